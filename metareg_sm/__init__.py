@@ -1,0 +1,17 @@
+"""Meta-regression for statsmodels users.
+
+Importing the package adds `metareg` to `statsmodels.formula.api`, and nothing else.
+"""
+
+import statsmodels.formula.api as _smf
+
+from metareg_sm import datasets, exceptions
+from metareg_sm._version import __version__
+from metareg_sm.formula.api import metareg
+from metareg_sm.model import MetaReg
+
+__all__ = ["MetaReg", "__version__", "datasets", "exceptions", "metareg"]
+
+
+if not hasattr(_smf, "metareg"):
+    _smf.metareg = metareg

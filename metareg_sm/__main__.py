@@ -1,0 +1,137 @@
+"""Command line: `python -m metareg_sm [DATA.csv FORMULA --vi COLUMN]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import pandas as pd
+from statsmodels.formula._manager import FormulaManager
+from statsmodels.tools.sm_exceptions import MissingDataError
+
+from metareg_sm import MetaReg, datasets
+from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.summary import describe
+
+EXAMPLE = "yi ~ ablat + year"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # one line, without the usage that argparse prints before it
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _tau2(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m metareg_sm",
+        description="Fit a meta-regression to a CSV file, or to the bundled BCG trials.",
+    )
+    parser.add_argument("data", nargs="?", help="CSV file, one study a row ('-' reads from stdin)")
+    parser.add_argument("formula", nargs="?", help='for instance "yi ~ age * dose"')
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--vi", metavar="COLUMN", help="column of the sampling variances")
+    source.add_argument("--sei", metavar="COLUMN", help="column of the standard errors")
+    names = sorted({e.name for e in ESTIMATORS.values()})
+    parser.add_argument(
+        "--tau2",
+        default="reml",
+        type=_tau2,
+        help=f"estimator of tau2 ({', '.join(names)}) or a fixed value (default: reml)",
+    )
+    kinds = [t.name for t in COVARIANCES.values()]
+    parser.add_argument(
+        "--cov-type",
+        default="knapp-hartung",
+        help=f"{', '.join(kinds)} (default: knapp-hartung)",
+    )
+    parser.add_argument("--groups", metavar="COLUMN", help="clusters, for --cov-type cluster")
+    parser.add_argument(
+        "--correction", default="CR2", help="CR0, CR1, CR1S, CR2 or CR3 (default: CR2)"
+    )
+    parser.add_argument(
+        "--exp", action="store_true", help="show exp(coef), for ratio measures on the log scale"
+    )
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    return parser
+
+
+def _model(arguments: argparse.Namespace) -> MetaReg:
+    if arguments.data is None:
+        frame = datasets.bcg.load_pandas().data
+        return MetaReg.from_formula(EXAMPLE, frame, vi="vi")
+    source = sys.stdin if arguments.data == "-" else arguments.data
+    return MetaReg.from_formula(
+        arguments.formula, pd.read_csv(source), vi=arguments.vi, sei=arguments.sei
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        0. Errors leave by `SystemExit` with status 2, after one line on stderr.
+    """
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.data is not None and arguments.formula is None:
+        parser.error("a formula must follow the data file, for instance 'yi ~ age'")
+    if arguments.data is None and (arguments.vi or arguments.sei):
+        parser.error("--vi and --sei go with a data file and a formula")
+    cov_kwds: dict[str, Any] | None = None
+    if arguments.groups is not None:
+        cov_kwds = {"groups": arguments.groups}
+        if arguments.cov_type.lower() == "cluster":
+            cov_kwds["correction"] = arguments.correction
+    engine_error = FormulaManager().factor_evaluation_error
+    # the most general error of the formula engine: its syntax errors are not evaluation errors
+    bad_formula = [c for c in engine_error.__mro__ if c not in Exception.__mro__][-1]
+    expected = (
+        OSError,
+        ValueError,
+        KeyError,
+        NameError,
+        SyntaxError,
+        MissingDataError,
+        bad_formula,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            results = _model(arguments).fit(
+                tau2=arguments.tau2, cov_type=arguments.cov_type, cov_kwds=cov_kwds
+            )
+        except expected as error:
+            text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+            parser.error(" ".join(text.split()) or type(error).__name__)
+        if arguments.json:
+            print(json.dumps(describe(results), indent=2))
+        else:
+            print(results.summary(exponentiate=arguments.exp))
+    for warning in caught:
+        print(f"{parser.prog}: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""The data of one or many meta-regressions as the kernel wants them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
+from metareg_sm.core.search import Optimum, maximize, upper_bound
+from metareg_sm.core.wls import Array, Basis
+
+
+@dataclass(frozen=True, slots=True)
+class Studies:
+    """Outcomes, sampling variances and the column space of the moderators.
+
+    Attributes
+    ----------
+    y : ndarray, (..., k)
+        Least-squares residuals of the outcomes: nothing that depends on tau2 changes, and a large
+        common level of the outcomes costs no precision.
+    v : ndarray, (..., k)
+        Sampling variances, in squared units of the outcome.
+    Z : ndarray, (k, r) or (..., k, r)
+        Orthonormal basis of the design.
+    L : ndarray, (k, k-r), or None
+        Its orthonormal complement, where a spectral profile pays.
+    crude : ndarray, (...)
+        Variance of the outcomes about their mean, with divisor k.
+    """
+
+    y: Array
+    v: Array
+    Z: Array
+    L: Array | None
+    crude: Array
+
+    @classmethod
+    def build(cls, y: Array, v: Array, basis: Basis) -> Studies:
+        """Data sets that share a design."""
+        Z = basis.Z
+        crude = y.var(-1)
+        # twice, so that the residuals carry no trace of a large level of y
+        for _ in range(2):
+            y = y - np.matmul(np.matmul(y[..., None, :], Z), Z.T)[..., 0, :]
+        shared = basis.complement if v.ndim == 1 else None
+        return cls(y, v, Z, shared, crude)
+
+    @property
+    def nobs(self) -> int:
+        """Number of studies k."""
+        return self.v.shape[-1]
+
+    @property
+    def rank(self) -> int:
+        """Number of linearly independent coefficients r."""
+        return self.Z.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes: the data sets."""
+        return np.broadcast_shapes(self.y.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2])
+
+    def flat(self) -> Studies:
+        """The same data sets along one leading axis; unchanged where there is only one data set."""
+        shape = self.shape
+        if len(shape) <= 1:
+            return self
+
+        def ravel(a: Array, core: int) -> Array:
+            if a.ndim == core:
+                return a
+            return np.broadcast_to(a, shape + a.shape[-core:]).reshape(-1, *a.shape[-core:])
+
+        return Studies(
+            ravel(self.y, 1), ravel(self.v, 1), ravel(self.Z, 2), self.L, ravel(self.crude, 0)
+        )
+
+    def profile(self, reml: bool) -> Profile:
+        """Profile likelihood of tau2."""
+        if self.L is not None:
+            return SpectralProfile.build(self.y, self.v, self.L, reml)
+        return DirectProfile(self.y, self.v, self.Z, reml)
+
+    def search_range(self, reml: bool) -> tuple[Array, Array, Array]:
+        """Lower end, upper end and unit of the search for a maximum, (n,) each."""
+        n = self.nobs - (self.rank if reml else 0)
+        rss = np.einsum("...k,...k->...", self.y, self.y)
+        upper = np.atleast_1d(upper_bound(rss, n, self.v))
+        unit = np.broadcast_to(np.atleast_1d(self.v.min(-1)), upper.shape)
+        zero = unit <= 0.0
+        if not zero.any():
+            return np.zeros_like(upper), upper, unit
+        # undefined at 0 there: begin so near that no sensible estimate lies below
+        lower = np.where(zero, 1e-12 * upper, 0.0)
+        return lower, upper, np.where(zero, lower, unit)
+
+    def maximize(self, reml: bool) -> Optimum:
+        """Global maximum of the likelihood of each data set (leading axes flattened to n)."""
+        return maximize(self.flat().profile(reml), *self.flat().search_range(reml))

@@ -1,0 +1,439 @@
+"""Estimators of tau2, the residual heterogeneity, and the registry that names them.
+
+Two mechanisms serve them all. Moment estimators equate a quadratic form y'P_a y, with weights a,
+to its expectation tr(P_a V) + tau2 tr(P_a). Root estimators solve y'P(tau2)y = c. The likelihood
+estimators maximise the profile likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from scipy import special
+
+from metareg_sm.core.likelihood import DirectProfile, Profile
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.wls import Array
+
+_EPS = float(np.finfo(float).eps)
+_MAX_NEWTON = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Tau2Estimate:
+    """An estimate of tau2 for each data set.
+
+    Attributes
+    ----------
+    tau2 : ndarray, (...)
+        The estimate, at least 0, in squared units of the outcome.
+    se : ndarray, (...)
+        Its standard error.
+    untruncated : ndarray, (...)
+        The solution of the estimating equation before it is truncated at 0. Likelihood estimators
+        are constrained, not truncated: theirs is the estimate itself.
+    """
+
+    tau2: Array
+    se: Array
+    untruncated: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    name : str
+        What `fit(tau2=...)` calls it.
+    label : str
+        As it is printed.
+    title : str
+        What it is.
+    citation : str
+        Where it was published.
+    solve : callable
+        `solve(studies, weights)` gives a `Tau2Estimate`.
+    aliases : tuple of str
+        Other names.
+    reml : bool or None
+        Restricted or full likelihood; None for an estimator that maximises neither.
+    weighted : bool
+        Takes the weights of the caller (`fit(weights=...)`).
+    zero_variance : bool
+        Whether a sampling variance of 0 leaves the estimator defined.
+    """
+
+    name: str
+    label: str
+    title: str
+    citation: str
+    solve: Callable[[Studies, Array | None], Tau2Estimate]
+    aliases: tuple[str, ...] = ()
+    reml: bool | None = None
+    weighted: bool = False
+    zero_variance: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Projection:
+    """Quadratic form and traces of P_a = A - AZ(Z'AZ)^-1Z'A."""
+
+    quadratic: Array
+    trace: Array
+    trace_pv: Array
+    trace_pp: Array
+    trace_pvpv: Array
+    trace_ppv: Array
+
+
+def _projection(studies: Studies, a: Array) -> _Projection:
+    y, v, Z = studies.y, studies.v, studies.Z
+    AZ = a[..., None] * Z
+    AZt = np.swapaxes(AZ, -1, -2)
+    inverse = np.linalg.inv(np.matmul(AZt, Z))
+    coefs = np.matmul(inverse, np.matmul(AZt, y[..., None]))
+    resid = y - np.matmul(Z, coefs)[..., 0]
+
+    def trace(*diagonals: Array) -> Array:
+        # tr(P D1 P D2) or tr(P D1), without forming a k x k matrix
+        mids = [np.matmul(AZt, d[..., None] * AZ) for d in diagonals]
+        if len(diagonals) == 1:
+            total = np.einsum("...k,...k->...", a, diagonals[0])
+            return total - np.einsum("...rs,...sr->...", inverse, mids[0])
+        d1, d2 = diagonals
+        cross = np.matmul(AZt, (a * d1 * d2)[..., None] * AZ)
+        total = np.einsum("...k,...k->...", a * d1, a * d2)
+        total = total - 2.0 * np.einsum("...rs,...sr->...", inverse, cross)
+        return total + np.einsum(
+            "...rs,...sr->...", np.matmul(inverse, mids[0]), np.matmul(inverse, mids[1])
+        )
+
+    one = np.ones_like(a)
+    v = np.broadcast_to(v, np.broadcast_shapes(v.shape, a.shape))
+    return _Projection(
+        quadratic=np.einsum("...k,...k->...", a * resid, resid),
+        trace=trace(one),
+        trace_pv=trace(v),
+        trace_pp=trace(one, one),
+        trace_pvpv=trace(v, v),
+        trace_ppv=trace(one, v),
+    )
+
+
+def _moment(studies: Studies, a: Array) -> Tau2Estimate:
+    """Generalised method of moments with weights a (DerSimonian & Kacker, 2007)."""
+    m = _projection(studies, a)
+    raw = (m.quadratic - m.trace_pv) / m.trace
+    tau2 = np.maximum(raw, 0.0)
+    # variance of the quadratic form: 2 tr(P Sigma P Sigma) with Sigma = V + tau2 I
+    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
+    return Tau2Estimate(tau2, np.sqrt(variance) / m.trace, raw)
+
+
+def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with weights 1/v."""
+    return _moment(studies, 1.0 / studies.v)
+
+
+def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with equal weights: the variance-component estimator."""
+    return _moment(studies, np.ones(studies.nobs))
+
+
+def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with weights of the caller's choice."""
+    return _moment(studies, 1.0 / studies.v if weights is None else weights)
+
+
+def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
+    k, r = studies.nobs, studies.rank
+    w = 1.0 / studies.v
+    m = _projection(studies, w)
+    factor = k / (k - r) if small_sample else 1.0
+    total = w.sum(-1)
+    raw = (factor * m.quadratic - k) / total
+    tau2 = np.maximum(raw, 0.0)
+    variance = 2.0 * ((k - r) + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
+    return Tau2Estimate(tau2, factor * np.sqrt(variance) / total, raw)
+
+
+def hunter_schmidt(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Observed minus sampling variance, weighted by 1/v; biased downwards."""
+    return _hunter_schmidt(studies, small_sample=False)
+
+
+def hunter_schmidt_k(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Hunter-Schmidt with the observed variance multiplied by k/(k-p)."""
+    return _hunter_schmidt(studies, small_sample=True)
+
+
+Falling = Callable[[Array], tuple[Array, Array]]
+
+
+def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Array:
+    """Solve F(tau2) = target where F = sum c/(d + tau2) with positive c, such as y'Py.
+
+    1/F is an increasing concave function of tau2, a weighted harmonic mean of d + tau2 and linear
+    for equal variances: Newton's method on it converges from everywhere.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Gives F and -dF/dtau2 at an array of n values of tau2.
+    target : array_like, (n,)
+        Positive values, such as k - p or a quantile of chi-squared.
+    lower : ndarray, (n,)
+        Smallest sampling variance: v + tau2 stays positive above -lower.
+
+    Returns
+    -------
+    ndarray, (n,)
+        The root, which may be negative; -lower where there is none above it.
+    """
+    target, lower = np.broadcast_arrays(np.asarray(target, dtype=float), lower)
+    t = np.zeros(target.shape)
+    if not np.all(lower > 0.0):
+        # F has its pole at 0: begin to the left of the root, where 1/F lies below its tangents
+        t = np.where(lower > 0.0, t, np.finfo(float).tiny)
+    for _ in range(_MAX_NEWTON):
+        value, slope = evaluate(t)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = value * (value / target - 1.0) / slope
+        # F = 0 leaves no root; and never more than nine tenths of the way to the pole
+        step = np.where(value > 0.0, step, -np.inf)
+        step = np.maximum(step, -0.9 * (t + lower))
+        t = t + step
+        scale = t + lower
+        if np.all((np.abs(step) <= 4.0 * _EPS * scale) | (scale <= 1e-14 * lower)):
+            break
+    return np.where(t + lower <= 1e-14 * lower, -lower, t)
+
+
+def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
+    """Solve y'P(tau2)y = target; parameters and return value as in `falling_root`."""
+    return falling_root(lambda t: (profile.rss(t), profile.slopes(t).ypp), target, lower)
+
+
+def _solve(studies: Studies, target: float, iterated_dl: bool = False) -> Array:
+    flat = studies.flat()
+    profile = flat.profile(reml=True)
+    lower = np.broadcast_to(flat.v.min(-1), flat.shape)
+    if not iterated_dl:
+        return rss_root(profile, target, lower).reshape(studies.shape)
+    df = studies.nobs - studies.rank
+
+    def with_trace(t: Array) -> tuple[Array, Array]:
+        s = profile.slopes(t)
+        # tr(PV) = k - p - tau2 tr P
+        return profile.rss(t) + df - t * s.trace, s.ypp + s.trace - t * s.trace2
+
+    return falling_root(with_trace, target, lower).reshape(studies.shape)
+
+
+def _root(studies: Studies, target: float) -> Tau2Estimate:
+    raw = _solve(studies, target)
+    tau2 = np.maximum(raw, 0.0)
+    k, r = studies.nobs, studies.rank
+    total = (1.0 / (studies.v + tau2[..., None])).sum(-1)
+    return Tau2Estimate(tau2, k * np.sqrt(2.0 / (k - r)) / total, raw)
+
+
+def paule_mandel(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Root of y'Py = k - p."""
+    return _root(studies, float(studies.nobs - studies.rank))
+
+
+def paule_mandel_median(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Root of y'Py = median of chi-squared with k - p degrees of freedom: median-unbiased."""
+    return _root(studies, float(special.chdtri(studies.nobs - studies.rank, 0.5)))
+
+
+def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Two steps from the crude variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
+    k, r, crude = studies.nobs, studies.rank, np.asarray(studies.crude)
+    positive = crude > 0.0
+    safe = np.where(positive, crude, 1.0)
+    a = 1.0 / (studies.v + safe[..., None])
+    m = _projection(studies, a)
+    tau2 = np.where(positive, safe * m.quadratic / (k - r), 0.0)
+    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
+    return Tau2Estimate(tau2, safe * np.sqrt(variance) / (k - r), tau2)
+
+
+def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Fixed point of tau2 = (y'Py - (k-p)) / tr P with weights 1/(v + tau2)."""
+    df = studies.nobs - studies.rank
+    raw = _solve(studies, 2.0 * df, iterated_dl=True)
+    tau2 = np.maximum(raw, 0.0)
+    s = DirectProfile(studies.y, studies.v, studies.Z, reml=True).slopes(tau2)
+    variance = 2.0 * (df + 2.0 * tau2 * s.trace + tau2**2 * s.trace2)
+    return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
+
+
+def likelihood_estimate(studies: Studies, tau2: Array, reml: bool) -> Tau2Estimate:
+    """A maximum of the likelihood with its standard error from the expected information."""
+    slopes = DirectProfile(studies.y, studies.v, studies.Z, reml).slopes(tau2)
+    return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
+
+
+def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
+    return likelihood_estimate(studies, studies.maximize(reml).tau2.reshape(studies.shape), reml)
+
+
+def restricted_maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Global maximum of the restricted likelihood."""
+    return _likelihood(studies, True)
+
+
+def maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Global maximum of the likelihood."""
+    return _likelihood(studies, False)
+
+
+_PAULE_MANDEL = (
+    "Paule, R. C., & Mandel, J. (1982). Consensus values and weighting factors. Journal of "
+    "Research of the National Bureau of Standards, 87(5), 377-385."
+)
+_SIDIK_JONKMAN = (
+    "Sidik, K., & Jonkman, J. N. (2005). A note on variance estimation in random effects "
+    "meta-regression. Journal of Biopharmaceutical Statistics, 15(5), 823-838."
+)
+_DERSIMONIAN_KACKER = (
+    "DerSimonian, R., & Kacker, R. (2007). Random-effects model for meta-analysis of clinical "
+    "trials: An update. Contemporary Clinical Trials, 28(2), 105-114."
+)
+
+_ENTRIES = (
+    Estimator(
+        "reml",
+        "REML",
+        "restricted maximum likelihood",
+        "Viechtbauer, W. (2005). Bias and efficiency of meta-analytic variance estimators in the "
+        "random-effects model. Journal of Educational and Behavioral Statistics, 30(3), 261-293.",
+        restricted_maximum_likelihood,
+        reml=True,
+        zero_variance=True,
+    ),
+    Estimator(
+        "ml",
+        "ML",
+        "maximum likelihood",
+        "Hardy, R. J., & Thompson, S. G. (1996). A likelihood approach to meta-analysis with "
+        "random effects. Statistics in Medicine, 15(6), 619-629.",
+        maximum_likelihood,
+        reml=False,
+        zero_variance=True,
+    ),
+    Estimator(
+        "dl",
+        "DL",
+        "DerSimonian-Laird",
+        "DerSimonian, R., & Laird, N. (1986). Meta-analysis in clinical trials. Controlled "
+        "Clinical Trials, 7(3), 177-188.",
+        dersimonian_laird,
+        aliases=("dersimonian-laird",),
+    ),
+    Estimator(
+        "pm",
+        "PM",
+        "Paule-Mandel",
+        _PAULE_MANDEL,
+        paule_mandel,
+        aliases=("paule-mandel", "mp"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "eb",
+        "EB",
+        "empirical Bayes; the same estimate as Paule-Mandel",
+        "Morris, C. N. (1983). Parametric empirical Bayes inference: Theory and applications. "
+        "Journal of the American Statistical Association, 78(381), 47-55.",
+        paule_mandel,
+        aliases=("empirical-bayes",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "he",
+        "HE",
+        "Hedges (variance component)",
+        "Hedges, L. V., & Olkin, I. (1985). Statistical Methods for Meta-Analysis. Academic Press.",
+        hedges,
+        aliases=("ho", "vc", "hedges", "hedges-olkin"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "sj",
+        "SJ",
+        "Sidik-Jonkman",
+        _SIDIK_JONKMAN,
+        sidik_jonkman,
+        aliases=("sidik-jonkman",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "hs",
+        "HS",
+        "Hunter-Schmidt",
+        "Hunter, J. E., & Schmidt, F. L. (1990). Methods of Meta-Analysis. Sage.",
+        hunter_schmidt,
+        aliases=("hunter-schmidt",),
+    ),
+    Estimator(
+        "hsk",
+        "HSk",
+        "Hunter-Schmidt with small-sample correction",
+        "Brannick, M. T., Potter, S. M., Benitez, B., & Morris, S. B. (2019). Bias and precision "
+        "of alternate estimators in meta-analysis. Organizational Research Methods, 22(2), "
+        "490-514.",
+        hunter_schmidt_k,
+        aliases=("hunter-schmidt-k",),
+    ),
+    Estimator(
+        "dlit",
+        "DLIT",
+        "iterated DerSimonian-Laird",
+        _DERSIMONIAN_KACKER,
+        iterated_dersimonian_laird,
+        aliases=("iterated-dersimonian-laird",),
+    ),
+    Estimator(
+        "sjit",
+        "SJIT",
+        "iterated Sidik-Jonkman; its fixed point is Paule-Mandel's",
+        _SIDIK_JONKMAN,
+        paule_mandel,
+        aliases=("iterated-sidik-jonkman",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "pmm",
+        "PMM",
+        "median-unbiased Paule-Mandel",
+        "Viechtbauer, W. (2021). Median-unbiased estimators for the amount of heterogeneity in "
+        "meta-analysis. European Congress of Methodology, Valencia, Spain.",
+        paule_mandel_median,
+        aliases=("mpm", "median-unbiased-paule-mandel"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "genq",
+        "GENQ",
+        "generalised Q statistic, with weights of the caller's choice (1/v by default)",
+        "Jackson, D., Turner, R., Rhodes, K., & Viechtbauer, W. (2014). Methods for calculating "
+        "confidence and credible intervals for the residual between-study variance in random "
+        "effects meta-regression models. BMC Medical Research Methodology, 14, 103.",
+        generalized_q,
+        weighted=True,
+        aliases=("generalized-q",),
+    ),
+)
+
+ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
+    {name: entry for entry in _ENTRIES for name in (entry.name, *entry.aliases)}
+)
+"""Every name and alias of an estimator; lower case."""

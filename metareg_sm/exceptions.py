@@ -1,0 +1,59 @@
+"""Errors and warnings of the package; each stands on a class that statsmodels users catch."""
+
+from __future__ import annotations
+
+from statsmodels.tools.sm_exceptions import (
+    ConvergenceWarning,
+    MissingDataError,
+    ModelWarning,
+    SingularMatrixWarning,
+)
+
+__all__ = [
+    "ComparisonError",
+    "ConvergenceWarning",
+    "DesignError",
+    "FewStudiesWarning",
+    "IntervalWarning",
+    "MetaRegError",
+    "MissingStudiesError",
+    "OptionError",
+    "RankDeficiencyWarning",
+    "VarianceError",
+]
+
+
+class MetaRegError(ValueError):
+    """Base of the errors that metareg_sm raises."""
+
+
+class VarianceError(MetaRegError):
+    """Sampling variances that are absent, impossible, or leave the model undefined."""
+
+
+class DesignError(MetaRegError):
+    """Outcomes, moderators or studies that cannot be fitted."""
+
+
+class MissingStudiesError(DesignError, MissingDataError):
+    """Missing values where none may be, or no study left without them."""
+
+
+class OptionError(MetaRegError, TypeError):
+    """An option or keyword that does not exist, or does not go with the others."""
+
+
+class ComparisonError(MetaRegError):
+    """Models that cannot be compared with each other."""
+
+
+class RankDeficiencyWarning(SingularMatrixWarning):
+    """Some moderators are redundant: they depend linearly on others."""
+
+
+class FewStudiesWarning(ModelWarning):
+    """There are few studies for what is asked of them."""
+
+
+class IntervalWarning(ModelWarning):
+    """A confidence set is empty, unbounded or not one interval."""

@@ -1,0 +1,75 @@
+"""One way to look up a named option, with an error that says what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from metareg_sm.exceptions import OptionError
+
+T = TypeVar("T")
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """' Did you mean ...?' where something known is close to `name`, else an empty string."""
+    close = difflib.get_close_matches(str(name).lower(), [str(k) for k in known], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def choose(table: Mapping[str, T], name: object, argument: str) -> T:
+    """Entry of a registry by name, whatever its case.
+
+    Parameters
+    ----------
+    table : mapping
+        Registry with lower-case names.
+    name : object
+        What the user gave.
+    argument : str
+        The argument it was given to, for the error.
+
+    Returns
+    -------
+    object
+        The entry.
+
+    Raises
+    ------
+    OptionError
+        If there is no such name.
+
+    Examples
+    --------
+    >>> choose({"reml": 1}, "REML", "tau2")
+    1
+    """
+    if isinstance(name, str):
+        found = table.get(name.lower())
+        if found is not None:
+            return found
+    # entries have aliases: list each once, by its first name
+    first: dict[int, str] = {}
+    for key, entry in table.items():
+        first.setdefault(id(entry), key)
+    names = ", ".join(repr(n) for n in first.values())
+    raise OptionError(
+        f"{argument}={name!r} is not known.{suggestion(name, table)} Choose one of {names}."
+    )
+
+
+def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Refuse keywords that nothing would read.
+
+    Raises
+    ------
+    OptionError
+        If a given keyword is not allowed.
+    """
+    allowed = list(allowed)
+    unknown = [k for k in given if k not in allowed]
+    if unknown:
+        raise OptionError(
+            f"{where} got an unknown keyword {unknown[0]!r}.{suggestion(unknown[0], allowed)} "
+            f"It takes {', '.join(allowed) if allowed else 'no further keywords'}."
+        )

@@ -1,0 +1,610 @@
+"""Results of a fitted meta-regression: thin accessors over the statistics layer."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import statsmodels.base.wrapper as wrap
+from statsmodels.base.model import (
+    LikelihoodModelResults,
+    LikelihoodResultsWrapper,
+    ResultMixin,
+)
+from statsmodels.formula._manager import FormulaManager
+from statsmodels.stats.contrast import ContrastResults
+from statsmodels.tools._decorators import cached_data, cached_value
+
+from metareg_sm import frames
+from metareg_sm.comparison import LRTest, compare_lr_test, lr_test_tau2
+from metareg_sm.core.likelihood import DirectProfile
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.tau2 import Estimator
+from metareg_sm.core.wls import Array, Basis, design_basis
+from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError
+from metareg_sm.options import choose
+from metareg_sm.prediction import MetaRegPrediction, predict_effects
+from metareg_sm.stats import intervals
+from metareg_sm.stats.covariance import Covariance, CovarianceType
+from metareg_sm.stats.heterogeneity import typical_variance
+from metareg_sm.stats.prediction import interval, random_effects, two_sided_pvalue
+from metareg_sm.summary import summary_table, summary_table2
+
+if TYPE_CHECKING:
+    from statsmodels.iolib.summary import Summary
+    from statsmodels.iolib.summary2 import Summary as Summary2
+
+    from metareg_sm.optimize import OptimizerRun
+
+__all__ = ["MetaRegResults", "MetaRegResultsWrapper"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tau2Fit:
+    """How tau2 was found.
+
+    Attributes
+    ----------
+    tau2, se, untruncated : float
+        As in `Tau2Estimate`.
+    estimator : Estimator or None
+        None where tau2 is held fixed.
+    """
+
+    tau2: float
+    se: float
+    untruncated: float
+    estimator: Estimator | None
+
+
+class MetaRegResults(LikelihoodModelResults, ResultMixin):
+    """Results of a meta-regression.
+
+    Everything that statsmodels' likelihood results have, and what meta-regression adds. `params`
+    holds the coefficients; the residual heterogeneity is `tau2`.
+
+    Attributes
+    ----------
+    params, bse, tvalues, pvalues : Series, (p,)
+        Coefficients, standard errors, their ratio and two-sided p-values.
+    tau2, tau2_se, tau : float
+        Residual heterogeneity in squared units of the outcome, its standard error, its root.
+    tau2_untruncated : float
+        Solution of the estimating equation before it is truncated at 0.
+    scale : float
+        Knapp-Hartung factor on the covariance; 1 where there is none.
+    cov_type : str
+        Covariance type.
+    use_t : bool
+        Tests refer to t and F rather than normal and chi-squared.
+    nobs, df_model, df_resid : float
+        Studies k; moderators without the constant; k less the rank of the design.
+    mle_retvals, mle_settings : dict
+        What the optimizer returned and was given, for "reml" and "ml".
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        params: Array,
+        normalized_cov_params: Array,
+        covariance: Covariance,
+        tau2: Tau2Fit,
+        *,
+        cov_type: CovarianceType,
+        correction: str | None,
+        use_t: bool,
+        run: OptimizerRun | None,
+        weights: Array | None = None,
+    ) -> None:
+        super().__init__(model, params, normalized_cov_params, scale=covariance.scale)
+        self.use_t = use_t
+        self.cov_type = cov_type.name
+        self.cov_kwds = {"description": covariance.description}
+        if correction is not None:
+            self.cov_kwds["correction"] = correction
+        self.cov_params_default = covariance.cov
+        self._covariance = covariance
+        self._cov_label = cov_type.label if correction is None else f"cluster ({correction})"
+        self._tau2_fit = tau2
+        self._genq_weights = weights
+        self._data_attr.append("_genq_weights")
+        self.tau2, self.tau2_se = tau2.tau2, tau2.se
+        self.tau2_untruncated = tau2.untruncated
+        self.tau = float(np.sqrt(tau2.tau2))
+        self.nobs = model.nobs
+        self.df_model, self.df_resid = model.df_model, model.df_resid
+        if covariance.df != self.df_resid:
+            self.df_resid_inference = covariance.df
+        if run is not None:
+            self.mle_retvals, self.mle_settings = run.retvals, run.settings
+
+    @property
+    def method(self) -> str:
+        """Label of the estimator of tau2."""
+        estimator = self._tau2_fit.estimator
+        if estimator is not None:
+            return estimator.label
+        return "common effect" if self.tau2 == 0.0 else "fixed tau2"
+
+    @property
+    def reml(self) -> bool:
+        """Whether `llf` is the restricted log-likelihood."""
+        estimator = self._tau2_fit.estimator
+        return estimator is not None and estimator.reml is True
+
+    @property
+    def mle_converged(self) -> bool | None:
+        """Whether the optimizer reached the maximum; None where none was needed."""
+        retvals = getattr(self, "mle_retvals", None)
+        return None if retvals is None else bool(retvals["converged"])
+
+    @property
+    def redundant(self) -> list[str]:
+        """Names of the columns that depend linearly on those before them."""
+        return [self.model.exog_names[j] for j in self.model.redundant]
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows of the data (within `subset`) that were dropped for missing values."""
+        return int(getattr(self.model.data, "n_dropped", 0))
+
+    @property
+    def _studies(self) -> Studies:
+        return self.model._studies
+
+    @cached_data
+    def _null_studies(self) -> Studies:
+        k = int(self.nobs)
+        if self.k_constant:
+            basis = design_basis(np.ones((k, 1)))
+        else:
+            basis = Basis(np.zeros((k, 0)), np.zeros((0, 0)), (), np.eye(k) if k <= 128 else None)
+        return Studies.build(self.model.endog, self.model.vi, basis)
+
+    # --- fitted values -------------------------------------------------------------------------
+
+    @cached_data
+    def fittedvalues(self) -> Array:
+        """Expected effects of the studies."""
+        return self.model.predict(self.params)
+
+    @cached_data
+    def resid(self) -> Array:
+        """Outcomes less expected effects."""
+        return self.model.endog - self.fittedvalues
+
+    @cached_data
+    def weights(self) -> Array:
+        """Weights 1/(vi + tau2) of the studies."""
+        return 1.0 / (self.model.vi + self.tau2)
+
+    # --- likelihood ----------------------------------------------------------------------------
+
+    def _loglike(self, tau2: float, reml: bool) -> float:
+        s = self._studies
+        return float(DirectProfile(s.y, s.v, s.Z, reml).loglike(np.asarray(tau2)))
+
+    @cached_value
+    def llf(self) -> float:
+        """Log-likelihood: restricted for a REML fit, else the full one at the estimate."""
+        return self._loglike(self.tau2, self.reml)
+
+    @cached_value
+    def df_modelwc(self) -> float:
+        """Number of parameters: the rank of the design, and tau2 where it is estimated."""
+        return self.nobs - self.df_resid + (self._tau2_fit.estimator is not None)
+
+    @property
+    def _n_effective(self) -> float:
+        return self.df_resid if self.reml else self.nobs
+
+    @cached_value
+    def aic(self) -> float:
+        """Akaike information criterion."""
+        return -2.0 * self.llf + 2.0 * self.df_modelwc
+
+    @cached_value
+    def aicc(self) -> float:
+        """AIC corrected for small samples, with n = max(k, d + 2), or k - p for REML."""
+        d = self.df_modelwc
+        n = max(self._n_effective, d + 2.0)
+        return -2.0 * self.llf + 2.0 * d * n / (n - d - 1.0)
+
+    @cached_value
+    def bic(self) -> float:
+        """Bayesian information criterion with ln k, or ln(k - p) for REML."""
+        return -2.0 * self.llf + np.log(self._n_effective) * self.df_modelwc
+
+    # --- inference on the coefficients ---------------------------------------------------------
+
+    def _contrast_df(self, contrasts: Array | None = None) -> float | Array | None:
+        """Degrees of freedom of t tests of contrasts, of the coefficients by default."""
+        if not self.use_t:
+            return None
+        if self._covariance.sandwich is None:
+            return getattr(self, "df_resid_inference", self.df_resid)
+        identity = np.eye(len(self.params))
+        return self._covariance.sandwich.satterthwaite(
+            identity if contrasts is None else np.atleast_2d(contrasts)
+        )
+
+    @cached_value
+    def pvalues(self) -> Array:
+        """Two-sided p-values of the coefficients."""
+        return two_sided_pvalue(self.tvalues, self._contrast_df())
+
+    def conf_int(self, alpha: float = 0.05) -> Array:
+        """Confidence intervals of the coefficients.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+
+        Returns
+        -------
+        DataFrame, (p, 2)
+            Lower and upper ends, t or normal as the tests are.
+        """
+        return interval(self.params, self.bse, alpha, self._contrast_df())
+
+    def _constraints(self, r_matrix: Any) -> tuple[Array, Array]:
+        found = FormulaManager().get_linear_constraints(r_matrix, self.model.data.cov_names)
+        R = np.atleast_2d(np.asarray(found.constraint_matrix, dtype=float))
+        q = np.zeros(len(R))
+        if found.constraint_values is not None:
+            q = q + np.asarray(found.constraint_values, dtype=float).ravel()
+        return R, q
+
+    def t_test(
+        self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None
+    ) -> ContrastResults:
+        """Test each linear hypothesis Rb = q, as statsmodels does.
+
+        Under a "cluster" covariance with CR2 or CR3 each row has Satterthwaite degrees of freedom
+        of its own. Parameters are those of `LikelihoodModelResults.t_test`.
+        """
+        found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
+        sandwich = self._covariance.sandwich
+        if sandwich is None or cov_p is not None or found.distribution != "t":
+            return found
+        df = sandwich.satterthwaite(self._constraints(r_matrix)[0])
+        if np.ndim(found.sd) == 2:
+            df = df[:, None]
+        return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
+
+    def wald_test(
+        self,
+        r_matrix: Any,
+        cov_p: Any = None,
+        invcov: Any = None,
+        use_f: bool | None = None,
+        df_constraints: float | None = None,
+        scalar: bool = True,
+    ) -> ContrastResults:
+        """Test linear hypotheses jointly, as statsmodels does.
+
+        Under a "cluster" covariance with CR2 or CR3 the F test is the approximate Hotelling test
+        (HTZ) of Pustejovsky & Tipton (2018). Parameters are those of
+        `LikelihoodModelResults.wald_test`.
+        """
+        sandwich = self._covariance.sandwich
+        plain = cov_p is None and invcov is None and df_constraints is None
+        use_f = self.use_t if use_f is None else use_f
+        if sandwich is None or not plain or not use_f:
+            return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
+        R, q = self._constraints(r_matrix)
+        U, s, Vt = np.linalg.svd(R, full_matrices=False)
+        keep = s > s.max() * max(R.shape) * np.finfo(float).eps
+        # linearly independent combinations of the constraints: the test does not depend on which
+        R, q = Vt[keep], (U.T @ q)[keep] / s[keep]
+        m = len(R)
+        gap = R @ self.params - q
+        statistic = float(gap @ np.linalg.solve(R @ sandwich.cov @ R.T, gap))
+        eta = sandwich.htz_df(R)
+        df_denom = eta - m + 1.0
+        if df_denom <= 0.0:
+            raise DesignError(
+                f"The joint test of {m} constraints has no degrees of freedom left with "
+                f"{sandwich.n_groups} clusters (eta = {eta:.3g}). Test fewer constraints."
+            )
+        F: Any = statistic * df_denom / (eta * m)
+        return ContrastResults(F=F if scalar else np.array([[F]]), df_denom=df_denom, df_num=m)
+
+    @cached_value
+    def _omnibus(self) -> ContrastResults | None:
+        if self.df_model <= 0:
+            return None
+        Z = self.model._basis.Z
+        contrasts = Z.T @ self.model.exog
+        if self.k_constant:
+            # a constant effect is the null: drop its direction from the column space
+            constant = Z.T @ np.ones(len(Z))
+            others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
+            contrasts = others.T @ contrasts
+        return self.wald_test(contrasts, scalar=True)
+
+    @property
+    def fvalue(self) -> float:
+        """Omnibus test of the moderators: F, or chi-squared where tests are normal.
+
+        NaN, as everywhere in statsmodels, where there is no moderator to test.
+        """
+        return np.nan if self._omnibus is None else float(self._omnibus.statistic)
+
+    @property
+    def f_pvalue(self) -> float:
+        """p-value of the omnibus test of the moderators."""
+        return np.nan if self._omnibus is None else float(self._omnibus.pvalue)
+
+    @property
+    def f_df(self) -> tuple[float, float | None]:
+        """Degrees of freedom of the omnibus test; the second is None for chi-squared."""
+        test = self._omnibus
+        if test is None:
+            return 0.0, None
+        return (test.df_num, test.df_denom) if test.distribution == "F" else (test.df_denom, None)
+
+    # --- heterogeneity -------------------------------------------------------------------------
+
+    @cached_value
+    def heterogeneity(self) -> frames.Heterogeneity:
+        """Q, I2, H2, R2 and the decomposition of Q; see `Heterogeneity`."""
+        estimator = self._tau2_fit.estimator
+        tau2_null = self.tau2
+        if estimator is not None and self.df_model > 0:
+            tau2_null = float(estimator.solve(self._null_studies, self._genq_weights).tau2)
+        return frames.heterogeneity(self._studies, self._null_studies, self.tau2, tau2_null)
+
+    def conf_int_tau2(self, alpha: float = 0.05, method: str = "q-profile") -> pd.DataFrame:
+        """Confidence interval for tau2, and what follows for tau, I2 and H2.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+        method : {"q-profile", "profile-likelihood", "wald"}
+            Viechtbauer (2007); Hardy & Thompson (1996), by the likelihood of the fit; or the
+            estimate and its standard error.
+
+        Returns
+        -------
+        DataFrame
+            Rows tau2, tau, i2, h2; columns estimate, ci_lower, ci_upper. `attrs["kind"]` is
+            "interval", "empty", "unbounded" or "disjoint".
+
+        Raises
+        ------
+        OptionError
+            If the method is unknown or tau2 is held fixed.
+
+        Warns
+        -----
+        IntervalWarning
+            If the set is empty, unbounded or has gaps.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> res.conf_int_tau2().loc["tau2"].round(4).tolist()
+        [0.0763, 0.0269, 0.7846]
+        """
+        estimator = self._tau2_fit.estimator
+        if estimator is None:
+            raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
+
+        def likelihood() -> intervals.Tau2Set:
+            if estimator.reml is None:
+                raise OptionError(
+                    "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
+                    f"{estimator.name!r}."
+                )
+            return intervals.profile_likelihood(self._studies, estimator.reml, alpha)
+
+        methods = {
+            "q-profile": lambda: intervals.q_profile(self._studies, alpha),
+            "profile-likelihood": likelihood,
+            "wald": lambda: intervals.wald(self.tau2, self.tau2_se, alpha),
+        }
+        found = choose(methods, method, "method")()
+        if found.kind != "interval":
+            warnings.warn(
+                f"The {method} confidence set for tau2 is {found.kind}: {_KINDS[found.kind]}",
+                IntervalWarning,
+                stacklevel=2,
+            )
+        return frames.tau2_intervals(self.tau2, float(typical_variance(self._studies)), found)
+
+    def lr_test_tau2(self) -> LRTest:
+        """Likelihood ratio test of tau2 = 0, which lies on the boundary.
+
+        Returns
+        -------
+        LRTest
+            statistic, pvalue, df: the p-value is from the 50:50 mixture of a point mass at 0 and
+            chi-squared with 1 degree of freedom (Self & Liang, 1987). A fit that is neither by
+            REML nor by ML is tested by ML.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> round(res.lr_test_tau2().pvalue, 4)
+        0.0003
+        """
+        return lr_test_tau2(self)
+
+    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+        """Likelihood ratio test of this model against a restricted one.
+
+        Parameters
+        ----------
+        restricted : MetaRegResults
+            A fit of the same studies whose moderators are nested in these.
+        refit : bool, default False
+            Compare by maximum likelihood, whatever the two fits used.
+
+        Returns
+        -------
+        LRTest
+            statistic, pvalue, df, as statsmodels' tuple. Where the restricted model has tau2 = 0
+            the reference is the boundary mixture.
+
+        Raises
+        ------
+        ComparisonError
+            If the fits cannot be compared; in particular two REML fits with different moderators.
+        """
+        return compare_lr_test(self, restricted, refit)
+
+    # --- predictions ---------------------------------------------------------------------------
+
+    def get_prediction(
+        self, exog: Any = None, transform: bool = True, row_labels: Any = None, df: Any = None
+    ) -> MetaRegPrediction:
+        """Predict mean effects, and the true effects of new studies.
+
+        Parameters
+        ----------
+        exog : DataFrame, dict or array_like, optional
+            Moderators of the new studies, in the terms of the formula where there was one; the
+            studies of the model by default.
+        transform : bool, default True
+            Pass `exog` through the formula.
+        row_labels : list, optional
+            Labels of the rows.
+        df : float or "riley", optional
+            Degrees of freedom of the intervals; "riley" is k - p - 1 for the prediction interval
+            (Riley, Higgins & Deeks, 2011).
+
+        Returns
+        -------
+        MetaRegPrediction
+            `summary_frame(alpha)` has the columns mean, mean_se, mean_ci_lower, mean_ci_upper,
+            obs_ci_lower and obs_ci_upper.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat + year", bcg, vi="vi").fit()
+        >>> new = res.get_prediction({"ablat": [33], "year": [1950]})
+        >>> new.summary_frame()[["mean", "obs_ci_lower", "obs_ci_upper"]].round(4).values.tolist()
+        [[-0.7501, -1.778, 0.2777]]
+        """
+        return predict_effects(self, exog, transform, row_labels, df)
+
+    @cached_data
+    def random_effects(self) -> pd.DataFrame:
+        """Predicted random effects u and shrunken true effects theta of the studies.
+
+        Columns u, u_se, theta, theta_se (Raudenbush & Bryk, 1985).
+        """
+        exog = self.model.exog
+        variance = np.einsum("kp,pq,kq->k", exog, self.cov_params(), exog)
+        effects = random_effects(
+            self.model.endog, self.model.vi, self.fittedvalues, variance, self.tau2
+        )
+        return pd.DataFrame(
+            {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
+            index=self.model.data.row_labels,
+        )
+
+    # --- tables --------------------------------------------------------------------------------
+
+    def summary_frame(self, alpha: float = 0.05, exponentiate: bool = False) -> pd.DataFrame:
+        """Coefficient table.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+        exponentiate : bool, default False
+            For ratio measures: exp(b), the factor for one unit, with its standard error by the
+            delta method and the exponentiated interval.
+
+        Returns
+        -------
+        DataFrame
+            Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
+        """
+        return frames.coefficients(
+            self.model.data.param_names,
+            np.asarray(self.params),
+            np.asarray(self.bse),
+            np.asarray(self.tvalues),
+            np.asarray(self.pvalues),
+            np.asarray(self.conf_int(alpha)),
+            exponentiate,
+        )
+
+    def summary(
+        self,
+        yname: str | None = None,
+        xname: list[str] | None = None,
+        title: str | None = None,
+        alpha: float = 0.05,
+        exponentiate: bool = False,
+    ) -> Summary:
+        """Summarise the fit.
+
+        Parameters
+        ----------
+        yname, xname, title : optional
+            Other names of the outcome and the coefficients, another title.
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+        exponentiate : bool, default False
+            Show exp(b), the factor for one unit, for ratio measures.
+
+        Returns
+        -------
+        Summary
+            Prints as text, shows as HTML in notebooks, converts to LaTeX and CSV.
+        """
+        return summary_table(self, yname, xname, title, alpha, exponentiate)
+
+    def summary2(
+        self,
+        yname: str | None = None,
+        xname: list[str] | None = None,
+        title: str | None = None,
+        alpha: float = 0.05,
+        float_format: str = "%.4f",
+        exponentiate: bool = False,
+    ) -> Summary2:
+        """Summarise the fit in statsmodels' second layout; parameters as in `summary`."""
+        return summary_table2(self, yname, xname, title, alpha, float_format, exponentiate)
+
+    @property
+    def default_model_infos(self) -> dict[str, Any]:
+        """Rows that `summary_col` adds below the coefficients."""
+        return {
+            "tau2": lambda x: f"{x.tau2:.4f}",
+            "I2": lambda x: f"{x.heterogeneity.i2:.4f}",
+            "k": lambda x: f"{int(x.nobs)}",
+        }
+
+
+_KINDS = {
+    "empty": "the studies vary less than their sampling variances allow for. The ends are NaN.",
+    "unbounded": "no upper end exists. It is infinite.",
+    "disjoint": "it has gaps, the likelihood having several maxima. The ends enclose all of it.",
+}
+
+
+class MetaRegResultsWrapper(LikelihoodResultsWrapper):
+    """Results with pandas labels."""
+
+    _attrs = {"weights": "rows"}  # noqa: RUF012
+    _wrap_attrs = wrap.union_dicts(LikelihoodResultsWrapper._wrap_attrs, _attrs)
+
+
+wrap.populate_wrapper(MetaRegResultsWrapper, MetaRegResults)
