@@ -15,7 +15,7 @@ from statsmodels.base.model import LikelihoodModel
 from metareg_sm import design
 from metareg_sm.core.likelihood import DirectProfile, Slopes
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import ESTIMATORS, Estimator, Tau2Estimate, likelihood_estimate
+from metareg_sm.core.tau2 import ESTIMATORS, Estimator, Tau2Estimate
 from metareg_sm.core.wls import Array, design_basis
 from metareg_sm.exceptions import (
     DesignError,
@@ -128,7 +128,8 @@ class MetaReg(LikelihoodModel):
             raise OptionError(
                 f"missing={missing!r} is not known. Choose 'none', 'drop' or 'raise'."
             )
-        check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
+        if kwargs:
+            check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
         if "formula" not in kwargs:
             index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
             vi = design.variances(vi, sei, index, len(np.asarray(endog)))
@@ -157,8 +158,7 @@ class MetaReg(LikelihoodModel):
         for name, values in (("endog", self.endog), ("exog", self.exog)):
             if values.dtype.kind not in "fiub":
                 raise DesignError(f"{name} must be numeric; it has dtype {values.dtype}.")
-            total = values.sum()
-            if not np.isfinite(total):
+            if not np.isfinite(np.add.reduce(values, axis=None)):
                 self._refuse_not_finite(name, values)
         if self.endog.ndim != 1:
             raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
@@ -167,7 +167,7 @@ class MetaReg(LikelihoodModel):
             raise MissingStudiesError("No study is left: every row has a missing value.")
         if k != len(self.endog):
             raise DesignError(f"endog has {len(self.endog)} rows and exog has {k}.")
-        if np.isnan(self.vi.sum()):
+        if np.isnan(np.add.reduce(self.vi)):
             self._refuse_not_finite("vi", self.vi)
         if k < p:
             raise DesignError(
@@ -423,21 +423,22 @@ class MetaReg(LikelihoodModel):
                 run = optimize_tau2(
                     self._studies, estimator.reml, optimizer, start, maxiter, disp, kwargs
                 )
-                estimate = likelihood_estimate(self._studies, np.asarray(run.tau2), estimator.reml)
+                estimate = Tau2Estimate(
+                    np.asarray(run.tau2), np.asarray(run.se), np.asarray(run.tau2)
+                )
             else:
                 if not estimator.zero_variance:
                     self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
                 estimate = estimator.solve(self._studies, genq)
             self._check_defined(float(estimate.tau2), estimator)
         value = float(estimate.tau2)
-        whitened, coefs = whiten(self._studies, value)
+        whitened, coefs = whiten(self._studies, value, self._basis.to_params)
         params = self._basis.to_params @ (self.endog @ self._basis.Z + coefs)
-        whitened = whitened.mapped(self._basis.to_params)
         covariance = covariance_type.compute(whitened, groups, correction)
         results = MetaRegResults(
             self,
             params,
-            whitened.G @ whitened.G.T,
+            whitened.unscaled,
             covariance,
             Tau2Fit(
                 tau2=value,
@@ -456,6 +457,8 @@ class MetaReg(LikelihoodModel):
     def _clusters(
         self, cov_type: str, cov_kwds: Mapping[str, Any] | None
     ) -> tuple[npt.NDArray[np.intp] | None, str | None]:
+        if cov_kwds is None and cov_type != "cluster":
+            return None, None
         given = {} if cov_kwds is None else dict(cov_kwds)
         if cov_type != "cluster":
             check_keywords(given, (), f"cov_kwds of cov_type={cov_type!r}")
@@ -471,7 +474,7 @@ class MetaReg(LikelihoodModel):
         if frame is not None and len(frame) != self.nobs:
             frame = frame.drop(frame.index[list(data.missing_row_idx)])
         labels = None if data.row_labels is None else pd.Index(data.row_labels)
-        length = int(getattr(data, "table_length", self.nobs))
+        length = int(getattr(data, "table_length", len(rows)))
         return design.group_codes(given["groups"], frame, labels, rows, length), correction
 
     def _weights(self, weights: npt.ArrayLike | None, estimator: Estimator) -> Array | None:
@@ -521,8 +524,9 @@ class MetaReg(LikelihoodModel):
             )
 
     def _check_defined(self, tau2: float, estimator: Estimator) -> None:
-        smallest = float(self._studies.search_range(True)[0][0])
-        if tau2 <= 2.0 * smallest:
+        if np.minimum.reduce(self.vi) > 0.0:
+            return
+        if tau2 <= 2.0 * float(self._studies.search_range(True)[0][0]):
             self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
 
     def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from statsmodels.base.optimizer import Optimizer
 
-from metareg_sm.core.likelihood import Profile
-from metareg_sm.core.search import Brackets, climb, find_brackets
+from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.search import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import ConvergenceWarning, OptionError
@@ -31,7 +31,7 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "newton": ("tol", "ridge_factor"),
         "nm": ("xtol", "ftol", "maxfun"),
         "bfgs": ("gtol", "norm", "epsilon"),
-        "lbfgs": ("m", "pgtol", "factr", "maxfun", "epsilon"),
+        "lbfgs": ("m", "pgtol", "factr", "maxfun"),
         "powell": ("xtol", "ftol", "maxfun", "start_direc"),
         "cg": ("gtol", "norm", "epsilon"),
         "ncg": ("avextol", "epsilon"),
@@ -61,11 +61,14 @@ class OptimizerRun:
     ----------
     tau2 : float
         Global maximum of the likelihood.
+    se : float
+        Its standard error, from the expected information.
     retvals, settings : dict
         statsmodels' `mle_retvals` and `mle_settings`.
     """
 
     tau2: float
+    se: float
     retvals: dict[str, Any]
     settings: dict[str, Any]
 
@@ -76,25 +79,23 @@ class _Objective:
     def __init__(self, profile: Profile, nobs: int, scale: float) -> None:
         self.profile, self.nobs, self.scale = profile, nobs, scale
 
-    def tau2(self, theta: Any) -> Array:
+    def tau2(self, theta: Array) -> Array:
         # a line search may overshoot to where theta^2 is infinite
-        return np.minimum(self.scale * np.square(np.asarray(theta, dtype=float).ravel()), 1e300)[:1]
+        return np.asarray(min(self.scale * float(theta[0]) ** 2, 1e300))
 
-    def value(self, theta: Any) -> float:
-        return -float(self.profile.loglike(self.tau2(theta))[0]) / self.nobs
+    def value(self, theta: Array) -> float:
+        return -float(self.profile.loglike(self.tau2(theta))) / self.nobs
 
-    def gradient(self, theta: Any) -> Array:
-        score = self.profile.slopes(self.tau2(theta)).score
-        return -2.0 * self.scale * np.asarray(theta, dtype=float) * score / self.nobs
+    def gradient(self, theta: Array) -> Array:
+        return theta * (-2.0 * self.scale / self.nobs * self.slopes(theta).score)
 
-    def hessian(self, theta: Any) -> Array:
-        t = self.tau2(theta)
-        s = self.profile.slopes(t)
-        curvature = 4.0 * t * s.observed_information - 2.0 * s.score
-        return (self.scale * curvature / self.nobs).reshape(1, 1)
+    def hessian(self, theta: Array) -> Array:
+        s = self.slopes(theta)
+        curvature = 4.0 * self.tau2(theta) * s.observed_information - 2.0 * s.score
+        return np.array([[self.scale * float(curvature) / self.nobs]])
 
-    def loglike_and_score(self, theta: Any) -> tuple[float, Array]:
-        return -self.value(theta), -self.gradient(theta)
+    def slopes(self, theta: Array) -> Slopes:
+        return self.profile.slopes(self.tau2(theta))
 
 
 def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
@@ -106,7 +107,8 @@ def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
         If the optimizer or a keyword is unknown.
     """
     allowed = choose(OPTIMIZERS, method, "method")
-    check_keywords(keywords, (*allowed, *GENERIC), f"fit(method={method!r})")
+    if keywords:
+        check_keywords(keywords, (*allowed, *GENERIC), f"fit(method={method!r})")
     return str(method).lower()
 
 
@@ -148,24 +150,15 @@ def optimize_tau2(
         If the optimizer stopped before the maximum, for instance at `maxiter`.
     """
     profile = studies.profile(reml)
-    lower, upper, unit = studies.search_range(reml)
-    brackets = find_brackets(profile, lower, upper, unit)
-    if len(brackets.row) > 1:
-        peaks = climb(profile, brackets, unit, single=True)
-        best = int(np.argmax(profile.loglike(peaks)))
-        brackets = Brackets(
-            *(getattr(brackets, f)[best : best + 1] for f in ("row", "lower", "upper", "start"))
-        )
-    begin = float(brackets.start[0]) if start is None else start
-    objective = _Objective(profile, studies.nobs, _scale(profile, begin, studies, float(unit[0])))
-    theta0 = np.array([math.sqrt(begin / objective.scale)])
+    lower, upper, unit = (float(x[0]) for x in studies.search_range(reml))
+    bracket = global_bracket(profile, lower, upper, unit)
+    low, high = bracket.lower, bracket.upper
+    begin = bracket.start if start is None else start
+    scale = _scale(profile, begin, bracket.information, studies)
+    objective = _Objective(profile, studies.nobs, scale)
+    theta0 = np.array([math.sqrt(begin / scale)])
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
-    if method == "lbfgs":
-        options["loglike_and_score"] = objective.loglike_and_score
-        if start is None and brackets.upper[0] > 0.0:
-            ends = np.sqrt(np.array([brackets.lower[0], brackets.upper[0]]) / objective.scale)
-            options["bounds"] = [(ends[0], ends[1])]
-    elif method == "basinhopping":
+    if method == "basinhopping":
         # a fixed seed: the global random state is not ours to draw from
         options.setdefault("seed", 0)
         options.setdefault("niter", 20)
@@ -183,13 +176,19 @@ def optimize_tau2(
         callback=keywords.get("callback"),
         retall=bool(keywords.get("retall", False)),
     )
-    tau2 = float(objective.tau2(theta)[0])
+    tau2 = float(objective.tau2(np.atleast_1d(theta)))
     retvals = dict(retvals)
-    final, converged = _finish(profile, brackets, unit, tau2, bool(retvals["converged"]))
+    final, information = climb_one(profile, min(max(tau2, low), high), low, high)
+    # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
+    # itself done, which then was a lesser maximum.
+    near = abs(tau2 - final) <= _TOLERANCE * (final + unit)
+    converged = near or bool(retvals["converged"])
+    if not converged:
+        final = tau2
+        information = float(profile.slopes(np.asarray(final)).expected_information)
     retvals["converged"] = converged
     settings["start_params"] = np.array([begin])
-    for key in ("loglike_and_score", "extra_fit_funcs"):
-        settings.pop(key, None)
+    settings.pop("extra_fit_funcs", None)
     if not converged and keywords.get("warn_convergence", True):
         warnings.warn(
             f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
@@ -197,36 +196,17 @@ def optimize_tau2(
             ConvergenceWarning,
             stacklevel=4,
         )
-    return OptimizerRun(final, retvals, settings)
+    return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
 
 
-def _scale(profile: Profile, begin: float, studies: Studies, unit: float) -> float:
-    """Scale s at which -loglike/nobs has a second derivative of about 1 in theta."""
+def _scale(profile: Profile, begin: float, information: float, studies: Studies) -> float:
+    """Scale s of theta at which the second derivative of -loglike/nobs is about 1."""
     if begin > 0.0:
-        information = float(profile.slopes(np.array([begin])).observed_information[0])
         if information * begin**2 > 1e-6 * studies.nobs:
             return studies.nobs / (4.0 * begin * information)
         return begin
-    score = float(profile.slopes(np.zeros(1)).score[0])
-    return max(studies.nobs / max(-2.0 * score, 1e-300), 1e-300) if score < 0.0 else unit
-
-
-def _finish(
-    profile: Profile, brackets: Brackets, unit: Array, tau2: float, converged: bool
-) -> tuple[float, bool]:
-    """Polish the optimizer's answer to full precision, or say that it is none.
-
-    The answer is checked, not believed: it must lie at the global maximum to 1e-6 of the scale on
-    which the likelihood varies, or the optimizer must call itself done in the right cell.
-    """
-    low, high = float(brackets.lower[0]), float(brackets.upper[0])
-    begin = min(max(tau2, low), high)
-    start = Brackets(brackets.row, brackets.lower, brackets.upper, np.array([begin]))
-    peak = float(climb(profile, start, unit, single=True)[0])
-    near = abs(tau2 - peak) <= _TOLERANCE * (peak + float(unit[0]))
-    if near or converged:
-        return peak, True
-    return tau2, False
+    score = float(profile.slopes(np.zeros(())).score)
+    return studies.nobs / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
 
 
 def starting_tau2(start_params: Any, p: int) -> float | None:

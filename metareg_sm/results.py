@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         self._data_attr.append("_genq_weights")
         self.tau2, self.tau2_se = tau2.tau2, tau2.se
         self.tau2_untruncated = tau2.untruncated
-        self.tau = float(np.sqrt(tau2.tau2))
+        self.tau = math.sqrt(tau2.tau2)
         self.nobs = model.nobs
         self.df_model, self.df_resid = model.df_model, model.df_resid
         if covariance.df != self.df_resid:
@@ -231,6 +232,18 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         return self._covariance.sandwich.satterthwaite(
             identity if contrasts is None else np.atleast_2d(contrasts)
         )
+
+    @cached_value
+    def bse(self) -> Array:
+        """Standard errors of the coefficients."""
+        return np.sqrt(np.diagonal(self.cov_params_default))
+
+    @cached_value
+    def tvalues(self) -> Array:
+        """Coefficients over their standard errors."""
+        # generic code of statsmodels fixes coefficients at 0 with standard error 0
+        with np.errstate(invalid="ignore"):
+            return self.params / self.bse
 
     @cached_value
     def pvalues(self) -> Array:

@@ -10,17 +10,20 @@ eigendecomposition, which pays for few studies and wherever X and v are shared.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+from scipy.linalg import lapack
 
 from metareg_sm.core.wls import Array, Rows, design_basis
+
+# half the cost of the method for arrays of study size
+_sum = np.add.reduce
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-@dataclass(frozen=True, slots=True)
-class Slopes:
+class Slopes(NamedTuple):
     """What the derivatives of the profile log-likelihood consist of; each falls in tau2.
 
     Attributes
@@ -174,7 +177,7 @@ class SpectralProfile:
             Restricted likelihood, else maximum likelihood.
         """
         LtVL = np.matmul(np.swapaxes(L, -1, -2) * v[..., None, :], L)
-        d, U = np.linalg.eigh(LtVL)
+        d, U = lapack.dsyevd(LtVL)[:2] if LtVL.ndim == 2 else np.linalg.eigh(LtVL)
         # exact eigenvalues are at least the smallest variance (Cauchy interlacing)
         d = np.maximum(d, v.min(-1, keepdims=True))
         z = np.matmul(np.matmul(y[..., None, :], L), U)[..., 0, :]
@@ -184,11 +187,12 @@ class SpectralProfile:
         """Ingredients of the derivatives at `tau2`."""
         t = np.asarray(tau2)[..., None]
         w = 1.0 / (_take(self.d, rows, 1) + t)
-        a = _take(self.z2, rows, 1) * w * w
+        w2 = w * w
+        a = _take(self.z2, rows, 1) * w2
         if self.reml:
-            return Slopes(a.sum(-1), (a * w).sum(-1), w.sum(-1), (w * w).sum(-1))
+            return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(w, -1), _sum(w2, -1))
         ml = 1.0 / (_take(self.v, rows, 1) + t)
-        return Slopes(a.sum(-1), (a * w).sum(-1), ml.sum(-1), (ml * ml).sum(-1))
+        return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(ml, -1), _sum(ml * ml, -1))
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
@@ -198,8 +202,11 @@ class SpectralProfile:
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
         t = np.asarray(tau2)[..., None]
-        total = _take(self.d if self.reml else self.v, rows, 1) + t
-        return -0.5 * (total.shape[-1] * LOG_2PI + np.log(total).sum(-1) + self.rss(tau2, rows))
+        total = _take(self.d, rows, 1) + t
+        rss = _sum(_take(self.z2, rows, 1) / total, -1)
+        if not self.reml:
+            total = _take(self.v, rows, 1) + t
+        return -0.5 * (total.shape[-1] * LOG_2PI + _sum(np.log(total), -1) + rss)
 
 
 def loglike(tau2: Array, y: Array, v: Array, X: Array, reml: bool = True) -> Array:

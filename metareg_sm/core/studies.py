@@ -26,26 +26,26 @@ class Studies:
         Orthonormal basis of the design.
     L : ndarray, (k, k-r), or None
         Its orthonormal complement, where a spectral profile pays.
-    crude : ndarray, (...)
-        Variance of the outcomes about their mean, with divisor k.
+    outcome : ndarray, (..., k)
+        The outcomes themselves.
     """
 
     y: Array
     v: Array
     Z: Array
     L: Array | None
-    crude: Array
+    outcome: Array
 
     @classmethod
     def build(cls, y: Array, v: Array, basis: Basis) -> Studies:
         """Data sets that share a design."""
         Z = basis.Z
-        crude = y.var(-1)
+        outcome = y
         # twice, so that the residuals carry no trace of a large level of y
         for _ in range(2):
-            y = y - np.matmul(np.matmul(y[..., None, :], Z), Z.T)[..., 0, :]
+            y = y - (y @ Z) @ Z.T
         shared = basis.complement if v.ndim == 1 else None
-        return cls(y, v, Z, shared, crude)
+        return cls(y, v, Z, shared, outcome)
 
     @property
     def nobs(self) -> int:
@@ -62,6 +62,11 @@ class Studies:
         """Leading axes: the data sets."""
         return np.broadcast_shapes(self.y.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2])
 
+    @property
+    def crude(self) -> Array:
+        """Variance of the outcomes about their mean, with divisor k; (...)."""
+        return self.outcome.var(-1)
+
     def flat(self) -> Studies:
         """The same data sets along one leading axis; unchanged where there is only one data set."""
         shape = self.shape
@@ -74,7 +79,7 @@ class Studies:
             return np.broadcast_to(a, shape + a.shape[-core:]).reshape(-1, *a.shape[-core:])
 
         return Studies(
-            ravel(self.y, 1), ravel(self.v, 1), ravel(self.Z, 2), self.L, ravel(self.crude, 0)
+            ravel(self.y, 1), ravel(self.v, 1), ravel(self.Z, 2), self.L, ravel(self.outcome, 1)
         )
 
     def profile(self, reml: bool) -> Profile:
@@ -87,14 +92,16 @@ class Studies:
         """Lower end, upper end and unit of the search for a maximum, (n,) each."""
         n = self.nobs - (self.rank if reml else 0)
         rss = np.einsum("...k,...k->...", self.y, self.y)
-        upper = np.atleast_1d(upper_bound(rss, n, self.v))
-        unit = np.broadcast_to(np.atleast_1d(self.v.min(-1)), upper.shape)
-        zero = unit <= 0.0
-        if not zero.any():
-            return np.zeros_like(upper), upper, unit
-        # undefined at 0 there: begin so near that no sensible estimate lies below
-        lower = np.where(zero, 1e-12 * upper, 0.0)
-        return lower, upper, np.where(zero, lower, unit)
+        low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
+        upper = np.atleast_1d(upper_bound(rss, n, low, high))
+        unit = low if low.ndim else np.full(upper.shape, low)
+        lower = np.zeros(upper.shape)
+        if unit.min() <= 0.0:
+            # undefined at 0 there: begin so near that no sensible estimate lies below
+            zero = unit <= 0.0
+            lower = np.where(zero, 1e-12 * upper, lower)
+            unit = np.where(zero, lower, unit)
+        return lower, upper, unit
 
     def maximize(self, reml: bool) -> Optimum:
         """Global maximum of the likelihood of each data set (leading axes flattened to n)."""

@@ -275,14 +275,10 @@ def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -
     return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
 
 
-def likelihood_estimate(studies: Studies, tau2: Array, reml: bool) -> Tau2Estimate:
-    """A maximum of the likelihood with its standard error from the expected information."""
+def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
+    tau2 = studies.maximize(reml).tau2.reshape(studies.shape)
     slopes = DirectProfile(studies.y, studies.v, studies.Z, reml).slopes(tau2)
     return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
-
-
-def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
-    return likelihood_estimate(studies, studies.maximize(reml).tau2.reshape(studies.shape), reml)
 
 
 def restricted_maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:

@@ -6,12 +6,47 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import lapack
 
 Array = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
+_EPS = float(np.finfo(float).eps)
+
 # beyond this many studies an eigendecomposition costs more than the evaluations it saves
 SPECTRAL_LIMIT = 128
+
+
+def orthonormalize(X: Array, complete: bool = False) -> tuple[Array, Array | None]:
+    """QR factorisation of one matrix: Q and the inverse of R.
+
+    LAPACK itself: the generic wrappers cost several times the work for a matrix of study size.
+
+    Parameters
+    ----------
+    X : ndarray, (k, p)
+        With k >= p.
+    complete : bool
+        All k columns of Q rather than p.
+
+    Returns
+    -------
+    Q : ndarray, (k, p) or (k, k)
+        Orthonormal columns.
+    inverse : ndarray, (p, p), or None
+        R^-1, upper triangular; None where R is exactly singular.
+    """
+    k, p = X.shape
+    factored, tau, _, _ = lapack.dgeqrf(X)
+    inverse, singular = lapack.dtrtri(factored[:p]) if p else (np.zeros((0, 0)), 0)
+    for j in range(p - 1):
+        inverse[j + 1 :, j] = 0.0
+    if complete:
+        full = np.empty((k, k), order="F")
+        full[:, :p] = factored
+        factored = full
+    Q = lapack.dorgqr(factored, tau, overwrite_a=1)[0] if p else np.eye(k)[:, : k * complete]
+    return Q, None if singular else inverse
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +100,16 @@ def design_basis(X: Array) -> Basis:
     (2,)
     """
     k, p = X.shape
-    norms = np.sqrt(np.einsum("kp,kp->p", X, X))
-    scale = np.where(norms > 0, norms, 1.0)
+    scale = np.sqrt(np.einsum("kp,kp->p", X, X))
+    scale[scale == 0.0] = 1.0
     spectral = k <= SPECTRAL_LIMIT
-    Q, R = np.linalg.qr(X / scale, mode="complete" if spectral else "reduced")
-    R = R[:p]
-    diagonal = np.abs(R.diagonal())
-    tol = max(k, p) * np.finfo(float).eps
-    if k >= p and diagonal.min(initial=1.0) > 0.0:
-        inverse = np.linalg.inv(R)
+    tol = max(k, p) * _EPS
+    if k >= p:
+        Q, inverse = orthonormalize(X / scale, complete=spectral)
         # ||R|| <= sqrt(p) for unit columns, so ||R^-1|| alone bounds the smallest singular value
-        if np.sqrt(np.einsum("ij,ij->", inverse, inverse)) < 1.0 / tol:
-            return Basis(Q[:, :p], inverse / scale[:, None], (), Q[:, p:] if spectral else None)
+        if inverse is not None and np.einsum("ij,ij->", inverse, inverse) < 1.0 / tol**2:
+            inverse /= scale[:, None]
+            return Basis(Q[:, :p], inverse, (), Q[:, p:] if spectral else None)
     redundant, kept = [], np.zeros((k, 0))
     for j in range(p):
         column = X[:, j] / scale[j]

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import Array
+from metareg_sm.core.wls import Array, orthonormalize
 
 Codes = npt.NDArray[np.intp]
 
@@ -38,16 +39,15 @@ class Whitened:
         Whitened residuals: residuals times the square root of the weights.
     theta : ndarray, (k,)
         Marginal variances v + tau2, the inverse weights.
+    unscaled : ndarray, (p, p)
+        GG'.
     """
 
     Q: Array
     G: Array
     resid: Array
     theta: Array
-
-    def mapped(self, to_params: Array) -> Whitened:
-        """The same regression with its coefficients expressed in other columns."""
-        return Whitened(self.Q, to_params @ self.G, self.resid, self.theta)
+    unscaled: Array
 
     @property
     def df_resid(self) -> int:
@@ -57,10 +57,10 @@ class Whitened:
     @property
     def scale(self) -> float:
         """Knapp-Hartung factor: the weighted residual sum of squares over k - r."""
-        return float(self.resid @ self.resid) / self.df_resid
+        return float(self.resid @ self.resid / self.df_resid)
 
 
-def whiten(studies: Studies, tau2: float) -> tuple[Whitened, Array]:
+def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, Array]:
     """Weighted regression of one data set at a given tau2.
 
     Parameters
@@ -69,24 +69,24 @@ def whiten(studies: Studies, tau2: float) -> tuple[Whitened, Array]:
         One data set.
     tau2 : float
         Heterogeneity.
+    to_params : ndarray, (p, r)
+        Maps coefficients of the basis Z to those wanted (`Basis.to_params`).
 
     Returns
     -------
     fit : Whitened
-        With coefficients of the basis Z.
     coefs : ndarray, (r,)
         Coefficients of `studies.y` on Z.
     """
     theta = studies.v + tau2
     root = 1.0 / np.sqrt(theta)
-    Q, R = np.linalg.qr(root[:, None] * studies.Z)
-    G = np.linalg.inv(R)
+    Q, G = orthonormalize(root[:, None] * studies.Z)
+    if G is None:  # an orthonormal basis times positive weights
+        raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
     resid = root * studies.y
     coefs = resid @ Q
-    resid = resid - Q @ coefs
-    # the second pass removes what cancellation left in the first
-    more = resid @ Q
-    return Whitened(Q, G, resid - Q @ more, theta), G @ (coefs + more)
+    H = to_params @ G
+    return Whitened(Q, H, resid - Q @ coefs, theta, H @ H.T), G @ coefs
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,16 +350,15 @@ class CovarianceType:
     label: str
     use_t: bool
     compute: Callable[[Whitened, Codes | None, str | None], Covariance]
-    factor: Callable[[Array], Array] | None = None
+    factor: Callable[[Any], Any] | None = None
 
 
 def _model_based(
-    name: str, label: str, use_t: bool, factor: Callable[[Array], Array], text: str
+    name: str, label: str, use_t: bool, factor: Callable[[Any], Any], text: str
 ) -> CovarianceType:
     def compute(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
-        scale = float(factor(np.asarray(fit.scale if fit.df_resid else np.nan)))
-        cov = scale * (fit.G @ fit.G.T)
-        return Covariance(cov, scale, fit.df_resid, None, text)
+        scale = float(factor(fit.scale if fit.df_resid else np.nan))
+        return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
 
     return CovarianceType(name, label, use_t, compute, factor)
 
