@@ -72,7 +72,8 @@ def _numeric(values: Any, name: str, index: pd.Index | None) -> Array:
 
 
 def _check_range(values: Array, name: str, index: pd.Index | None) -> None:
-    if len(values) and values.min() >= 0.0 and values.max() < np.inf:
+    # NaN fails both comparisons and is looked at below
+    if len(values) and np.minimum.reduce(values) >= 0.0 and np.maximum.reduce(values) < np.inf:
         return
     bad = np.flatnonzero((values < 0) | np.isinf(values))
     if bad.size:

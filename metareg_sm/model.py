@@ -526,7 +526,7 @@ class MetaReg(LikelihoodModel):
     def _check_defined(self, tau2: float, estimator: Estimator) -> None:
         if np.minimum.reduce(self.vi) > 0.0:
             return
-        if tau2 <= 2.0 * float(self._studies.search_range(True)[0][0]):
+        if tau2 <= 2.0 * float(self._studies.search_range(True)[0]):
             self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
 
     def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:

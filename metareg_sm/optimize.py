@@ -150,7 +150,7 @@ def optimize_tau2(
         If the optimizer stopped before the maximum, for instance at `maxiter`.
     """
     profile = studies.profile(reml)
-    lower, upper, unit = (float(x[0]) for x in studies.search_range(reml))
+    lower, upper, unit = map(float, studies.search_range(reml))
     bracket = global_bracket(profile, lower, upper, unit)
     low, high = bracket.lower, bracket.upper
     begin = bracket.start if start is None else start

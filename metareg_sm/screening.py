@@ -59,10 +59,8 @@ class ScreenResult:
         - pvalue_adjusted: for all moderators that were screened.
     outcome, estimator, cov_type, method : str
         What was explained; labels of the estimator of tau2, the covariance and the adjustment.
-    n_complete : int
-        Studies that are complete in all moderators.
-    n_resamples : int or None
-        Permutations behind "max-t".
+    n_complete, n_resamples : int
+        Studies that are complete in all moderators; permutations of "max-t", None for others.
     """
 
     frame: pd.DataFrame
@@ -179,10 +177,8 @@ def screen(
         Adjustment of the p-values: any method of
         `statsmodels.stats.multitest.multipletests`, or "max-t" for a permutation test that takes
         the dependence of the moderators into account.
-    n_resamples : int, default 999
-        Permutations for "max-t".
-    rng : int or Generator, optional
-        Seed or generator of the permutations.
+    n_resamples, rng : int, and int or Generator
+        Permutations for "max-t", and their seed or generator.
     missing : {"drop", "raise"}, default "drop"
         A study with a missing moderator is left out of the fit of that moderator alone.
 
@@ -289,8 +285,7 @@ def _check_method(method: Any, cov_type: str, n_resamples: Any) -> None:
     covariance = choose(COVARIANCES, cov_type, "cov_type")
     if covariance.name == "cluster":
         raise OptionError(
-            "cov_type='cluster' needs groups, which screen does not take. Use another cov_type, or "
-            "fit each moderator with MetaReg."
+            "cov_type='cluster' needs groups, which screen does not take. Use another cov_type."
         )
     if method != _MAX_T:
         if method not in multitest_alias:

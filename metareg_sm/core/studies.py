@@ -89,13 +89,13 @@ class Studies:
         return DirectProfile(self.y, self.v, self.Z, reml)
 
     def search_range(self, reml: bool) -> tuple[Array, Array, Array]:
-        """Lower end, upper end and unit of the search for a maximum, (n,) each."""
+        """Lower end, upper end and unit of the search for a maximum, (...) each."""
         n = self.nobs - (self.rank if reml else 0)
         rss = np.einsum("...k,...k->...", self.y, self.y)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
-        upper = np.atleast_1d(upper_bound(rss, n, low, high))
-        unit = low if low.ndim else np.full(upper.shape, low)
-        lower = np.zeros(upper.shape)
+        upper = upper_bound(rss, n, low, high)
+        lower = 0.0 * upper
+        unit = low + lower
         if unit.min() <= 0.0:
             # undefined at 0 there: begin so near that no sensible estimate lies below
             zero = unit <= 0.0
@@ -105,4 +105,5 @@ class Studies:
 
     def maximize(self, reml: bool) -> Optimum:
         """Global maximum of the likelihood of each data set (leading axes flattened to n)."""
-        return maximize(self.flat().profile(reml), *self.flat().search_range(reml))
+        flat = self.flat()
+        return maximize(flat.profile(reml), *(np.atleast_1d(x) for x in flat.search_range(reml)))

@@ -87,7 +87,7 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     effects. Statistics in Medicine, 15(6), 619-629.
     """
     profile = studies.profile(reml)
-    lower, upper, unit = studies.search_range(reml)
+    lower, upper, unit = (np.atleast_1d(x) for x in studies.search_range(reml))
     brackets = find_brackets(profile, lower, upper, unit)
     peaks = climb(profile, brackets, unit, single=True)
     heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
