@@ -150,8 +150,8 @@ def optimize_tau2(
         If the optimizer stopped before the maximum, for instance at `maxiter`.
     """
     profile = studies.profile(reml)
-    lower, upper, unit = map(float, studies.search_range(reml))
-    bracket = global_bracket(profile, lower, upper, unit)
+    lower, upper = map(float, studies.search_range(reml))
+    bracket = global_bracket(profile, lower, upper)
     low, high = bracket.lower, bracket.upper
     begin = bracket.start if start is None else start
     scale = _scale(profile, begin, bracket.information, studies)
@@ -181,7 +181,7 @@ def optimize_tau2(
     final, information = climb_one(profile, min(max(tau2, low), high), low, high)
     # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
     # itself done, which then was a lesser maximum.
-    near = abs(tau2 - final) <= _TOLERANCE * (final + unit)
+    near = abs(tau2 - final) <= _TOLERANCE * (final + float(studies.v.min()))
     converged = near or bool(retvals["converged"])
     if not converged:
         final = tau2

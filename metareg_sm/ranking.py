@@ -39,7 +39,7 @@ def compare_models(*results: Any, names: Sequence[str] | None = None) -> pd.Data
     ------
     ComparisonError
         If there are fewer than two models, studies differ, an estimate of tau2 does not maximise
-        the likelihood, REML and full likelihoods are mixed, or REML fits differ in their
+        the likelihood or did not converge, REML and full likelihoods are mixed, or REML fits differ in their
         moderators.
     OptionError
         If there is not one name a model, all different.
@@ -67,7 +67,10 @@ def compare_models(*results: Any, names: Sequence[str] | None = None) -> pd.Data
     >>> fits = [metareg_sm.MetaReg.from_formula(f, bcg, vi="vi").fit(tau2="ml") for f in formulas]
     >>> compare_models(*fits)[["aicc", "weight", "lr_against", "lr_pvalue"]].round(4)
                           aicc  weight lr_against  lr_pvalue
-    yi ~ 1             31.3      0.0   None           NaN
+    model
+    yi ~ 1             30.5302  0.0336        NaN        NaN
+    yi ~ ablat         24.0380  0.8635     yi ~ 1     0.0016
+    yi ~ ablat + year  28.2922  0.1029     yi ~ 1     0.0066
     """
     if len(results) < 2:
         raise ComparisonError(
@@ -126,6 +129,11 @@ def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
             raise ComparisonError(
                 f"{label!r} has tau2 by {estimator.name!r}, which does not maximise the "
                 "likelihood; criteria that are made of it are not comparable. Use tau2='ml'."
+            )
+        if r.mle_converged is False:
+            raise ComparisonError(
+                f"{label!r} did not converge: its log-likelihood is not the maximum. Fit it again "
+                "with another method or more iterations."
             )
         if r.reml != first.reml:
             raise ComparisonError(

@@ -1,10 +1,12 @@
 """Batched global maximisation of the profile log-likelihood over tau2 >= 0.
 
-The score is the difference of two falling functions of tau2, and so is the second derivative.
-Their values at the two ends of a cell therefore bound the score and the curvature inside it: a
-cell is settled as rising, falling, convex or concave, or it is halved. Once all cells are settled
-every local maximum lies in a bracket of its own, and none can have been missed. The likelihood of
-a meta-regression does have several maxima, mostly under ML with very unequal variances.
+The score has the sign of h - 1 with h = y'PPy / trace, and a local maximum is where h falls through
+1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the inequality
+of Cauchy and Schwarz 1/r1 and 1/r2 grow at least as fast as tau2, so values at the two ends of a
+cell show that h falls, or rises, throughout it; that y'PPy and the traces fall bounds the score.
+A cell that none of this settles is halved. Once all are settled every local maximum lies in a
+bracket of its own and none can have been missed: the likelihood does have several, mostly under ML
+with very unequal variances. For ordinary data one cell from 0 to infinity settles everything.
 """
 
 from __future__ import annotations
@@ -22,12 +24,11 @@ from metareg_sm.core.wls import Array, Rows
 _EPS = float(np.finfo(float).eps)
 _MAX_HALVINGS = 60
 _MAX_NEWTON = 100
-# Width of the first cells: of many data sets a wider one is seldom settled and a narrower one is
-# work without gain; of one data set a whole grid costs as little as a single point.
-_LOG_CELL_RATIO = math.log(2.0)
-_LOG_CELL_RATIO_SINGLE = math.log(1.15)
+# One data set begins with this many cells, which cost as little as a single one.
+_CELLS_SINGLE = 24
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
+_FRACTIONS = np.linspace(0.0, 1.0, _CELLS_SINGLE + 1) ** 2
 _LEFT, _RIGHT = np.s_[:-1], np.s_[1:]
 _BRACKET = ("row", "lower", "upper", "start", "information")
 
@@ -79,17 +80,7 @@ class Brackets:
     information: Array
 
 
-def _log_step(s: Slopes, shift: Array) -> Array:
-    """Step of tau2 to the root of ln y'PPy - ln trace, linear in ln(tau2 + shift).
-
-    Exact in one step for equal variances; NaN or infinite where the curvature has the wrong sign.
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        slope = (2.0 * s.yppp / s.ypp - s.trace2 / s.trace) * shift
-        return shift * np.expm1(np.log(s.ypp / s.trace) / slope)
-
-
-def find_brackets(profile: Profile, lower: Array, upper: Array, unit: Array) -> Brackets:
+def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     """Bracket every local maximum of every data set between `lower` and `upper`.
 
     Parameters
@@ -99,8 +90,6 @@ def find_brackets(profile: Profile, lower: Array, upper: Array, unit: Array) -> 
     lower, upper : ndarray, (n,)
         Range of tau2; the log-likelihood must fall beyond `upper`. `lower` is 0 unless a zero
         variance leaves the likelihood undefined there.
-    unit : ndarray, (n,)
-        A variance on whose scale the likelihood varies near 0, such as the smallest one.
 
     Returns
     -------
@@ -109,43 +98,35 @@ def find_brackets(profile: Profile, lower: Array, upper: Array, unit: Array) -> 
         bracket (lower, lower).
     """
     n = len(upper)
-    shift = unit + lower
-    ratio = (upper + unit) / shift
-    grid = 2 + int(math.log(ratio.max()) / _LOG_CELL_RATIO)
-    edges = shift[:, None] * ratio[:, None] ** (np.arange(grid) / (grid - 1.0)) - unit[:, None]
-    edges[:, 0], edges[:, -1] = lower, upper
-    rows = np.arange(n)[:, None]
-    at = profile.slopes(edges, None if n == 1 else rows)
-    a, b = edges[:, :-1], edges[:, 1:]
-    left, right = _pick(at, np.s_[:, :-1]), _pick(at, np.s_[:, 1:])
-    cell_rows = rows.repeat(grid - 1, axis=1)
+    rows = np.arange(n)
+    pick_rows = None if n == 1 else rows
+    left, right = profile.slopes(lower, pick_rows), profile.slopes(upper, pick_rows)
+    # the scale of tau2 on which the likelihood varies near the lower end
+    unit = left.trace / left.trace2
     found = []
-    falls = np.flatnonzero(at.ypp[:, 0] <= at.trace[:, 0])
+    falls = np.flatnonzero(left.ypp <= left.trace)
     if falls.size:
         low = lower[falls]
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls))))
+    a, b = lower, upper
     for halving in range(_MAX_HALVINGS):
-        top = (left.ypp > left.trace) & (right.ypp <= right.trace)
-        settled = _settled(left, right)
-        finished = bool(settled.all())
-        if not finished:
+        settled = _settled(a, b, left, right)
+        if not settled.all():
             settled |= b - a <= 4.0 * _EPS * b
             settled |= halving == _MAX_HALVINGS - 1
-            top &= settled
-        hit = np.nonzero(top)
-        r = cell_rows[hit]
-        if r.size:
-            found.append(_bracket(r, a[hit], b[hit], _pick(left, hit), _pick(right, hit)))
-        if finished or settled.all():
+        hit = np.flatnonzero(settled & (left.ypp > left.trace) & (right.ypp <= right.trace))
+        if hit.size:
+            found.append(_bracket(rows[hit], a[hit], b[hit], _pick(left, hit), _pick(right, hit)))
+        open_ = np.flatnonzero(~settled)
+        if not open_.size:
             break
-        open_ = np.nonzero(~settled)
-        r, low, high = cell_rows[open_], a[open_], b[open_]
-        middle = _middle(low, high, unit[r])
-        at = profile.slopes(middle, None if n == 1 else r)
+        rows, a, b = rows[open_], a[open_], b[open_]
+        middle = _middle(a, b, unit[rows])
+        at = profile.slopes(middle, None if n == 1 else rows)
         left, right = _pick(left, open_), _pick(right, open_)
         left, right = _join(left, at), _join(at, right)
-        cell_rows = np.concatenate([r, r])
-        a, b = np.concatenate([low, middle]), np.concatenate([middle, high])
+        rows = np.concatenate([rows, rows])
+        a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
     if len(found) == 1:
         return found[0]
     row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
@@ -153,20 +134,35 @@ def find_brackets(profile: Profile, lower: Array, upper: Array, unit: Array) -> 
     return Brackets(row[order], low[order], *(other[order] for other in others))
 
 
-def _settled(left: Slopes, right: Slopes) -> npt.NDArray[np.bool_]:
-    """Whether a cell is concave, falling, rising or convex throughout."""
-    return (
-        (right.yppp > 0.5 * left.trace2)
-        | (left.ypp < right.trace)
-        | (right.ypp > left.trace)
-        | (left.yppp < 0.5 * right.trace2)
-    )
+def _settled(a: Array, b: Array, left: Slopes, right: Slopes) -> npt.NDArray[np.bool_]:
+    """Whether a cell from a to b holds at most one maximum for certain."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        width = b - a
+        h_falls = 2.0 * left.trace / left.trace2 + width > right.ypp / right.yppp
+        h_rises = 2.0 * right.trace / right.trace2 < left.ypp / left.yppp + width
+    return h_falls | h_rises | (left.ypp < right.trace) | (right.ypp > left.trace)
 
 
 def _bracket(row: Rows, low: Array, high: Array, left: Slopes, right: Slopes) -> Brackets:
-    start, information = _peak(low, high, left, right)
-    inside = (start > low) & (start < high)
-    return Brackets(row, low, high, np.where(inside, start, 0.5 * (low + high)), information)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        start, information = _peak(low, high, left, right)
+        inside = (start > low) & (start < high)
+    start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
+    return Brackets(row, low, high, start, information)
+
+
+def _peak(low: Any, high: Any, left: Slopes, right: Slopes) -> tuple[Any, Any]:
+    """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation; the information."""
+    fa, fb = left.trace / left.ypp, right.trace / right.ypp
+    h = fb - fa
+    s = (1.0 - fa) / h
+    # d tau2 / d(1/h) at the two ends
+    ma = left.ypp / (2.0 * left.yppp * fa - left.trace2)
+    mb = right.ypp / (2.0 * right.yppp * fb - right.trace2)
+    r = 1.0 - s
+    start = low + (high - low) * s * s * (3.0 - 2.0 * s) + h * s * r * (r * ma - s * mb)
+    information = 0.5 * (left.yppp + right.yppp - 0.5 * (left.trace2 + right.trace2))
+    return start, information
 
 
 def _middle(low: Array, high: Array, unit: Array) -> Array:
@@ -188,8 +184,8 @@ def _join(s: Slopes, t: Slopes) -> Slopes:
     )
 
 
-def climb(profile: Profile, brackets: Brackets, unit: Array, single: bool = False) -> Array:
-    """Maximum inside each bracket, by safeguarded Newton steps on the score.
+def climb(profile: Profile, brackets: Brackets, single: bool = False) -> Array:
+    """Maximum inside each bracket, by safeguarded Newton steps to the root of 1/h - 1.
 
     Parameters
     ----------
@@ -197,8 +193,6 @@ def climb(profile: Profile, brackets: Brackets, unit: Array, single: bool = Fals
         Likelihood of n data sets.
     brackets : Brackets
         Cells with one maximum each.
-    unit : ndarray, (n,)
-        As in `find_brackets`.
     single : bool
         The profile holds one data set and takes no rows.
 
@@ -213,34 +207,21 @@ def climb(profile: Profile, brackets: Brackets, unit: Array, single: bool = Fals
     for _ in range(_MAX_NEWTON):
         if not active.size:
             break
-        t, row = tau2[active], brackets.row[active]
-        s = profile.slopes(t, None if single else row)
-        shift = s.trace / s.trace2
+        t = tau2[active]
+        s = profile.slopes(t, None if single else brackets.row[active])
         up = s.ypp > s.trace
         lo, hi = np.where(up, t, low[active]), np.where(up, high[active], t)
-        step = _log_step(s, shift)
-        new = t + step
-        inside = (new >= lo) & (new <= hi)
-        new = np.where(inside, new, _middle(lo, hi, unit[row]))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            h = s.ypp / s.trace
+            scale = s.trace / s.trace2
+            step = (h - 1.0) / (2.0 * s.yppp / s.ypp - 1.0 / scale)
+            new = t + step
+            inside = (new >= lo) & (new <= hi)
+        new = np.where(inside, new, _middle(lo, hi, scale))
         tau2[active], low[active], high[active] = new, lo, hi
-        tiny = 8.0 * _EPS * (t + shift)
-        done = (inside & (np.abs(step) <= tiny)) | (hi - lo <= 2.0 * _EPS * hi)
+        done = (inside & (np.abs(step) <= _LAST_STEP * scale)) | (hi - lo <= 2.0 * _EPS * hi)
         active = active[~done]
     return tau2
-
-
-def _peak(low: Any, high: Any, left: Slopes, right: Slopes) -> tuple[Any, Any]:
-    """Root of y'PPy / trace - 1 by inverse cubic interpolation in tau2, and the information."""
-    ga, gb = left.ypp / left.trace - 1.0, right.ypp / right.trace - 1.0
-    h = gb - ga
-    s = -ga / h
-    # d tau2 / d g at the two ends
-    ma = left.trace / ((ga + 1.0) * left.trace2 - 2.0 * left.yppp)
-    mb = right.trace / ((gb + 1.0) * right.trace2 - 2.0 * right.yppp)
-    r = 1.0 - s
-    start = low + (high - low) * s * s * (3.0 - 2.0 * s) + h * s * r * (r * ma - s * mb)
-    information = 0.5 * (left.yppp + right.yppp - 0.5 * (left.trace2 + right.trace2))
-    return start, information
 
 
 class Bracket(NamedTuple):
@@ -252,20 +233,18 @@ class Bracket(NamedTuple):
     information: float
 
 
-def global_bracket(profile: Profile, lower: float, upper: float, unit: float) -> Bracket:
+def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     """Bracket of the global maximum of one data set.
 
     Where a fine grid settles everything at once, which it nearly always does, this is several
     times faster than `find_brackets`, whose parameters it has.
     """
-    ratio = (upper + unit) / (lower + unit)
-    grid = 2 + int(math.log(ratio) / _LOG_CELL_RATIO_SINGLE)
-    edges = (lower + unit) * ratio ** (np.arange(grid) / (grid - 1.0)) - unit
-    edges[0], edges[-1] = lower, upper
+    edges = lower + (upper - lower) * _FRACTIONS
     at = profile.slopes(edges)
     falls = at.ypp <= at.trace
     peaks = np.flatnonzero(falls[1:] > falls[:-1])
-    if len(peaks) + falls[0] == 1 and _settled(_pick(at, _LEFT), _pick(at, _RIGHT)).all():
+    left, right = _pick(at, _LEFT), _pick(at, _RIGHT)
+    if len(peaks) + falls[0] == 1 and _settled(edges[:-1], edges[1:], left, right).all():
         if falls[0]:
             return Bracket(lower, lower, lower, 0.0)
         i = int(peaks[0])
@@ -274,11 +253,10 @@ def global_bracket(profile: Profile, lower: float, upper: float, unit: float) ->
         if not low < start < high:
             start = 0.5 * (low + high)
         return Bracket(low, high, float(start), float(information))
-    found = find_brackets(profile, *(np.array([x]) for x in (lower, upper, unit)))
+    found = find_brackets(profile, np.array([lower]), np.array([upper]))
     best = 0
     if len(found.row) > 1:
-        tops = climb(profile, found, np.array([unit]), single=True)
-        best = int(np.argmax(profile.loglike(tops)))
+        best = int(np.argmax(profile.loglike(climb(profile, found, single=True))))
     return Bracket(
         float(found.lower[best]),
         float(found.upper[best]),
@@ -342,14 +320,14 @@ class Optimum:
     maxima: Rows
 
 
-def maximize(profile: Profile, lower: Array, upper: Array, unit: Array) -> Optimum:
+def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
     """Global maximum of the profile log-likelihood of each of n data sets.
 
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
     """
     n = len(upper)
-    found = find_brackets(profile, lower, upper, unit)
-    tau2 = climb(profile, found, unit, single=n == 1)
+    found = find_brackets(profile, lower, upper)
+    tau2 = climb(profile, found, single=n == 1)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima
     best = first.copy()

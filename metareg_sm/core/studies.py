@@ -88,20 +88,15 @@ class Studies:
             return SpectralProfile.build(self.y, self.v, self.L, reml)
         return DirectProfile(self.y, self.v, self.Z, reml)
 
-    def search_range(self, reml: bool) -> tuple[Array, Array, Array]:
-        """Lower end, upper end and unit of the search for a maximum, (...) each."""
+    def search_range(self, reml: bool) -> tuple[Array, Array]:
+        """Lower and upper end of the search for a maximum, (...) each."""
         n = self.nobs - (self.rank if reml else 0)
         rss = np.einsum("...k,...k->...", self.y, self.y)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
         upper = upper_bound(rss, n, low, high)
-        lower = 0.0 * upper
-        unit = low + lower
-        if unit.min() <= 0.0:
-            # undefined at 0 there: begin so near that no sensible estimate lies below
-            zero = unit <= 0.0
-            lower = np.where(zero, 1e-12 * upper, lower)
-            unit = np.where(zero, lower, unit)
-        return lower, upper, unit
+        # undefined at 0 where a variance is 0: begin so near that no sensible estimate lies below
+        lower = np.where(low > 0.0, 0.0, 1e-12 * upper) if low.min() <= 0.0 else 0.0 * upper
+        return lower, upper
 
     def maximize(self, reml: bool) -> Optimum:
         """Global maximum of the likelihood of each data set (leading axes flattened to n)."""

@@ -87,9 +87,8 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     effects. Statistics in Medicine, 15(6), 619-629.
     """
     profile = studies.profile(reml)
-    lower, upper, unit = (np.atleast_1d(x) for x in studies.search_range(reml))
-    brackets = find_brackets(profile, lower, upper, unit)
-    peaks = climb(profile, brackets, unit, single=True)
+    lower, upper = (np.atleast_1d(x) for x in studies.search_range(reml))
+    peaks = climb(profile, find_brackets(profile, lower, upper), single=True)
     heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
     level = heights.max() - 0.5 * float(special.chdtri(1, alpha))
     inside = np.flatnonzero(heights >= level)
@@ -97,7 +96,7 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     low = 0.0
     if _above(profile, float(lower[0]), level) < 0.0:
         low = _crossing(profile, float(lower[0]), first, level)
-    far = max(float(upper[0]), last + float(unit[0]))
+    far = max(float(upper[0]), last + float(studies.v.max()))
     while _above(profile, far, level) > 0.0:
         far = 2.0 * far
     high = _crossing(profile, last, far, level)

@@ -25,9 +25,11 @@ from typing import Any
 
 import mpmath
 import numpy as np
-from mpmath import mp, mpf
 
+# A context of its own, so that importing this module leaves mpmath's global precision alone.
+mp = mpmath.MPContext()
 mp.dps = 50
+mpf = mp.mpf
 
 HERE = Path(__file__).resolve().parent
 ALPHA = mpf("0.05")
@@ -65,7 +67,9 @@ def identity(n: int) -> Rows:
 
 
 def matmul(a: Rows, b: Rows) -> Rows:
-    return [[sum(x * y for x, y in zip(r, c, strict=True)) for c in zip(*b, strict=True)] for r in a]
+    return [
+        [sum(x * y for x, y in zip(r, c, strict=True)) for c in zip(*b, strict=True)] for r in a
+    ]
 
 
 def trace(a: Rows) -> Any:
@@ -645,7 +649,9 @@ def write(name: str, cases: dict[str, Any]) -> None:
 
 def job(args: tuple[Any, Any, Any, bool]) -> dict[str, Any]:
     y, v, x, intercept = args
-    return solve_case(y, v, x, intercept=intercept)
+    # Numbers of a private context cannot be pickled on their way back.
+    solved: dict[str, Any] = plain_json(solve_case(y, v, x, intercept=intercept))
+    return solved
 
 
 def main() -> None:

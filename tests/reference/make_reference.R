@@ -176,6 +176,14 @@ spec <- function(frame, py, r = py, cluster = NULL, nested = character(), datase
   list(frame = frame, py = py, r = r, cluster = cluster, nested = nested, dataset = dataset)
 }
 
+# metafor 3.8-1: rma.uni() gives QE and every tau2 of a model whose columns do not span the constant
+# for outcomes from which their mean has been taken (QE 100.73 instead of 50.53 for
+# viechtbauer_origin). rma.mv() and 50-digit arithmetic agree on the right values, so those cases
+# are fitted by rma.mv() and have no inference that rests on rma.uni().
+spans_constant <- function(X) {
+  qr(cbind(1, X))$rank == qr(X)$rank
+}
+
 cases <- list(
   bcg_ablat_year = spec("bcg", "yi ~ ablat + year", cluster = "trial",
                         nested = c("yi ~ ablat", "yi ~ year", "yi ~ 1"), dataset = "bcg"),
@@ -413,6 +421,23 @@ try_method <- function(prep, method, threshold) {
 }
 
 
+fit_mv <- function(prep, method) {
+  yi <- prep$data$yi
+  id <- seq_along(yi)
+  r <- rma.mv(yi, prep$data$vi, mods = prep$X, intercept = FALSE, random = ~ 1 | id,
+              method = method)
+  fs <- function(which) {
+    as.list(setNames(r$fit.stats[c("ll", "AIC", "BIC", "AICc"), which],
+                     c("logLik", "AIC", "BIC", "AICc")))
+  }
+  list(source = "rma.mv", beta = vec(r$beta), tau2 = r$sigma2, QE = r$QE, QEp = r$QEp,
+       k = r$k, p = r$p, fit.stats = list(ML = fs("ML"), REML = fs("REML")),
+       tests = list(z = list(se = vec(r$se), zval = vec(r$zval), pval = vec(r$pval),
+                             ci.lb = vec(r$ci.lb), ci.ub = vec(r$ci.ub), QM = r$QM,
+                             QMdf = vec(r$QMdf), QMp = r$QMp)))
+}
+
+
 # ---------------------------------------------------------------- inference (REML fits)
 
 confint_part <- function(res, type) {
@@ -517,10 +542,23 @@ inference_case <- function(prep, s, fits_reml, fits_ml) {
 
 # ---------------------------------------------------------------- cluster-robust
 
+# Smallest eigenvalue of I - H within the clusters; 0 if one of them determines a coefficient alone.
+cluster_slack <- function(prep, res, cluster) {
+  root <- sqrt(1 / (prep$data$vi + res$tau2))
+  Q <- qr.Q(qr(prep$X * root))
+  min(vapply(split(seq_along(cluster), cluster), function(i) {
+    q <- Q[i, , drop = FALSE]
+    1 - max(svd(q)$d)^2
+  }, 0))
+}
+
 robust_case <- function(prep, res, cluster) {
+  singular <- cluster_slack(prep, res, cluster) < 1e-8
   idx <- if (prep$intercept) seq_len(ncol(prep$X))[-1] else seq_len(ncol(prep$X))
   types <- c("CR0", "CR1", "CR1S", "CR2", "CR3")
   out <- lapply(setNames(nm = types), function(type) {
+    # CR3 inverts I - H of a cluster; clubSandwich may invert a singular one and return noise.
+    if (type == "CR3" && singular) return(list(error = "a cluster has leverage 1"))
     tryCatch({
       V <- vcovCR(res, cluster = cluster, type = type)
       ct <- coef_test(res, vcov = V, test = "Satterthwaite")
@@ -557,23 +595,37 @@ run_reference <- function() {
     s <- cases[[name]]
     prep <- prepare(s)
     message(name, "  k=", nrow(prep$X), " p=", ncol(prep$X))
-    done <- lapply(setNames(nm = methods), function(m) fit_method(prep, m))
-    fits_all[[name]] <- lapply(done, `[[`, "out")
-    reml <- done$REML$fits
+    uni <- spans_constant(prep$X)
+    if (uni) {
+      done <- lapply(setNames(nm = methods), function(m) fit_method(prep, m))
+      fits_all[[name]] <- lapply(done, `[[`, "out")
+      reml <- done$REML$fits$z
+    } else {
+      fits_all[[name]] <- lapply(setNames(nm = likelihood_methods), fit_mv, prep = prep)
+      reml <- fit_one(prep$data$yi, prep$data$vi, prep$X, FALSE, "REML", "z",
+                      tau2 = fits_all[[name]]$REML$tau2)
+    }
     # "FE" is another name of "EE" in metafor; make sure that it stays so.
-    fe <- fit_one(prep$data$yi, prep$data$vi, prep$X, prep$intercept, "FE", "z")
-    stopifnot(identical(fe$beta, done$EE$fits$z$beta), identical(fe$se, done$EE$fits$z$se))
+    if (uni) {
+      fe <- fit_one(prep$data$yi, prep$data$vi, prep$X, prep$intercept, "FE", "z")
+      stopifnot(identical(fe$beta, done$EE$fits$z$beta), identical(fe$se, done$EE$fits$z$se))
+    }
     case_info[[name]] <- list(
       frame = s$frame, dataset = s$dataset, formula = s$py, formula_r = s$r,
       outcome = "yi", vi = "vi", cluster = s$cluster, intercept = prep$intercept,
       k = nrow(prep$X), p = ncol(prep$X),
       coef_r = vec(colnames(prep$X)), coef = vec(patsy_names(prep)), exog = unname(prep$X)
     )
-    inference_all[[name]] <- inference_case(prep, s, reml, done$ML$fits)
+    if (uni) inference_all[[name]] <- inference_case(prep, s, done$REML$fits, done$ML$fits)
     rows <- seq_len(nrow(prep$X))
-    robust_all[[name]] <- list(row = robust_case(prep, reml$z, rows))
+    # With leverage 1 a study's own residual is rounding noise, and so is what is made of it.
+    robust_all[[name]] <- list(row = if (max(hatvalues(reml)) < 1 - 1e-8) {
+      robust_case(prep, reml, rows)
+    } else {
+      list(error = "a study has leverage 1")
+    })
     if (!is.null(s$cluster)) {
-      robust_all[[name]][[s$cluster]] <- robust_case(prep, reml$z, prep$data[[s$cluster]])
+      robust_all[[name]][[s$cluster]] <- robust_case(prep, reml, prep$data[[s$cluster]])
     }
   }
   write_json(list(frames = lapply(frames, function(d) lapply(d, vec)), cases = case_info),
