@@ -8,9 +8,18 @@ import statsmodels.formula.api as _smf
 from metareg_sm import datasets, exceptions
 from metareg_sm._version import __version__
 from metareg_sm.formula.api import metareg
+from metareg_sm.many import ManyResults, fit_many
 from metareg_sm.model import MetaReg
 
-__all__ = ["MetaReg", "__version__", "datasets", "exceptions", "metareg"]
+__all__ = [
+    "ManyResults",
+    "MetaReg",
+    "__version__",
+    "datasets",
+    "exceptions",
+    "fit_many",
+    "metareg",
+]
 
 
 if not hasattr(_smf, "metareg"):

@@ -155,7 +155,7 @@ def optimize_tau2(
     low, high = bracket.lower, bracket.upper
     begin = bracket.start if start is None else start
     scale = _scale(profile, begin, bracket.information, studies)
-    objective = _Objective(profile, studies.nobs, scale)
+    objective = _Objective(profile, studies.k, scale)
     theta0 = np.array([math.sqrt(begin / scale)])
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
     if method == "basinhopping":
@@ -202,11 +202,11 @@ def optimize_tau2(
 def _scale(profile: Profile, begin: float, information: float, studies: Studies) -> float:
     """Scale s of theta at which the second derivative of -loglike/nobs is about 1."""
     if begin > 0.0:
-        if information * begin**2 > 1e-6 * studies.nobs:
-            return studies.nobs / (4.0 * begin * information)
+        if information * begin**2 > 1e-6 * studies.k:
+            return studies.k / (4.0 * begin * information)
         return begin
     score = float(profile.slopes(np.zeros(())).score)
-    return studies.nobs / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
+    return studies.k / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
 
 
 def starting_tau2(start_params: Any, p: int) -> float | None:

@@ -39,8 +39,8 @@ def compare_models(*results: Any, names: Sequence[str] | None = None) -> pd.Data
     ------
     ComparisonError
         If there are fewer than two models, studies differ, an estimate of tau2 does not maximise
-        the likelihood or did not converge, REML and full likelihoods are mixed, or REML fits differ in their
-        moderators.
+        the likelihood or did not converge, REML and full likelihoods are mixed, or REML fits
+        differ in their moderators.
     OptionError
         If there is not one name a model, all different.
 

@@ -289,7 +289,7 @@ def _check_method(method: Any, cov_type: str, n_resamples: Any) -> None:
         )
     if method != _MAX_T:
         if method not in multitest_alias:
-            known = sorted({_MAX_T, *multitest_alias.values()})
+            known = [_MAX_T, *(a for a in multitest_alias if len(a) > 3)]
             raise OptionError(
                 f"method={method!r} is not known.{suggestion(method, known)} Choose 'max-t' or a "
                 "method of statsmodels.stats.multitest.multipletests, such as 'holm' or 'fdr_bh'."
@@ -395,5 +395,5 @@ def _statistics(y: Array, v: Array, basis: Basis, like: Any) -> Array:
     cov = others.T @ fit.cov_unscaled @ others
     solved = np.linalg.solve(cov, effect[..., None])[..., 0]
     factor: Any = COVARIANCES[like.cov_type].factor
-    scale = factor(fit.rss / (studies.nobs - studies.rank))
+    scale = factor(fit.rss / (Z.shape[0] - Z.shape[1]))
     return np.einsum("bm,bm->b", effect, solved) / (others.shape[1] * scale)

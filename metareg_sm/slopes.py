@@ -35,8 +35,8 @@ class JohnsonNeyman:
         The slope of which, along what, and the level of the pointwise tests.
     bounds : tuple of float
         Values of the partner at which the slope's confidence interval just touches zero.
-    significant : {"inside", "outside", "everywhere", "nowhere", "mixed"}
-        Where the slope is significant, relative to two bounds; "mixed" for any other number.
+    significant : {"inside", "outside", "nowhere", "everywhere", "mixed"}
+        Where the slope is significant, relative to two bounds; "mixed" for other numbers of them.
     regions : tuple of (float, float)
         The same as intervals of the partner; ends may be infinite.
     observed : (float, float)
@@ -349,6 +349,8 @@ def _roots_quadratic(
     a, b = C @ np.asarray(results.params)
     (vaa, vab), (_, vbb) = C @ np.asarray(results.cov_params()) @ C.T
     crit2 = float(critical_value(alpha, df)) ** 2
+    if not np.isfinite(crit2):
+        return []
     qa, qb, qc = b * b - crit2 * vbb, a * b - crit2 * vab, a * a - crit2 * vaa
     disc = qb * qb - qa * qc
     if disc < 0.0:
@@ -390,10 +392,6 @@ def _regions(
     outer = [roots[0] - 1.0, *inner, roots[-1] + 1.0] if roots else [0.0]
     tests = _pvalues(results, centre + np.array(outer)[:, None] * tilt) < alpha
     regions = [pair for pair, yes in zip(itertools.pairwise(ends), tests, strict=True) if yes]
-    labels = {
-        (True,): "everywhere",
-        (False,): "nowhere",
-        (False, True, False): "inside",
-        (True, False, True): "outside",
-    }
+    labels: dict[tuple[bool, ...], str] = {(True,): "everywhere", (False,): "nowhere"}
+    labels |= {(False, True, False): "inside", (True, False, True): "outside"}
     return regions, labels.get(tuple(bool(t) for t in tests), "mixed")

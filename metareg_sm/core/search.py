@@ -11,7 +11,6 @@ with very unequal variances. For ordinary data one cell from 0 to infinity settl
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +25,8 @@ _MAX_HALVINGS = 60
 _MAX_NEWTON = 100
 # One data set begins with this many cells, which cost as little as a single one.
 _CELLS_SINGLE = 24
+# Share of unfinished data sets above which all are evaluated.
+_MOST = 0.6
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
 _FRACTIONS = np.linspace(0.0, 1.0, _CELLS_SINGLE + 1) ** 2
@@ -99,8 +100,7 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     """
     n = len(upper)
     rows = np.arange(n)
-    pick_rows = None if n == 1 else rows
-    left, right = profile.slopes(lower, pick_rows), profile.slopes(upper, pick_rows)
+    left, right = profile.slopes(lower), profile.slopes(upper)
     # the scale of tau2 on which the likelihood varies near the lower end
     unit = left.trace / left.trace2
     found = []
@@ -122,7 +122,7 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
             break
         rows, a, b = rows[open_], a[open_], b[open_]
         middle = _middle(a, b, unit[rows])
-        at = profile.slopes(middle, None if n == 1 else rows)
+        at = profile.slopes(middle, rows)
         left, right = _pick(left, open_), _pick(right, open_)
         left, right = _join(left, at), _join(at, right)
         rows = np.concatenate([rows, rows])
@@ -184,7 +184,7 @@ def _join(s: Slopes, t: Slopes) -> Slopes:
     )
 
 
-def climb(profile: Profile, brackets: Brackets, single: bool = False) -> Array:
+def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
     """Maximum inside each bracket, by safeguarded Newton steps to the root of 1/h - 1.
 
     Parameters
@@ -193,8 +193,8 @@ def climb(profile: Profile, brackets: Brackets, single: bool = False) -> Array:
         Likelihood of n data sets.
     brackets : Brackets
         Cells with one maximum each.
-    single : bool
-        The profile holds one data set and takes no rows.
+    n : int
+        Number of data sets.
 
     Returns
     -------
@@ -202,13 +202,18 @@ def climb(profile: Profile, brackets: Brackets, single: bool = False) -> Array:
         tau2, to the precision that the score allows.
     """
     tau2 = brackets.start.copy()
-    low, high = brackets.lower.copy(), brackets.upper.copy()
-    active = np.flatnonzero(high > low)
+    row, low, high = brackets.row, brackets.lower.copy(), brackets.upper.copy()
+    open_ = high > low
+    one_each = len(row) == n and bool((row[1:] > row[:-1]).all())
+    active: Any = slice(None) if one_each else np.flatnonzero(open_)
     for _ in range(_MAX_NEWTON):
-        if not active.size:
+        if not open_.any():
             break
+        # picking data sets copies them: not worth it before most of them are finished
+        if not (isinstance(active, slice) and np.count_nonzero(open_) > _MOST * n):
+            active = np.flatnonzero(open_)
         t = tau2[active]
-        s = profile.slopes(t, None if single else brackets.row[active])
+        s = profile.slopes(t, None if isinstance(active, slice) else row[active])
         up = s.ypp > s.trace
         lo, hi = np.where(up, t, low[active]), np.where(up, high[active], t)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -217,10 +222,13 @@ def climb(profile: Profile, brackets: Brackets, single: bool = False) -> Array:
             step = (h - 1.0) / (2.0 * s.yppp / s.ypp - 1.0 / scale)
             new = t + step
             inside = (new >= lo) & (new <= hi)
-        new = np.where(inside, new, _middle(lo, hi, scale))
-        tau2[active], low[active], high[active] = new, lo, hi
+            new = np.where(inside, new, _middle(lo, hi, scale))
         done = (inside & (np.abs(step) <= _LAST_STEP * scale)) | (hi - lo <= 2.0 * _EPS * hi)
-        active = active[~done]
+        # what is finished stays as it is, whoever shares its block
+        mine = open_[active]
+        tau2[active] = np.where(mine, new, t)
+        low[active], high[active] = lo, hi
+        open_[active] &= ~done
     return tau2
 
 
@@ -256,7 +264,7 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     found = find_brackets(profile, np.array([lower]), np.array([upper]))
     best = 0
     if len(found.row) > 1:
-        best = int(np.argmax(profile.loglike(climb(profile, found, single=True))))
+        best = int(np.argmax(profile.loglike(climb(profile, found, 1))))
     return Bracket(
         float(found.lower[best]),
         float(found.upper[best]),
@@ -327,7 +335,7 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
     """
     n = len(upper)
     found = find_brackets(profile, lower, upper)
-    tau2 = climb(profile, found, single=n == 1)
+    tau2 = climb(profile, found, n)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima
     best = first.copy()
@@ -335,7 +343,7 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
     if contested.size:
         rows = found.row[contested]
         value = np.full(len(tau2), -np.inf)
-        value[contested] = profile.loglike(tau2[contested], None if n == 1 else rows)
+        value[contested] = profile.loglike(tau2[contested], rows)
         order = np.lexsort((tau2, -value, found.row))
         best = order[first]
     return Optimum(tau2[best], found.lower[best], found.upper[best], maxima)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ class Studies:
         Its orthonormal complement, where a spectral profile pays.
     outcome : ndarray, (..., k)
         The outcomes themselves.
+    counts : ndarray, (..., k), optional
+        How often each study counts: 0 for one that is missing or deleted, more than 1 in a
+        bootstrap sample. Where it is 0 the outcome may be anything finite and the variance
+        anything between the smallest and the largest of the data set.
     """
 
     y: Array
@@ -35,22 +40,28 @@ class Studies:
     Z: Array
     L: Array | None
     outcome: Array
+    counts: Array | None = None
 
     @classmethod
-    def build(cls, y: Array, v: Array, basis: Basis) -> Studies:
+    def build(cls, y: Array, v: Array, basis: Basis, counts: Array | None = None) -> Studies:
         """Data sets that share a design."""
         Z = basis.Z
         outcome = y
         # twice, so that the residuals carry no trace of a large level of y
         for _ in range(2):
             y = y - (y @ Z) @ Z.T
-        shared = basis.complement if v.ndim == 1 else None
-        return cls(y, v, Z, shared, outcome)
+        shared = basis.complement if v.ndim == 1 and counts is None else None
+        return cls(y, v, Z, shared, outcome, counts)
 
     @property
-    def nobs(self) -> int:
-        """Number of studies k."""
-        return self.v.shape[-1]
+    def k(self) -> Any:
+        """Number of studies k; (...) where some do not count."""
+        return self.v.shape[-1] if self.counts is None else self.counts.sum(-1)
+
+    @property
+    def df(self) -> Any:
+        """Degrees of freedom k - r."""
+        return self.k - self.rank
 
     @property
     def rank(self) -> int:
@@ -60,12 +71,20 @@ class Studies:
     @property
     def shape(self) -> tuple[int, ...]:
         """Leading axes: the data sets."""
-        return np.broadcast_shapes(self.y.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2])
+        counts = () if self.counts is None else self.counts.shape[:-1]
+        return np.broadcast_shapes(self.y.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2], counts)
 
     @property
     def crude(self) -> Array:
         """Variance of the outcomes about their mean, with divisor k; (...)."""
-        return self.outcome.var(-1)
+        if self.counts is None:
+            return self.outcome.var(-1)
+        mean = (self.counts * self.outcome).sum(-1) / self.k
+        return self.counted((self.outcome - mean[..., None]) ** 2).sum(-1) / self.k
+
+    def counted(self, a: Array) -> Array:
+        """Terms of a sum over studies (..., k), each as often as its study counts."""
+        return a if self.counts is None else a * self.counts
 
     def flat(self) -> Studies:
         """The same data sets along one leading axis; unchanged where there is only one data set."""
@@ -78,20 +97,24 @@ class Studies:
                 return a
             return np.broadcast_to(a, shape + a.shape[-core:]).reshape(-1, *a.shape[-core:])
 
-        return Studies(
-            ravel(self.y, 1), ravel(self.v, 1), ravel(self.Z, 2), self.L, ravel(self.outcome, 1)
-        )
+        counts = None if self.counts is None else ravel(self.counts, 1)
+        y, v, outcome = (ravel(a, 1) for a in (self.y, self.v, self.outcome))
+        return Studies(y, v, ravel(self.Z, 2), self.L, outcome, counts)
 
     def profile(self, reml: bool) -> Profile:
         """Profile likelihood of tau2."""
         if self.L is not None:
             return SpectralProfile.build(self.y, self.v, self.L, reml)
-        return DirectProfile(self.y, self.v, self.Z, reml)
+        return self.direct(reml)
+
+    def direct(self, reml: bool) -> DirectProfile:
+        """The same, evaluated from the weights."""
+        return DirectProfile(self.y, self.v, self.Z, reml, self.counts)
 
     def search_range(self, reml: bool) -> tuple[Array, Array]:
         """Lower and upper end of the search for a maximum, (...) each."""
-        n = self.nobs - (self.rank if reml else 0)
-        rss = np.einsum("...k,...k->...", self.y, self.y)
+        n = self.df if reml else self.k
+        rss = np.einsum("...k,...k->...", self.counted(self.y), self.y)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
         upper = upper_bound(rss, n, low, high)
         # undefined at 0 where a variance is 0: begin so near that no sensible estimate lies below

@@ -14,7 +14,9 @@ from types import MappingProxyType
 import numpy as np
 from scipy import special
 
-from metareg_sm.core.likelihood import DirectProfile, Profile
+from metareg_sm.core.gram import Gram, times, trace_of_four, trace_product
+from metareg_sm.core.gram import inverse as gram_inverse
+from metareg_sm.core.likelihood import Profile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 
@@ -92,36 +94,35 @@ class _Projection:
 
 
 def _projection(studies: Studies, a: Array) -> _Projection:
-    y, v, Z = studies.y, studies.v, studies.Z
-    AZ = a[..., None] * Z
-    AZt = np.swapaxes(AZ, -1, -2)
-    inverse = np.linalg.inv(np.matmul(AZt, Z))
-    coefs = np.matmul(inverse, np.matmul(AZt, y[..., None]))
-    resid = y - np.matmul(Z, coefs)[..., 0]
+    gram = Gram(studies.Z)
+    r, y, v = gram.rank, studies.y, studies.v
+    a, v, y = np.broadcast_arrays(a, v, y)
+    counted = studies.counted
+    inverse, _ = gram_inverse(gram.quadratic(counted(a))[0], r)
+    resid = y - gram.combine(times(inverse, gram.linear(counted(a * y))))
+    a2 = a * a
+    mids = {}
+    for name, d in (("one", 1.0), ("v", v)):
+        mids[name] = gram.quadratic(counted(a2 * d))
 
-    def trace(*diagonals: Array) -> Array:
-        # tr(P D1 P D2) or tr(P D1), without forming a k x k matrix
-        mids = [np.matmul(AZt, d[..., None] * AZ) for d in diagonals]
-        if len(diagonals) == 1:
-            total = np.einsum("...k,...k->...", a, diagonals[0])
-            return total - np.einsum("...rs,...sr->...", inverse, mids[0])
-        d1, d2 = diagonals
-        cross = np.matmul(AZt, (a * d1 * d2)[..., None] * AZ)
-        total = np.einsum("...k,...k->...", a * d1, a * d2)
-        total = total - 2.0 * np.einsum("...rs,...sr->...", inverse, cross)
-        return total + np.einsum(
-            "...rs,...sr->...", np.matmul(inverse, mids[0]), np.matmul(inverse, mids[1])
-        )
+    def trace(name: str) -> Array:
+        total = gram.quadratic(counted(a * (v if name == "v" else 1.0)))[1]
+        return total - trace_product(inverse, mids[name][0], r)
 
-    one = np.ones_like(a)
-    v = np.broadcast_to(v, np.broadcast_shapes(v.shape, a.shape))
+    def trace_of_two(first: str, second: str, d: Array | float) -> Array:
+        # tr(P D1 P D2) without forming a k x k matrix; d is D1 D2
+        total = counted(a2 * d).sum(-1)
+        cross, _ = gram.quadratic(counted(a2 * a * d))
+        total = total - 2.0 * trace_product(inverse, cross, r)
+        return total + trace_of_four(inverse, mids[first][0], mids[second][0], r)
+
     return _Projection(
-        quadratic=np.einsum("...k,...k->...", a * resid, resid),
-        trace=trace(one),
-        trace_pv=trace(v),
-        trace_pp=trace(one, one),
-        trace_pvpv=trace(v, v),
-        trace_ppv=trace(one, v),
+        quadratic=np.einsum("...k,...k->...", counted(a * resid), resid),
+        trace=trace("one"),
+        trace_pv=trace("v"),
+        trace_pp=trace_of_two("one", "one", 1.0),
+        trace_pvpv=trace_of_two("v", "v", v * v),
+        trace_ppv=trace_of_two("one", "v", v),
     )
 
 
@@ -142,7 +143,7 @@ def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Est
 
 def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with equal weights: the variance-component estimator."""
-    return _moment(studies, np.ones(studies.nobs))
+    return _moment(studies, np.ones(studies.v.shape[-1]))
 
 
 def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
@@ -151,14 +152,14 @@ def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimat
 
 
 def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
-    k, r = studies.nobs, studies.rank
+    k, df = studies.k, studies.df
     w = 1.0 / studies.v
     m = _projection(studies, w)
-    factor = k / (k - r) if small_sample else 1.0
-    total = w.sum(-1)
+    factor = k / df if small_sample else 1.0
+    total = studies.counted(w).sum(-1)
     raw = (factor * m.quadratic - k) / total
     tau2 = np.maximum(raw, 0.0)
-    variance = 2.0 * ((k - r) + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
+    variance = 2.0 * (df + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
     return Tau2Estimate(tau2, factor * np.sqrt(variance) / total, raw)
 
 
@@ -207,7 +208,8 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
         # F = 0 leaves no root; and never more than nine tenths of the way to the pole
         step = np.where(value > 0.0, step, -np.inf)
         step = np.maximum(step, -0.9 * (t + lower))
-        t = t + step
+        # the pole itself is out of bounds, also after rounding
+        t = np.maximum(t + step, -lower * (1.0 - 2.0 * _EPS))
         scale = t + lower
         if np.all((np.abs(step) <= 4.0 * _EPS * scale) | (scale <= 1e-14 * lower)):
             break
@@ -219,13 +221,15 @@ def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
     return falling_root(lambda t: (profile.rss(t), profile.slopes(t).ypp), target, lower)
 
 
-def _solve(studies: Studies, target: float, iterated_dl: bool = False) -> Array:
+def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Array:
     flat = studies.flat()
     profile = flat.profile(reml=True)
     lower = np.broadcast_to(flat.v.min(-1), flat.shape)
+    if np.ndim(target):
+        target = np.ravel(target)
     if not iterated_dl:
         return rss_root(profile, target, lower).reshape(studies.shape)
-    df = studies.nobs - studies.rank
+    df = flat.df
 
     def with_trace(t: Array) -> tuple[Array, Array]:
         s = profile.slopes(t)
@@ -235,49 +239,48 @@ def _solve(studies: Studies, target: float, iterated_dl: bool = False) -> Array:
     return falling_root(with_trace, target, lower).reshape(studies.shape)
 
 
-def _root(studies: Studies, target: float) -> Tau2Estimate:
+def _root(studies: Studies, target: Array | float) -> Tau2Estimate:
     raw = _solve(studies, target)
     tau2 = np.maximum(raw, 0.0)
-    k, r = studies.nobs, studies.rank
-    total = (1.0 / (studies.v + tau2[..., None])).sum(-1)
-    return Tau2Estimate(tau2, k * np.sqrt(2.0 / (k - r)) / total, raw)
+    total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
+    return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw)
 
 
 def paule_mandel(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Root of y'Py = k - p."""
-    return _root(studies, float(studies.nobs - studies.rank))
+    return _root(studies, studies.df)
 
 
 def paule_mandel_median(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Root of y'Py = median of chi-squared with k - p degrees of freedom: median-unbiased."""
-    return _root(studies, float(special.chdtri(studies.nobs - studies.rank, 0.5)))
+    return _root(studies, special.chdtri(studies.df, 0.5))
 
 
 def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Two steps from the crude variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
-    k, r, crude = studies.nobs, studies.rank, np.asarray(studies.crude)
+    df, crude = studies.df, np.asarray(studies.crude)
     positive = crude > 0.0
     safe = np.where(positive, crude, 1.0)
     a = 1.0 / (studies.v + safe[..., None])
     m = _projection(studies, a)
-    tau2 = np.where(positive, safe * m.quadratic / (k - r), 0.0)
+    tau2 = np.where(positive, safe * m.quadratic / df, 0.0)
     variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
-    return Tau2Estimate(tau2, safe * np.sqrt(variance) / (k - r), tau2)
+    return Tau2Estimate(tau2, safe * np.sqrt(variance) / df, tau2)
 
 
 def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Fixed point of tau2 = (y'Py - (k-p)) / tr P with weights 1/(v + tau2)."""
-    df = studies.nobs - studies.rank
+    df = studies.df
     raw = _solve(studies, 2.0 * df, iterated_dl=True)
     tau2 = np.maximum(raw, 0.0)
-    s = DirectProfile(studies.y, studies.v, studies.Z, reml=True).slopes(tau2)
+    s = studies.direct(reml=True).slopes(tau2)
     variance = 2.0 * (df + 2.0 * tau2 * s.trace + tau2**2 * s.trace2)
     return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
 
 
 def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
     tau2 = studies.maximize(reml).tau2.reshape(studies.shape)
-    slopes = DirectProfile(studies.y, studies.v, studies.Z, reml).slopes(tau2)
+    slopes = studies.direct(reml).slopes(tau2)
     return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
 
 

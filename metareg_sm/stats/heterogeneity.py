@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 
@@ -68,7 +67,7 @@ def q_residual(studies: Studies) -> Array:
     -------
     ndarray, (...)
     """
-    return DirectProfile(studies.y, studies.v, studies.Z, False).rss(np.zeros(studies.shape))
+    return studies.direct(False).rss(np.zeros(studies.shape))
 
 
 def typical_variance(studies: Studies) -> Array:
@@ -84,8 +83,7 @@ def typical_variance(studies: Studies) -> Array:
     ndarray, (...)
         In squared units of the outcome.
     """
-    profile = DirectProfile(studies.y, studies.v, studies.Z, True)
-    return (studies.nobs - studies.rank) / profile.slopes(np.zeros(studies.shape)).trace
+    return studies.df / studies.direct(True).slopes(np.zeros(studies.shape)).trace
 
 
 def i2_h2(tau2: Array, s2: Array) -> tuple[Array, Array]:
@@ -113,7 +111,7 @@ def q_decomposition(full: Studies, null: Studies) -> QDecomposition:
     QDecomposition
     """
     total, residual = float(q_residual(null)), float(q_residual(full))
-    df_total, df_residual = null.nobs - null.rank, full.nobs - full.rank
+    df_total, df_residual = null.df, full.df
     df_model = df_total - df_residual
     # the model without moderators explains nothing: no rounding error may say otherwise
     model = total - residual if df_model else 0.0

@@ -1,0 +1,281 @@
+"""Where the outcomes of mass-univariate fits come from, and where results go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.formula._manager import FormulaManager
+
+from metareg_sm.core.wls import Array
+from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError
+
+
+def _is_dask(values: Any) -> bool:
+    return type(values).__module__.split(".")[0] == "dask"
+
+
+def right_side(exog: Any, data: pd.DataFrame | None) -> tuple[Array, list[str]]:
+    """Design matrix and names of its columns from an array, a frame or a formula.
+
+    Raises
+    ------
+    DesignError, MissingStudiesError, OptionError
+        If a formula comes without `data`, or a moderator is missing or infinite.
+    """
+    if isinstance(exog, str):
+        if data is None:
+            raise OptionError(
+                f"exog={exog!r} is a formula; give the table of the studies as data=."
+            )
+        text = exog.strip()
+        formula = text if text.startswith("~") else f"~ {text}"
+        manager = FormulaManager()
+        # four frames: this one, get_matrices' caller, fit_many and its caller
+        frame = manager.get_matrices(
+            formula, data, eval_env=2, na_action=manager.get_na_action("raise")
+        )
+        return np.asarray(frame, dtype=float), [str(c) for c in frame.columns]
+    names = [str(c) for c in exog.columns] if isinstance(exog, pd.DataFrame) else None
+    X = np.asarray(exog, dtype=float)
+    if X.ndim == 1:
+        X = X[:, None]
+    if X.ndim != 2:
+        raise DesignError(f"exog must have two dimensions; it has shape {X.shape}.")
+    if not np.isfinite(X).all():
+        row, column = np.argwhere(~np.isfinite(X))[0]
+        raise MissingStudiesError(f"exog of study {row} is missing or infinite in column {column}.")
+    if names is None:
+        constant = np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0.0))
+        names = [f"x{j + 1}" for j in range(X.shape[1])]
+        if constant.size:
+            first = int(constant[0])
+            names = [f"x{j}" for j in range(1, X.shape[1])]
+            names.insert(first, "const")
+    return X, names
+
+
+class _Parquet:
+    """A table of outcomes in a parquet file, read block by block."""
+
+    ndim = 2
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow.parquet as pq
+
+        self._file = pq.ParquetFile(path)
+        groups = self._file.metadata.num_row_groups
+        sizes = [self._file.metadata.row_group(g).num_rows for g in range(groups)]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)])
+        self.shape = (int(self._starts[-1]), self._file.metadata.num_columns)
+        self._held: tuple[int, Array] | None = None
+
+    def _group(self, g: int) -> Array:
+        if self._held is None or self._held[0] != g:
+            frame = self._file.read_row_group(g).to_pandas()
+            self._held = (g, frame.to_numpy(dtype=float))
+        return self._held[1]
+
+    def __getitem__(self, rows: Any) -> Array:
+        if not isinstance(rows, slice):
+            return self[int(rows) : int(rows) + 1][0]
+        begin, end, _ = rows.indices(self.shape[0])
+        first = int(np.searchsorted(self._starts, begin, side="right")) - 1
+        parts = []
+        while begin < end:
+            stop = min(end, int(self._starts[first + 1]))
+            base = int(self._starts[first])
+            parts.append(self._group(first)[begin - base : stop - base])
+            begin, first = stop, first + 1
+        return np.concatenate(parts) if parts else np.empty((0, self.shape[1]))
+
+
+def _open(values: Any, name: str) -> Any:
+    if isinstance(values, (str, Path)):
+        path = Path(values)
+        if path.suffix == ".npy":
+            return np.load(path, mmap_mode="r")
+        if path.suffix == ".parquet":
+            return _Parquet(path)
+        raise OptionError(f"{name}={str(values)!r} must end in '.npy' or '.parquet'.")
+    if isinstance(values, (pd.DataFrame, pd.Series)):
+        return values.to_numpy(dtype=float)
+    return values if hasattr(values, "ndim") else np.asarray(values, dtype=float)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Outcomes and variances, cut into blocks.
+
+    Attributes
+    ----------
+    endog, vi : array-like, (n, k), and (n, k) or (k,)
+        In memory, mapped from a file, or dask's.
+    exog : ndarray, (k, p)
+        Moderators.
+    size : int
+        Outcomes in one block.
+    progress : bool
+        Show a progress bar.
+    labels : Index or None
+        Labels of the outcomes.
+    """
+
+    endog: Any
+    vi: Any
+    exog: Array
+    size: int
+    progress: bool
+    labels: pd.Index | None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether dask holds the outcomes."""
+        return _is_dask(self.endog)
+
+    def row(self, i: int) -> tuple[Array, Array]:
+        """Outcome and variances of one data set."""
+        y, v = self.endog[i], self.vi if self.vi.ndim == 1 else self.vi[i]
+        return tuple(np.asarray(a, dtype=float) for a in self.compute(y, v))  # type: ignore[return-value]
+
+    def compute(self, *arrays: Any) -> tuple[Any, ...]:
+        """Arrays in memory."""
+        if not any(_is_dask(a) for a in arrays):
+            return arrays
+        import dask
+
+        return dask.compute(*arrays)
+
+    def _ranges(self) -> Iterator[slice]:
+        starts: Any = range(0, self.endog.shape[0], self.size)
+        if self.progress:
+            from tqdm.auto import tqdm
+
+            starts = tqdm(starts, desc="blocks of outcomes", unit="block")
+        for begin in starts:
+            yield slice(begin, min(begin + self.size, self.endog.shape[0]))
+
+    def blocks(self) -> Iterator[tuple[slice, Source]]:
+        """One block of outcomes after another, each a source of its own."""
+        for rows in self._ranges():
+            y = np.asarray(self.endog[rows], dtype=float)
+            v = self.vi if self.vi.ndim == 1 else np.asarray(self.vi[rows], dtype=float)
+            labels = pd.RangeIndex(rows.start, rows.stop) if self.labels is None else None
+            labels = labels if self.labels is None else self.labels[rows]
+            yield rows, replace(self, endog=y, vi=v, progress=False, labels=labels)
+
+    def map(self, function: Callable[..., Array], columns: int, *extra: Any) -> Any:
+        """Apply a function of outcomes, variances and more to every block.
+
+        Parameters
+        ----------
+        function : callable
+            Gives (rows of the block, columns).
+        columns : int
+            Columns of its result.
+        *extra : array-like, (n, ...)
+            Further arguments, one row an outcome.
+
+        Returns
+        -------
+        ndarray or dask array, (n, columns)
+        """
+        if self.lazy:
+            return self._map_lazily(function, columns, *extra)
+        out = np.empty((self.endog.shape[0], columns))
+        shared = None if self.vi.ndim == 2 else np.asarray(self.vi, dtype=float)
+        for rows in self._ranges():
+            y = np.asarray(self.endog[rows], dtype=float)
+            v = np.asarray(self.vi[rows], dtype=float) if shared is None else shared
+            out[rows] = function(y, v, *(e[rows] for e in extra))
+        return out
+
+    def _map_lazily(self, function: Callable[..., Array], columns: int, *extra: Any) -> Any:
+        import dask.array as da
+
+        y = self.endog.rechunk({1: -1})
+        arguments = [y, *(e[:, None] if e.ndim == 1 else e for e in extra)]
+        shared = None
+        if self.vi.ndim == 2:
+            arguments.insert(1, self.vi.rechunk(y.chunks))
+        else:
+            shared = np.asarray(self.vi, dtype=float)
+        size, flat = self.size, [e.ndim == 1 for e in extra]
+
+        def blocks(*parts: Array) -> Array:
+            first, *others = parts
+            v = shared if shared is not None else others.pop(0)
+            rest = [o[:, 0] if f else o for o, f in zip(others, flat, strict=True)]
+            source = Source(first, v, np.empty((0, 0)), size, False, None)
+            return source.map(function, columns, *rest)
+
+        return da.map_blocks(
+            blocks,
+            *arguments,
+            dtype=float,
+            chunks=(y.chunks[0], (columns,)),
+            meta=np.empty((0, 0)),
+        )
+
+
+def open_outcomes(endog: Any, vi: Any, exog: Array, size: int, progress: bool) -> Source:
+    """Check the shapes of outcomes, variances and moderators.
+
+    Raises
+    ------
+    DesignError
+        If they do not match.
+    """
+    labels = endog.index if isinstance(endog, pd.DataFrame) else None
+    y, v = _open(endog, "endog"), _open(vi, "vi")
+    if y.ndim != 2:
+        raise DesignError(
+            f"endog must have one row an outcome and one column a study; it has shape {y.shape}."
+        )
+    k = len(exog)
+    if y.shape[1] != k:
+        raise DesignError(f"endog has {y.shape[1]} columns for the {k} studies of exog.")
+    if tuple(v.shape) not in (tuple(y.shape), (k,)):
+        raise DesignError(f"vi has shape {v.shape}; it must be {tuple(y.shape)} or ({k},).")
+    if _is_dask(y) and v.ndim == 2 and not _is_dask(v):
+        import dask.array as da
+
+        v = da.from_array(v, chunks=(y.chunks[0], k))
+    if _is_dask(v) and not _is_dask(y):
+        if v.ndim == 1:
+            v = v.compute()
+        else:
+            raise DesignError("vi is a dask array and endog is not; make both dask arrays.")
+    return Source(y, v, exog, size, progress, labels)
+
+
+def write_results(results: Any, path: Path) -> None:
+    """Write results block by block; see `ManyResults.save`."""
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        writer = None
+        for frame in results.iter_frames():
+            table = pa.Table.from_pandas(frame)
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+        if writer is not None:
+            writer.close()
+        return
+    if path.suffix != ".npy":
+        raise OptionError(f"path={str(path)!r} must end in '.parquet' or '.npy'.")
+    out, begin = None, 0
+    for frame in results.iter_frames():
+        if out is None:
+            shape = (len(results), frame.shape[1])
+            out = np.lib.format.open_memmap(path, mode="w+", dtype=float, shape=shape)
+        out[begin : begin + len(frame)] = frame.to_numpy(dtype=float)
+        begin += len(frame)
+    if out is not None:
+        out.flush()

@@ -1,0 +1,227 @@
+"""Fits of a block of data sets that share their moderators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from metareg_sm.core.gram import Gram
+from metareg_sm.core.gram import inverse as gram_inverse
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.tau2 import Estimator
+from metareg_sm.core.wls import Array, Basis
+from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
+
+
+class Reason(IntEnum):
+    """Why a data set was not fitted."""
+
+    FITTED = 0
+    TOO_FEW_STUDIES = 1
+    REDUNDANT_MODERATORS = 2
+    NO_VARIATION = 3
+    ZERO_VARIANCE = 4
+
+
+# the smallest eigenvalue of Z'FZ below which the moderators of the studies left are redundant
+_RANK_TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Data sets made ready for the kernel.
+
+    Attributes
+    ----------
+    studies : Studies
+        All data sets; those that cannot be fitted hold harmless numbers.
+    level : ndarray, (n, r)
+        Coefficients of the basis that `studies.y` lacks.
+    nobs : ndarray, (n,)
+        Studies that each data set has.
+    reason : ndarray of int, (n,)
+        `Reason` of those that cannot be fitted.
+    """
+
+    studies: Studies
+    level: Array
+    nobs: Array
+    reason: npt.NDArray[np.intp]
+
+
+def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
+    """Set missing cells aside and find what cannot be fitted.
+
+    Parameters
+    ----------
+    y : ndarray, (n, k)
+        Outcomes; NaN where a study is missing.
+    v : ndarray, (n, k) or (k,)
+        Sampling variances; NaN where missing.
+    basis : Basis
+        Of the moderators of all studies.
+    needs_variance : bool
+        The estimator weights by 1/v and cannot do with a variance of 0.
+
+    Returns
+    -------
+    Block
+    """
+    n, k = y.shape
+    r = basis.rank
+    reason = np.zeros(n, dtype=np.intp)
+    # a sum is NaN exactly where a cell is, values being finite else
+    missing = np.isnan(y.sum() + v.sum())
+    counts = None
+    nobs = np.full(n, float(k))
+    if missing:
+        absent = np.isnan(y) | np.isnan(v)
+        counts = (~absent).astype(float)
+        nobs = counts.sum(-1)
+        v = np.broadcast_to(v, y.shape)
+        largest = np.where(absent, -np.inf, v).max(-1, keepdims=True)
+        v = np.where(absent, np.where(np.isfinite(largest), largest, 1.0), v)
+        y = np.where(absent, 0.0, y)
+        packed, _ = Gram(basis.Z).quadratic(counts)
+        inverse, _ = gram_inverse(packed, r)
+        few = nobs <= r
+        # the largest diagonal element of an inverse is at most 1 / its smallest eigenvalue
+        worst = np.max(np.abs(inverse), axis=0)
+        deficient = ~few & ~(worst < 1.0 / _RANK_TOLERANCE)
+        reason[few], reason[deficient] = Reason.TOO_FEW_STUDIES, Reason.REDUNDANT_MODERATORS
+    elif k <= r:
+        reason[:] = Reason.TOO_FEW_STUDIES
+    low = np.where(counts > 0, y, np.inf).min(-1) if counts is not None else y.min(-1)
+    high = np.where(counts > 0, y, -np.inf).max(-1) if counts is not None else y.max(-1)
+    reason[(reason == 0) & (low == high)] = Reason.NO_VARIATION
+    if needs_variance:
+        reason[(reason == 0) & (v.min(-1) <= 0.0)] = Reason.ZERO_VARIANCE
+    bad = reason > 0
+    if bad.any():
+        y, v = y.copy(), np.broadcast_to(v, y.shape).copy()
+        y[bad], v[bad] = np.arange(k) % 2, 1.0
+        if counts is not None:
+            counts[bad] = 1.0
+    studies = Studies.build(y, v, basis, counts)
+    return Block(studies, y @ basis.Z, nobs, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFit:
+    """Fits of a block of data sets; NaN where the block's `reason` is not 0.
+
+    Attributes
+    ----------
+    params : ndarray, (n, p)
+        Coefficients.
+    unscaled : ndarray, (n, q)
+        Packed (Z'WZ)^-1 of the basis.
+    tau2 : ndarray, (n,)
+        Heterogeneity.
+    scale : ndarray, (n,)
+        Factor on the covariance.
+    """
+
+    params: Array
+    unscaled: Array
+    tau2: Array
+    scale: Array
+
+
+def fit_block(
+    block: Block,
+    basis: Basis,
+    estimator: Estimator | None,
+    fixed: float,
+    factor: Callable[[Array], Array],
+) -> BlockFit:
+    """Fit every data set of a block.
+
+    Parameters
+    ----------
+    block : Block
+        From `prepare`; reasons found here are added to it.
+    basis : Basis
+        Of the moderators.
+    estimator : Estimator or None
+        Of tau2; None where it is held at `fixed`.
+    fixed : float
+        The fixed value.
+    factor : callable
+        Factor on the covariance from the residual mean square (`CovarianceType.factor`).
+
+    Returns
+    -------
+    BlockFit
+    """
+    studies = block.studies
+    n = len(block.reason)
+    if estimator is None:
+        tau2 = np.full(n, fixed)
+    elif estimator.reml is not None:
+        tau2 = studies.maximize(estimator.reml).tau2
+    else:
+        tau2 = np.asarray(estimator.solve(studies, None).tau2)
+    low = np.broadcast_to(studies.v.min(-1), n)
+    undefined = (low <= 0.0) & (tau2 <= 2e-12 * np.einsum("nk,nk->n", studies.y, studies.y))
+    block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
+    profile = studies.direct(True)
+    at = profile.solve(np.where(undefined, 1.0, tau2))
+    params = (block.level + at.coefs.T) @ basis.to_params.T
+    scale = factor(profile.rss_of(at) / studies.df)
+    fit = BlockFit(params, np.ascontiguousarray(at.inverse.T), tau2.copy(), scale)
+    bad = block.reason > 0
+    if bad.any():
+        for values in (fit.params, fit.unscaled, fit.tau2, fit.scale):
+            values[bad] = np.nan
+    return fit
+
+
+def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
+    """Q_E, I2 and the log-likelihood of every data set of a block.
+
+    Parameters
+    ----------
+    block : Block
+        From `prepare`.
+    tau2 : ndarray, (n,)
+        Heterogeneity of each.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+
+    Returns
+    -------
+    ndarray, (n, 3)
+        NaN where a data set was not fitted, and in Q and I2 where a sampling variance is 0.
+    """
+    studies = block.studies
+    bad = np.isnan(tau2)
+    value = np.where(bad, 1.0, tau2)
+    out = np.full((len(tau2), 3), np.nan)
+    positive = bool((studies.v > 0.0).all())
+    if positive:
+        out[:, 0] = q_residual(studies)
+        out[:, 1] = i2_h2(value, typical_variance(studies))[0]
+    profile = studies.direct(reml)
+    out[:, 2] = profile.loglike_of(profile.solve(value))
+    if not positive:
+        ok = (np.broadcast_to(studies.v, studies.y.shape) > 0.0).all(-1)
+        if ok.any():
+            index = np.flatnonzero(ok)
+            counts = None if studies.counts is None else studies.counts[index]
+            part = Studies(
+                studies.y[index],
+                studies.v if studies.v.ndim == 1 else studies.v[index],
+                studies.Z,
+                None,
+                studies.outcome[index],
+                counts,
+            )
+            out[index, 0] = q_residual(part)
+            out[index, 1] = i2_h2(value[index], typical_variance(part))[0]
+    out[bad] = np.nan
+    return out
