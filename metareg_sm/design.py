@@ -161,6 +161,62 @@ def variances(vi: Any, sei: Any, index: pd.Index | None, n: int, what: str = "en
     return array if name == "vi" else array**2
 
 
+def check_values(endog: Any, exog: Any, vi: Array, index: pd.Index | None, missing: str) -> None:
+    """Refuse outcomes and moderators that are not finite numbers, before statsmodels sees them.
+
+    Parameters
+    ----------
+    endog, exog : array_like
+        Outcomes and moderators.
+    vi : ndarray
+        Sampling variances.
+    index : Index or None
+        Labels of the rows.
+    missing : str
+        With "drop" missing values are left to statsmodels, unless no row is complete.
+
+    Raises
+    ------
+    DesignError
+        If a value is infinite or not a number, or rows do not match.
+    MissingStudiesError
+        If a value is missing where none may be, or no row is complete.
+    """
+    arrays = {"endog": np.asarray(endog), "exog": np.asarray(exog)}
+    y, X = arrays.values()
+    if len(y) and y.dtype.kind in "fiub" and X.dtype.kind in "fiub" and len(y) == len(X):
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = np.add.reduce(y, axis=None) + np.add.reduce(X, axis=None)
+            if np.isfinite(total + np.add.reduce(vi)):
+                return
+    if not len(y):
+        raise MissingStudiesError("No study is left: there are no rows.")
+    # by the formula interface variances come with rows that the formula has dropped
+    complete = ~np.isnan(vi) if len(vi) == len(y) else np.ones(len(y), dtype=bool)
+    for name, values in arrays.items():
+        if len(values) != len(y):
+            raise DesignError(f"endog has {len(y)} rows and exog has {len(values)}.")
+        if values.dtype.kind not in "fiubO":
+            raise DesignError(f"{name} must be numeric; it has dtype {values.dtype}.")
+        if values.dtype.kind == "O":
+            continue  # statsmodels names what it cannot convert
+        table = values.reshape(len(values), -1)
+        bad = np.argwhere(~np.isfinite(table))
+        for row, column in bad:
+            source = endog if name == "endog" else exog
+            columns = getattr(source, "columns", [getattr(source, "name", None)])
+            shown = columns[column] if len(columns) > column else int(column)
+            shown = "" if shown is None else f" column {shown!r}"
+            label = f"{name}{shown} of {_label(index, int(row))}"
+            if not np.isnan(table[row, column]):
+                raise DesignError(f"{label} is infinite; outcomes and moderators must be finite.")
+            if missing != "drop":
+                raise MissingStudiesError(f"{label} is missing. missing='drop' drops such studies.")
+            complete[row] = False
+    if not complete.any():
+        raise MissingStudiesError("No study is left: every row has a missing value.")
+
+
 def _column(frame: pd.DataFrame, name: str, argument: str) -> pd.Series:
     if name not in frame.columns:
         columns = [str(c) for c in frame.columns]
@@ -255,8 +311,13 @@ def formula_studies(
             raise MissingStudiesError(f"No study is left: {label} is missing for every row.")
         frame, v, positions = frame[~absent], v[~absent], positions[~absent]
     used = _mentioned(frame, formula)
-    if missing == "drop" and frame[used].isna().to_numpy().any():
+    if frame[used].isna().to_numpy().any():
         gone = _missing_rows(formula, frame, eval_env)
+        if missing != "drop" and gone.any():
+            first = _label(frame.index, int(np.flatnonzero(gone)[0]))
+            raise MissingStudiesError(
+                f"An outcome or moderator of {first} is missing. missing='drop' drops such studies."
+            )
         if gone.all():
             raise MissingStudiesError(
                 "No study is left: every row has a missing outcome or moderator."

@@ -9,7 +9,7 @@ import pandas as pd
 
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
-from metareg_sm.exceptions import VarianceError
+from metareg_sm.exceptions import DesignError, VarianceError
 from metareg_sm.stats.heterogeneity import i2_h2, q_decomposition, r2, typical_variance
 from metareg_sm.stats.intervals import Tau2Set
 
@@ -67,12 +67,19 @@ def heterogeneity(full: Studies, null: Studies, tau2: float, tau2_null: float) -
     ------
     VarianceError
         If a sampling variance is 0: Q, I2 and H2 weight studies by 1/v.
+    DesignError
+        If there are no more studies than coefficients.
     """
     if not (full.v > 0.0).all():
         row = int(np.flatnonzero(full.v <= 0.0)[0])
         raise VarianceError(
             f"Q, I2 and H2 are undefined: they weight studies by 1/vi, and study {row} (counted "
             "from 0) has vi=0."
+        )
+    if full.df <= 0:
+        raise DesignError(
+            "I2 and H2 are undefined: there are no more studies than coefficients, so nothing is "
+            "left to vary."
         )
     split = q_decomposition(full, null)
     i2, h2 = i2_h2(np.asarray(tau2), typical_variance(full))

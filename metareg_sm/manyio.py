@@ -50,7 +50,7 @@ def right_side(exog: Any, data: pd.DataFrame | None) -> tuple[Array, list[str]]:
         row, column = np.argwhere(~np.isfinite(X))[0]
         raise MissingStudiesError(f"exog of study {row} is missing or infinite in column {column}.")
     if names is None:
-        constant = np.flatnonzero((X == X[0]).all(axis=0) & (X[0] != 0.0))
+        constant = np.flatnonzero((X[0] == X).all(axis=0) & (X[0] != 0.0))
         names = [f"x{j + 1}" for j in range(X.shape[1])]
         if constant.size:
             first = int(constant[0])

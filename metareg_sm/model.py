@@ -130,9 +130,10 @@ class MetaReg(LikelihoodModel):
             )
         if kwargs:
             check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
+        index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
         if "formula" not in kwargs:
-            index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
             vi = design.variances(vi, sei, index, len(np.asarray(endog)))
+        design.check_values(endog, exog, np.asarray(vi), index, missing)
         super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
         self._data_attr.extend(["vi", "_basis", "_studies", "data.table_rows"])
 
@@ -155,43 +156,24 @@ class MetaReg(LikelihoodModel):
             )
 
     def _check_studies(self) -> None:
-        for name, values in (("endog", self.endog), ("exog", self.exog)):
-            if values.dtype.kind not in "fiub":
-                raise DesignError(f"{name} must be numeric; it has dtype {values.dtype}.")
-            if not np.isfinite(np.add.reduce(values, axis=None)):
-                self._refuse_not_finite(name, values)
+        k, p = self.exog.shape
         if self.endog.ndim != 1:
             raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
-        k, p = self.exog.shape
-        if not k:
-            raise MissingStudiesError("No study is left: every row has a missing value.")
-        if k != len(self.endog):
-            raise DesignError(f"endog has {len(self.endog)} rows and exog has {k}.")
-        if np.isnan(np.add.reduce(self.vi)):
-            self._refuse_not_finite("vi", self.vi)
         if k < p:
             raise DesignError(
                 f"There are fewer studies than coefficients: {k} studies, {p} coefficients. Use "
                 "fewer moderators."
             )
+        if np.isnan(np.add.reduce(self.vi)):
+            labels, row = self.data.row_labels, int(np.flatnonzero(np.isnan(self.vi))[0])
+            where = f"row {row}" if labels is None else f"row {labels[row]!r}"
+            raise MissingStudiesError(
+                f"vi of {where} is missing. missing='drop' drops such studies."
+            )
         if self.endog.dtype != np.float64:
             self.endog = self.endog.astype(float)
         if self.exog.dtype != np.float64:
             self.exog = self.exog.astype(float)
-
-    def _refuse_not_finite(self, name: str, values: Array) -> None:
-        bad = np.argwhere(~np.isfinite(values))
-        if not len(bad):
-            return
-        labels = self.data.row_labels
-        row = int(bad[0][0])
-        where = f"row {row}" if labels is None else f"row {labels[row]!r}"
-        value = values[tuple(bad[0])]
-        column = self.exog_names[bad[0][1]] if name == "exog" else self.endog_names
-        what = f"vi of {where}" if name == "vi" else f"{name} {column!r} of {where}"
-        if np.isnan(value):
-            raise MissingStudiesError(f"{what} is missing. missing='drop' drops such studies.")
-        raise DesignError(f"{what} is infinite; outcomes and moderators must be finite.")
 
     @classmethod
     def from_formula(
@@ -296,7 +278,7 @@ class MetaReg(LikelihoodModel):
         >>> import metareg_sm
         >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
         >>> round(metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").loglike(0.1), 6)
-        -8.151416
+        -8.123731
         """
         tau2 = self._tau2_argument(params, "loglike")
         s = self._studies
@@ -401,7 +383,7 @@ class MetaReg(LikelihoodModel):
         >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
         >>> model = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi")
         >>> model.fit(cov_type="nonrobust").bse.round(6).tolist()
-        [0.249083, 0.007183]
+        [0.249095, 0.007195]
         """
         optimizer = check_optimizer(method, kwargs)
         covariance_type = choose(COVARIANCES, cov_type, "cov_type")
@@ -519,8 +501,8 @@ class MetaReg(LikelihoodModel):
             labels = self.data.row_labels
             row = zero[0] if labels is None else labels[zero[0]]
             raise VarianceError(
-                f"vi of row {row!r} is 0, and {why}: the model is not defined. Use an estimator "
-                "that gives tau2 > 0, such as 'pm' or 'he', or leave the study out."
+                f"vi of row {row!r} is 0, and {why}: the model is not defined. It is "
+                "where tau2 > 0: try another estimator, or leave the study out."
             )
 
     def _check_defined(self, tau2: float, estimator: Estimator) -> None:

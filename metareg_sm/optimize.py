@@ -153,6 +153,9 @@ def optimize_tau2(
     lower, upper = map(float, studies.search_range(reml))
     bracket = global_bracket(profile, lower, upper)
     low, high = bracket.lower, bracket.upper
+    if low == high > 0.0:
+        # a variance of 0 and a likelihood that grows towards tau2 = 0, where it is undefined
+        return OptimizerRun(low, 0.0, {"converged": False}, {})
     begin = bracket.start if start is None else start
     scale = _scale(profile, begin, bracket.information, studies)
     objective = _Objective(profile, studies.k, scale)
@@ -194,7 +197,7 @@ def optimize_tau2(
             f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
             f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
 

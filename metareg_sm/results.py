@@ -25,7 +25,7 @@ from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis, design_basis
-from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError
+from metareg_sm.exceptions import DesignError, IntervalWarning, MetaRegError, OptionError
 from metareg_sm.options import choose
 from metareg_sm.prediction import MetaRegPrediction, predict_effects
 from metareg_sm.stats import intervals
@@ -102,6 +102,7 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         weights: Array | None = None,
     ) -> None:
         super().__init__(model, params, normalized_cov_params, scale=covariance.scale)
+        self._cache: dict[str, Any] = {}
         self.use_t = use_t
         self.cov_type = cov_type.name
         self.cov_kwds = {"description": covariance.description}
@@ -189,10 +190,12 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         s = self._studies
         return float(DirectProfile(s.y, s.v, s.Z, reml).loglike(np.asarray(tau2)))
 
-    @cached_value
+    # what a summary needs after remove_data() is kept by statsmodels' _summary_cache
+
+    @property
     def llf(self) -> float:
         """Log-likelihood: restricted for a REML fit, else the full one at the estimate."""
-        return self._loglike(self.tau2, self.reml)
+        return self._summary_cache("llf", lambda: self._loglike(self.tau2, self.reml))
 
     @cached_value
     def df_modelwc(self) -> float:
@@ -328,10 +331,14 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         F: Any = statistic * df_denom / (eta * m)
         return ContrastResults(F=F if scalar else np.array([[F]]), df_denom=df_denom, df_num=m)
 
-    @cached_value
-    def _omnibus(self) -> ContrastResults | None:
+    @property
+    def _omnibus(self) -> tuple[float, float, float, float | None]:
+        """Statistic, p-value and degrees of freedom of the test of all moderators."""
+        return self._summary_cache("omnibus", self._omnibus_test)
+
+    def _omnibus_test(self) -> tuple[float, float, float, float | None]:
         if self.df_model <= 0:
-            return None
+            return np.nan, np.nan, 0.0, None
         Z = self.model._basis.Z
         contrasts = Z.T @ self.model.exog
         if self.k_constant:
@@ -339,7 +346,10 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
             constant = Z.T @ np.ones(len(Z))
             others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
             contrasts = others.T @ contrasts
-        return self.wald_test(contrasts, scalar=True)
+        test = self.wald_test(contrasts, scalar=True)
+        is_f = test.distribution == "F"
+        df = (test.df_num, test.df_denom) if is_f else (test.df_denom, None)
+        return float(test.statistic), float(test.pvalue), *df
 
     @property
     def fvalue(self) -> float:
@@ -347,26 +357,26 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
 
         NaN, as everywhere in statsmodels, where there is no moderator to test.
         """
-        return np.nan if self._omnibus is None else float(self._omnibus.statistic)
+        return self._omnibus[0]
 
     @property
     def f_pvalue(self) -> float:
         """p-value of the omnibus test of the moderators."""
-        return np.nan if self._omnibus is None else float(self._omnibus.pvalue)
+        return self._omnibus[1]
 
     @property
     def f_df(self) -> tuple[float, float | None]:
         """Degrees of freedom of the omnibus test; the second is None for chi-squared."""
-        test = self._omnibus
-        if test is None:
-            return 0.0, None
-        return (test.df_num, test.df_denom) if test.distribution == "F" else (test.df_denom, None)
+        return self._omnibus[2:]
 
     # --- heterogeneity -------------------------------------------------------------------------
 
-    @cached_value
+    @property
     def heterogeneity(self) -> frames.Heterogeneity:
         """Q, I2, H2, R2 and the decomposition of Q; see `Heterogeneity`."""
+        return self._summary_cache("heterogeneity", self._heterogeneity)
+
+    def _heterogeneity(self) -> frames.Heterogeneity:
         estimator = self._tau2_fit.estimator
         tau2_null = self.tau2
         if estimator is not None and self.df_model > 0:
@@ -406,7 +416,7 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
         >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
         >>> res.conf_int_tau2().loc["tau2"].round(4).tolist()
-        [0.0763, 0.0269, 0.7846]
+        [0.0763, 0.0167, 0.7848]
         """
         estimator = self._tau2_fit.estimator
         if estimator is None:
@@ -450,7 +460,7 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
         >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
         >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
         >>> round(res.lr_test_tau2().pvalue, 4)
-        0.0003
+        0.0041
         """
         return lr_test_tau2(self)
 
@@ -599,9 +609,16 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
     @property
     def default_model_infos(self) -> dict[str, Any]:
         """Rows that `summary_col` adds below the coefficients."""
+
+        def i2(x: MetaRegResults) -> str:
+            try:
+                return f"{x.heterogeneity.i2:.4f}"
+            except MetaRegError:
+                return "undefined"
+
         return {
             "tau2": lambda x: f"{x.tau2:.4f}",
-            "I2": lambda x: f"{x.heterogeneity.i2:.4f}",
+            "I2": i2,
             "k": lambda x: f"{int(x.nobs)}",
         }
 

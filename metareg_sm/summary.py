@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from metareg_sm.exceptions import VarianceError
+from metareg_sm.exceptions import MetaRegError, VarianceError
 from metareg_sm.stats.multiplicity import family_wise_error
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _heterogeneity_items(
     ]
     try:
         h = results.heterogeneity
-    except VarianceError:
-        undefined = ["undefined: vi=0"]
+    except MetaRegError as error:
+        undefined = ["undefined: vi=0" if isinstance(error, VarianceError) else "undefined"]
         left.append(("I2:", undefined))
         return left, [(f"{name}:", undefined) for name in ("H2", "R2", "Q_E", "Prob (Q_E)")]
     left.append(("I2:", [f"{h.i2:.4f}"]))
@@ -262,7 +262,7 @@ def describe(results: Any) -> dict[str, Any]:
     }
     try:
         h = results.heterogeneity
-    except VarianceError:
+    except MetaRegError:
         numbers["heterogeneity"] = None
         return numbers
     names = ("q", "q_df", "q_pvalue", "i2", "h2", "i2_q", "r2", "tau2_null")

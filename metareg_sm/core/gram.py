@@ -166,7 +166,7 @@ def times(packed: Array, vector: Array) -> Array:
     """Symmetric matrix (q, ...) times vector (r, ...)."""
     r = len(vector)
     _, where = _pairs(r)
-    out = np.empty(np.broadcast_shapes(vector.shape, (r, *packed.shape[1:])))
+    out = np.empty((r, *np.broadcast_shapes(vector.shape[1:], packed.shape[1:])))
     for i in range(r):
         out[i] = packed[where[i, 0]] * vector[0]
         for j in range(1, r):

@@ -55,7 +55,9 @@ def upper_bound(rss: Array, n: int, low: Array, high: Array) -> Array:
     """
     s2 = rss / n
     bound = 0.5 * (s2 + np.sqrt(s2 * s2 + 4.0 * s2 * (high - low))) - low
-    return np.maximum(bound, 0.0) * (1.0 + 1e-9)
+    # rounding must not cut off a maximum just above 0, nor lift one that is at 0
+    slack = 1e-9 * bound + 16.0 * _EPS * (s2 + high)
+    return np.where(bound > 0.0, bound + slack, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

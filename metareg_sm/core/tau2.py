@@ -22,6 +22,7 @@ from metareg_sm.core.wls import Array
 
 _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 200
+_POLE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,26 +195,27 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
     Returns
     -------
     ndarray, (n,)
-        The root, which may be negative; -lower where there is none above it.
+        The root, which may be negative; -lower where there is none above it, to six digits.
     """
     target, lower = np.broadcast_arrays(np.asarray(target, dtype=float), lower)
-    t = np.zeros(target.shape)
-    if not np.all(lower > 0.0):
-        # F has its pole at 0: begin to the left of the root, where 1/F lies below its tangents
-        t = np.where(lower > 0.0, t, np.finfo(float).tiny)
+    # nearer to the pole the weights differ by more than rounding lets one compute with
+    floor = np.where(lower > 0.0, -lower * (1.0 - _POLE), np.finfo(float).tiny)
+    t = np.maximum(floor, 0.0)
+    value, slope = evaluate(t)
+    absent = value < target
+    if absent.any():
+        absent &= evaluate(np.where(absent, floor, t))[0] < target
+    done = absent.copy()
     for _ in range(_MAX_NEWTON):
-        value, slope = evaluate(t)
+        if done.all():
+            break
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             step = value * (value / target - 1.0) / slope
-        # F = 0 leaves no root; and never more than nine tenths of the way to the pole
-        step = np.where(value > 0.0, step, -np.inf)
-        step = np.maximum(step, -0.9 * (t + lower))
-        # the pole itself is out of bounds, also after rounding
-        t = np.maximum(t + step, -lower * (1.0 - 2.0 * _EPS))
-        scale = t + lower
-        if np.all((np.abs(step) <= 4.0 * _EPS * scale) | (scale <= 1e-14 * lower)):
-            break
-    return np.where(t + lower <= 1e-14 * lower, -lower, t)
+            step = np.where(done, 0.0, np.maximum(step, 0.9 * (floor - t)))
+        t = t + step
+        done |= np.abs(step) <= 4.0 * _EPS * (t + lower)
+        value, slope = evaluate(t)
+    return np.where(absent, -lower, t)
 
 
 def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
@@ -242,7 +244,9 @@ def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -
 def _root(studies: Studies, target: Array | float) -> Tau2Estimate:
     raw = _solve(studies, target)
     tau2 = np.maximum(raw, 0.0)
-    total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
+    # a variance of 0 with tau2 = 0 is for the caller to refuse
+    with np.errstate(divide="ignore"):
+        total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
     return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw)
 
 
@@ -265,7 +269,8 @@ def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimat
     m = _projection(studies, a)
     tau2 = np.where(positive, safe * m.quadratic / df, 0.0)
     variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
-    return Tau2Estimate(tau2, safe * np.sqrt(variance) / df, tau2)
+    se = np.where(positive, safe * np.sqrt(variance) / df, 0.0)
+    return Tau2Estimate(tau2, se, tau2)
 
 
 def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
