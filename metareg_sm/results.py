@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from statsmodels.stats.contrast import ContrastResults
 from statsmodels.tools._decorators import cached_data, cached_value
 
 from metareg_sm import frames
+from metareg_sm.collinearity import condition_number, vif
 from metareg_sm.comparison import LRTest, compare_lr_test, lr_test_tau2
 from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
@@ -28,6 +30,7 @@ from metareg_sm.core.wls import Array, Basis, design_basis
 from metareg_sm.exceptions import DesignError, IntervalWarning, MetaRegError, OptionError
 from metareg_sm.options import choose
 from metareg_sm.prediction import MetaRegPrediction, predict_effects
+from metareg_sm.slopes import SimpleSlopes, simple_slopes
 from metareg_sm.stats import intervals
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.heterogeneity import typical_variance
@@ -539,6 +542,87 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
             {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
             index=self.model.data.row_labels,
         )
+
+    # --- several tests at once, and what they rest on -------------------------------------------
+
+    def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
+        """p-values of the coefficients, adjusted for there being several of them.
+
+        Parameters
+        ----------
+        method : str, default "holm"
+            As in `statsmodels.stats.multitest.multipletests`.
+        alpha : float, default 0.05
+            Level of the tests together.
+
+        Returns
+        -------
+        DataFrame
+            Columns pvalue, pvalue_adjusted and reject, one row a coefficient without the constant.
+
+        Raises
+        ------
+        OptionError
+            If there is no moderator.
+        """
+        from statsmodels.stats.multitest import multipletests
+
+        constant = self.model.data.const_idx
+        rows = [j for j in range(len(self.params)) if j != constant]
+        if not rows:
+            raise OptionError("There is no moderator whose p-value could be adjusted.")
+        pvalues = np.asarray(self.pvalues)[rows]
+        reject, adjusted, *_ = multipletests(pvalues, alpha=alpha, method=method)
+        names = [self.model.data.param_names[j] for j in rows]
+        return pd.DataFrame(
+            {"pvalue": pvalues, "pvalue_adjusted": adjusted, "reject": reject}, index=names
+        )
+
+    def simple_slopes(
+        self, moderator: str, at: Mapping[str, Any], alpha: float = 0.05
+    ) -> SimpleSlopes:
+        """Slopes of one moderator at chosen values of those that it interacts with.
+
+        Parameters
+        ----------
+        moderator : str
+            A column of the data that enters linearly.
+        at : mapping
+            Values of the partners, for instance ``{"dose": [0, 1]}``; all combinations are taken.
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+
+        Returns
+        -------
+        SimpleSlopes
+            `frame`, and `johnson_neyman(partner)` for the values of a continuous partner at which
+            the slope turns significant.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat * year", bcg, vi="vi").fit()
+        >>> res.simple_slopes("ablat", at={"year": [1940, 1970]}).frame["slope"].round(4).tolist()
+        [-0.0176, -0.0261]
+        """
+        return simple_slopes(self, moderator, at, alpha)
+
+    def vif(self) -> pd.DataFrame:
+        """Variance inflation factors, generalised for terms of several columns.
+
+        Returns
+        -------
+        DataFrame
+            One row a coefficient: term, vif, df, gvif and gvif_adjusted = gvif^(1/(2 df))
+            (Fox & Monette, 1992).
+        """
+        return vif(self)
+
+    @property
+    def condition_number(self) -> float:
+        """Condition number of the weighted design, as statsmodels' WLS reports it."""
+        return condition_number(self)
 
     # --- tables --------------------------------------------------------------------------------
 

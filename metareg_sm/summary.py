@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metareg_sm.collinearity import condition_note
 from metareg_sm.exceptions import MetaRegError, VarianceError
 from metareg_sm.stats.multiplicity import family_wise_error
 
@@ -110,6 +111,9 @@ def notes(results: Any, alpha: float, exponentiate: bool) -> list[str]:
             "Associations are between studies. They need not hold between individuals within "
             "studies (ecological bias)."
         )
+    condition = results._summary_cache("condition", lambda: condition_note(results))
+    if condition:
+        found.append(condition)
     if results.mle_converged is False:
         found.append("The optimizer did not converge; tau2 is not the maximum of the likelihood.")
     redundant = results.redundant
