@@ -11,6 +11,7 @@ from metareg_sm.formula.api import metareg
 from metareg_sm.many import ManyResults, fit_many
 from metareg_sm.model import MetaReg
 from metareg_sm.ranking import compare_models
+from metareg_sm.resample import gosh
 from metareg_sm.screening import screen
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "datasets",
     "exceptions",
     "fit_many",
+    "gosh",
     "metareg",
     "screen",
 ]

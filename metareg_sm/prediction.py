@@ -120,7 +120,14 @@ class MetaRegPrediction(PredictionResults):
         return pd.Series(values, index=self.row_labels, name=f"P({side} {threshold:g})")
 
 
-def _new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
+def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
+    """Rows of the design for new moderators, and their labels.
+
+    Raises
+    ------
+    DesignError
+        If columns do not match or a value is missing or infinite.
+    """
     if exog is None:
         return results.model.exog, results.model.data.row_labels
     formula = transform and hasattr(results.model, "formula")
@@ -142,7 +149,7 @@ def predict_effects(
     results: Any, exog: Any, transform: bool, row_labels: Any, df: Any
 ) -> MetaRegPrediction:
     """Predictions of a fit; see `MetaRegResults.get_prediction`."""
-    rows, labels = _new_rows(results, exog, transform)
+    rows, labels = new_rows(results, exog, transform)
     mean_df = results._contrast_df(rows)
     obs_df = mean_df
     if df == "riley":

@@ -20,13 +20,13 @@ from statsmodels.formula._manager import FormulaManager
 from statsmodels.stats.contrast import ContrastResults
 from statsmodels.tools._decorators import cached_data, cached_value
 
-from metareg_sm import frames
+from metareg_sm import frames, resample
 from metareg_sm.collinearity import condition_number, vif
 from metareg_sm.comparison import LRTest, compare_lr_test, lr_test_tau2
 from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis, design_basis
+from metareg_sm.core.wls import SPECTRAL_LIMIT, Array, Basis, design_basis
 from metareg_sm.exceptions import DesignError, IntervalWarning, MetaRegError, OptionError
 from metareg_sm.options import choose
 from metareg_sm.prediction import MetaRegPrediction, predict_effects
@@ -161,14 +161,17 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
     def _studies(self) -> Studies:
         return self.model._studies
 
-    @cached_data
-    def _null_studies(self) -> Studies:
+    def _null_basis(self) -> Basis:
+        """The constant alone, or nothing where the model has none."""
         k = int(self.nobs)
         if self.k_constant:
-            basis = design_basis(np.ones((k, 1)))
-        else:
-            basis = Basis(np.zeros((k, 0)), np.zeros((0, 0)), (), np.eye(k) if k <= 128 else None)
-        return Studies.build(self.model.endog, self.model.vi, basis)
+            return design_basis(np.ones((k, 1)))
+        complement = np.eye(k) if k <= SPECTRAL_LIMIT else None
+        return Basis(np.zeros((k, 0)), np.zeros((0, 0)), (), complement)
+
+    @cached_data
+    def _null_studies(self) -> Studies:
+        return Studies.build(self.model.endog, self.model.vi, self._null_basis())
 
     # --- fitted values -------------------------------------------------------------------------
 
@@ -342,17 +345,21 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
     def _omnibus_test(self) -> tuple[float, float, float, float | None]:
         if self.df_model <= 0:
             return np.nan, np.nan, 0.0, None
-        Z = self.model._basis.Z
-        contrasts = Z.T @ self.model.exog
-        if self.k_constant:
-            # a constant effect is the null: drop its direction from the column space
-            constant = Z.T @ np.ones(len(Z))
-            others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
-            contrasts = others.T @ contrasts
-        test = self.wald_test(contrasts, scalar=True)
+        test = self.wald_test(self._omnibus_contrasts(), scalar=True)
         is_f = test.distribution == "F"
         df = (test.df_num, test.df_denom) if is_f else (test.df_denom, None)
         return float(test.statistic), float(test.pvalue), *df
+
+    def _omnibus_contrasts(self) -> Array:
+        """Contrasts that are 0 where all studies have the same expected effect, (m, p)."""
+        Z = self.model._basis.Z
+        contrasts = Z.T @ self.model.exog
+        if not self.k_constant:
+            return contrasts
+        # a constant effect is the null: drop its direction from the column space
+        constant = Z.T @ np.ones(len(Z))
+        others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
+        return others.T @ contrasts
 
     @property
     def fvalue(self) -> float:
@@ -542,6 +549,109 @@ class MetaRegResults(LikelihoodModelResults, ResultMixin):
             {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
             index=self.model.data.row_labels,
         )
+
+    # --- resampling ----------------------------------------------------------------------------
+
+    def permutation_test(
+        self, n_resamples: int = 9999, rng: resample.Seed = None, method: str = "rows"
+    ) -> resample.PermutationTest:
+        """Permutation test of the moderators, tau2 being estimated anew in each resample.
+
+        Parameters
+        ----------
+        n_resamples : int, default 9999
+            Random permutations; where there are at most so many distinct ones, all are listed and
+            the test is exact.
+        rng : int or Generator, optional
+            Seed of the random permutations.
+        method : {"rows", "residuals"}
+            Permute whole rows of the moderators, or for each moderator the residuals of the model
+            without it (Freedman & Lane, 1983), which tests it given the others. A model without
+            moderators is tested by changing the signs of the outcomes.
+
+        Returns
+        -------
+        PermutationTest
+            `pvalues`, `pvalues_fwer`, `omnibus_pvalue`, `null_distribution`, `exact`.
+
+        References
+        ----------
+        Higgins, J. P. T., & Thompson, S. G. (2004). Controlling the risk of spurious findings from
+        meta-regression. Statistics in Medicine, 23(11), 1663-1682.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> bool(res.permutation_test(999, rng=1).pvalues["ablat"] < 0.05)
+        True
+        """
+        return resample.permutation_test(self, n_resamples, method, rng)
+
+    def bootstrap(
+        self, n_resamples: int = 1999, rng: resample.Seed = None, method: str = "parametric"
+    ) -> resample.Bootstrap:
+        """Bootstrap of the coefficients, tau2, I2 and R2.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1999
+            Number of resamples.
+        rng : int or Generator, optional
+            Seed.
+        method : {"parametric", "studies"}
+            Draw outcomes from the fitted model, or studies with replacement.
+
+        Returns
+        -------
+        Bootstrap
+            `distribution`, `conf_int(kind="percentile" or "bca")`, `conf_int_mean(exog)`.
+
+        Warns
+        -----
+        FewStudiesWarning
+            If samples of studies could not be fitted.
+        """
+        return resample.bootstrap(self, n_resamples, method, rng)
+
+    def bootstrap_lr_test_tau2(self, n_resamples: int = 1999, rng: resample.Seed = None) -> LRTest:
+        """Likelihood ratio test of tau2 = 0 by the parametric bootstrap.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1999
+            Data sets drawn with tau2 = 0.
+        rng : int or Generator, optional
+            Seed.
+
+        Returns
+        -------
+        LRTest
+            As `lr_test_tau2`, with the p-value from the resamples instead of the mixture, which is
+            conservative for few studies.
+        """
+        return resample.bootstrap_lr_test_tau2(self, n_resamples, rng)
+
+    def simulate(
+        self, n_resamples: int = 1, rng: resample.Seed = None, tau2: float | None = None
+    ) -> Array:
+        """Draw outcomes from the fitted model.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1
+            Data sets.
+        rng : int or Generator, optional
+            Seed.
+        tau2 : float, optional
+            Heterogeneity; the estimate by default.
+
+        Returns
+        -------
+        ndarray, (n_resamples, k)
+        """
+        return resample.simulate(self, n_resamples, tau2, rng)
 
     # --- several tests at once, and what they rest on -------------------------------------------
 

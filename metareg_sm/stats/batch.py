@@ -86,13 +86,7 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         largest = np.where(absent, -np.inf, v).max(-1, keepdims=True)
         v = np.where(absent, np.where(np.isfinite(largest), largest, 1.0), v)
         y = np.where(absent, 0.0, y)
-        packed, _ = Gram(basis.Z).quadratic(counts)
-        inverse, _ = gram_inverse(packed, r)
-        few = nobs <= r
-        # the largest diagonal element of an inverse is at most 1 / its smallest eigenvalue
-        worst = np.max(np.abs(inverse), axis=0)
-        deficient = ~few & ~(worst < 1.0 / _RANK_TOLERANCE)
-        reason[few], reason[deficient] = Reason.TOO_FEW_STUDIES, Reason.REDUNDANT_MODERATORS
+        reason = count_reasons(counts, basis)
     elif k <= r:
         reason[:] = Reason.TOO_FEW_STUDIES
     low = np.where(counts > 0, y, np.inf).min(-1) if counts is not None else y.min(-1)
@@ -108,6 +102,40 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
             counts[bad] = 1.0
     studies = Studies.build(y, v, basis, counts)
     return Block(studies, y @ basis.Z, nobs, reason)
+
+
+def count_reasons(counts: Array, basis: Basis) -> npt.NDArray[np.intp]:
+    """Which data sets have too few studies, or redundant moderators among them.
+
+    Parameters
+    ----------
+    counts : ndarray, (n, k)
+        How often each study counts.
+    basis : Basis
+        Of the moderators of all studies.
+
+    Returns
+    -------
+    ndarray of int, (n,)
+        `Reason` codes.
+    """
+    reason = np.zeros(len(counts), dtype=np.intp)
+    few = np.count_nonzero(counts, axis=-1) <= basis.rank
+    if basis.rank:
+        inverse, _ = gram_inverse(Gram(basis.Z).quadratic(counts)[0], basis.rank)
+        # no element of an inverse exceeds 1 / the smallest eigenvalue
+        worst = np.max(np.abs(inverse), axis=0)
+        reason[~(worst < 1.0 / _RANK_TOLERANCE)] = Reason.REDUNDANT_MODERATORS
+    reason[few] = Reason.TOO_FEW_STUDIES
+    return reason
+
+
+def counted_block(y: Array, v: Array, basis: Basis, counts: Array) -> Block:
+    """Data sets that are the same studies (k,), each as often as `counts` (n, k) says."""
+    reason = count_reasons(counts, basis)
+    safe = np.where((reason > 0)[:, None], 1.0, counts)
+    studies = Studies.build(y, v, basis, safe)
+    return Block(studies, y @ basis.Z, counts.sum(-1), reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +195,7 @@ def fit_block(
     else:
         tau2 = np.asarray(estimator.solve(studies, None).tau2)
     low = np.broadcast_to(studies.v.min(-1), n)
-    undefined = (low <= 0.0) & (tau2 <= 2e-12 * np.einsum("nk,nk->n", studies.y, studies.y))
+    undefined = (low <= 0.0) & (tau2 <= 2e-12 * np.einsum("...k,...k->...", studies.y, studies.y))
     block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
     profile = studies.direct(True)
     at = profile.solve(np.where(undefined, 1.0, tau2))

@@ -1,0 +1,474 @@
+"""Permutation tests, bootstrap, simulation and subsets of studies, from fitted results."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metareg_sm.comparison import LRTest
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.wls import Array, design_basis
+from metareg_sm.exceptions import DesignError, FewStudiesWarning, OptionError
+from metareg_sm.stats import resampling
+from metareg_sm.stats.batch import BlockFit
+from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.stats.heterogeneity import boundary_lr_test, i2_h2, q_residual, r2, typical_variance
+
+Seed = int | np.random.Generator | None
+
+
+def refit_of(results: Any) -> resampling.Refit:
+    """How a fit is repeated on resamples.
+
+    Raises
+    ------
+    OptionError
+        If the fit has an option that cannot be carried over.
+    """
+    covariance = COVARIANCES[results.cov_type.lower()]
+    if covariance.factor is None:
+        raise OptionError(
+            f"Resampling needs cov_type 'knapp-hartung', 'knapp-hartung-adhoc' or 'nonrobust'; "
+            f"this fit has {results.cov_type!r}."
+        )
+    if results._genq_weights is not None:
+        raise OptionError("Resampling does not carry over weights=; fit without them.")
+    basis = results.model._basis
+    if basis.redundant:
+        raise DesignError(
+            f"Resampling needs moderators that are not redundant; see {results.redundant}."
+        )
+    estimator = results._tau2_fit.estimator
+    return resampling.Refit(basis, estimator, results.tau2, covariance.factor)
+
+
+def _size(n: Any, name: str) -> int:
+    if isinstance(n, bool) or int(n) != n or n < 1:
+        raise OptionError(f"{name} must be a whole number >= 1; got {n!r}.")
+    return int(n)
+
+
+@dataclass(frozen=True)
+class PermutationTest:
+    """Permutation test of the coefficients.
+
+    Attributes
+    ----------
+    statistic, pvalues, pvalues_fwer : Series, (p,)
+        t statistics, two-sided p-values, and p-values by the maximum of |t| over all moderators,
+        which control the chance of any false positive (Higgins & Thompson, 2004). The constant is
+        no moderator: its adjusted p-value is its own.
+    omnibus_statistic, omnibus_pvalue : float
+        Wald statistic of all moderators over their number; NaN without moderators.
+    null_distribution : ndarray, (n, p)
+        t statistics of the resamples.
+    omnibus_null : ndarray, (n,)
+        Omnibus statistics of the resamples.
+    n_resamples : int
+        Resamples n.
+    exact : bool
+        They are all the distinct ones that there are.
+    method : {"rows", "residuals", "signs"}
+        What was permuted.
+    """
+
+    statistic: pd.Series
+    pvalues: pd.Series
+    pvalues_fwer: pd.Series
+    omnibus_statistic: float
+    omnibus_pvalue: float
+    null_distribution: Array
+    omnibus_null: Array
+    n_resamples: int
+    exact: bool
+    method: str
+
+    def summary_frame(self) -> pd.DataFrame:
+        """Columns statistic, pvalue and pvalue_fwer, one row a coefficient."""
+        return pd.DataFrame(
+            {
+                "statistic": self.statistic,
+                "pvalue": self.pvalues,
+                "pvalue_fwer": self.pvalues_fwer,
+            }
+        )
+
+
+def permutation_test(results: Any, n_resamples: int, method: str, rng: Seed) -> PermutationTest:
+    """Permutation test; see `MetaRegResults.permutation_test`."""
+    n = _size(n_resamples, "n_resamples")
+    if method not in ("rows", "residuals"):
+        raise OptionError(f"method={method!r} is not known. Choose 'rows' or 'residuals'.")
+    refit = refit_of(results)
+    generator = np.random.default_rng(rng)
+    model = results.model
+    y, v, X = model.endog, model.vi, model.exog
+    k, p = X.shape
+    contrasts = results._omnibus_contrasts()
+    constant = model.data.const_idx
+    moderators = [j for j in range(p) if j != constant]
+    exact = False
+    observed = np.abs(np.asarray(results.tvalues))
+    omnibus = float(refit.wald(_as_block(results), contrasts)[0]) if len(contrasts) else np.nan
+    if not len(contrasts):
+        method, exact = "signs", k < 63 and 2**k <= n
+        if exact:
+            bits = (np.arange(2**k)[:, None] >> np.arange(k)) & 1
+        else:
+            bits = generator.integers(0, 2, size=(n, k))
+        signs = np.where(bits == 1, -1.0, 1.0)
+        null = resampling.flip_signs(y, v, refit, signs)
+    elif method == "rows":
+        labels = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+        exact = resampling.count_arrangements(labels) <= n
+        if exact:
+            orders = resampling.orders_of(resampling.all_arrangements(labels), labels)
+        else:
+            orders = resampling.random_orders(n, k, generator)
+        null = resampling.permute_rows(y, v, refit, contrasts, orders)
+    else:
+        null = _freedman_lane(results, refit, contrasts, resampling.random_orders(n, k, generator))
+    absolute = np.abs(null.t)
+    pvalues = resampling.permutation_pvalue(absolute, observed, exact)
+    adjusted = pvalues.copy()
+    if moderators:
+        largest = absolute[:, moderators].max(axis=1)[:, None]
+        adjusted[moderators] = resampling.permutation_pvalue(largest, observed[moderators], exact)
+    names = model.data.param_names
+    omnibus_p = np.nan
+    if len(contrasts):
+        omnibus_p = float(resampling.permutation_pvalue(null.omnibus, np.asarray(omnibus), exact))
+    return PermutationTest(
+        pd.Series(np.asarray(results.tvalues), index=names),
+        pd.Series(pvalues, index=names),
+        pd.Series(adjusted, index=names),
+        omnibus,
+        omnibus_p,
+        null.t,
+        null.omnibus,
+        len(null.t),
+        exact,
+        method,
+    )
+
+
+def _as_block(results: Any) -> BlockFit:
+    """The fit itself as a block of one."""
+    refit = refit_of(results)
+    return refit(
+        results.model.endog[None], np.broadcast_to(results.model.vi, (1, len(results.model.vi)))
+    )
+
+
+def _freedman_lane(
+    results: Any, refit: resampling.Refit, contrasts: Array, orders: npt.NDArray[np.intp]
+) -> resampling.NullDistribution:
+    model = results.model
+    y, v, X = model.endog, model.vi, model.exog
+    p = X.shape[1]
+    without = [design_basis(np.delete(X, j, axis=1)) for j in range(p)]
+    null = results._null_basis()
+    fits = resampling.permute_residuals(y, v, refit, [*without, null], orders)
+    t = np.column_stack([refit.t_statistics(fits[j])[:, j] for j in range(p)])
+    return resampling.NullDistribution(t, refit.wald(fits[-1], contrasts))
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Bootstrap distribution of a fit.
+
+    Attributes
+    ----------
+    distribution : DataFrame
+        One row a resample; the coefficients, tau2, i2 and r2.
+    estimate : Series
+        The same of the data.
+    method : {"parametric", "studies"}
+        How resamples were drawn.
+    n_failed : int
+        Resamples that could not be fitted and are left out.
+    """
+
+    distribution: pd.DataFrame
+    estimate: pd.Series
+    method: str
+    n_failed: int
+    _results: Any
+
+    @property
+    def standard_error(self) -> pd.Series:
+        """Standard deviation of the resamples."""
+        return self.distribution.std(ddof=1)
+
+    @cached_property
+    def _jackknife(self) -> Array:
+        model = self._results.model
+        counts = resampling.deletions(len(model.endog))
+        table = _counted_quantities(self._results, counts)
+        keep = ~np.isnan(table).any(axis=1)
+        return table[keep]
+
+    def conf_int(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
+        """Bootstrap intervals.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+        kind : {"percentile", "bca"}
+            Percentile, or bias-corrected and accelerated.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate, ci_lower, ci_upper; rows the coefficients, tau2, i2 and r2.
+        """
+        draws, estimate = self.distribution.to_numpy(), self.estimate.to_numpy()
+        return self._frame(draws, estimate, self._jackknife, alpha, kind, self.estimate.index)
+
+    def conf_int_mean(
+        self, exog: Any, alpha: float = 0.05, kind: str = "percentile", transform: bool = True
+    ) -> pd.DataFrame:
+        """Bootstrap intervals of mean effects at given moderators.
+
+        Parameters
+        ----------
+        exog : DataFrame, dict or array_like
+            Moderators, as in `get_prediction`.
+        alpha, kind
+            As in `conf_int`.
+        transform : bool, default True
+            Pass `exog` through the formula.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate, ci_lower, ci_upper; one row a row of `exog`.
+        """
+        from metareg_sm.prediction import new_rows
+
+        rows, labels = new_rows(self._results, exog, transform)
+        p = rows.shape[1]
+        draws = self.distribution.to_numpy()[:, :p] @ rows.T
+        estimate = rows @ self.estimate.to_numpy()[:p]
+        return self._frame(draws, estimate, self._jackknife[:, :p] @ rows.T, alpha, kind, labels)
+
+    def _frame(
+        self, draws: Array, estimate: Array, jackknife: Array, alpha: float, kind: str, index: Any
+    ) -> pd.DataFrame:
+        if kind == "percentile":
+            ends = resampling.percentile_interval(draws, alpha)
+        elif kind == "bca":
+            ends = resampling.bca_interval(draws, estimate, jackknife, alpha)
+        else:
+            raise OptionError(f"kind={kind!r} is not known. Choose 'percentile' or 'bca'.")
+        columns = {"estimate": estimate, "ci_lower": ends[:, 0], "ci_upper": ends[:, 1]}
+        return pd.DataFrame(columns, index=index)
+
+
+def _quantities(fit: BlockFit, s2: Array | float, tau2_null: Array) -> Array:
+    i2, _ = i2_h2(fit.tau2, np.asarray(s2))
+    return np.column_stack([fit.params, fit.tau2, i2, r2(fit.tau2, tau2_null)])
+
+
+def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
+    return resampling.Refit(results._null_basis(), refit.estimator, refit.fixed, refit.factor)
+
+
+def _counted_quantities(results: Any, counts: Array) -> Array:
+    refit, model = refit_of(results), results.model
+    y, v = model.endog, model.vi
+    fit = resampling.refit_counts(y, v, refit, counts)
+    null = resampling.refit_counts(y, v, _null_refit(results, refit), counts).tau2
+    safe = np.where(np.isnan(fit.tau2)[:, None], 1.0, counts)
+    s2 = typical_variance(Studies.build(y, v, refit.basis, safe))
+    return _quantities(fit, s2, null)
+
+
+def simulate(results: Any, n_resamples: int, tau2: float | None, rng: Seed) -> Array:
+    """Outcomes drawn from a fit; see `MetaRegResults.simulate`."""
+    n = _size(n_resamples, "n_resamples")
+    value = results.tau2 if tau2 is None else float(tau2)
+    if not np.isfinite(value) or value < 0.0:
+        raise OptionError(f"tau2 must be finite and >= 0; got {value:g}.")
+    model = results.model
+    noise = np.random.default_rng(rng).standard_normal((n, len(model.endog)))
+    return np.asarray(results.fittedvalues) + np.sqrt(model.vi + value) * noise
+
+
+def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstrap:
+    """Bootstrap; see `MetaRegResults.bootstrap`."""
+    n = _size(n_resamples, "n_resamples")
+    refit, model = refit_of(results), results.model
+    y, v = model.endog, model.vi
+    k = len(y)
+    if method == "parametric":
+        outcomes = simulate(results, n, None, rng)
+        fit = resampling.refit_outcomes(outcomes, v, refit)
+        null = resampling.refit_outcomes(outcomes, v, _null_refit(results, refit)).tau2
+        table = _quantities(fit, float(typical_variance(results._studies)), null)
+    elif method == "studies":
+        drawn = np.random.default_rng(rng).multinomial(k, np.full(k, 1.0 / k), size=n)
+        table = _counted_quantities(results, drawn.astype(float))
+    else:
+        raise OptionError(f"method={method!r} is not known. Choose 'parametric' or 'studies'.")
+    fitted = ~np.isnan(table).any(axis=1)
+    failed = int(n - fitted.sum())
+    if failed:
+        warnings.warn(
+            f"{failed} of {n} bootstrap samples have too few different studies for the moderators "
+            "and are left out.",
+            FewStudiesWarning,
+            stacklevel=3,
+        )
+    if failed == n:
+        raise DesignError("No bootstrap sample can be fitted: there are too few studies.")
+    h = results.heterogeneity
+    names = [*model.data.param_names, "tau2", "i2", "r2"]
+    estimate = pd.Series([*np.asarray(results.params), results.tau2, h.i2, h.r2], index=names)
+    return Bootstrap(pd.DataFrame(table[fitted], columns=names), estimate, method, failed, results)
+
+
+def bootstrap_lr_test_tau2(results: Any, n_resamples: int, rng: Seed) -> LRTest:
+    """Bootstrap test of tau2 = 0; see `MetaRegResults.bootstrap_lr_test_tau2`."""
+    observed = results.lr_test_tau2().statistic
+    n = _size(n_resamples, "n_resamples")
+    model, reml = results.model, results.reml
+    studies = results._studies
+    null = studies.direct(True).solve(np.zeros(()))
+    mean = model.endog - null.resid
+    noise = np.random.default_rng(rng).standard_normal((n, len(model.endog)))
+    statistics = np.empty(n)
+    for rows in resampling.blocks(n, len(mean)):
+        drawn = Studies.build(mean + np.sqrt(model.vi) * noise[rows], model.vi, model._basis)
+        profile = drawn.profile(reml)
+        best = profile.loglike(drawn.maximize(reml).tau2)
+        zero = profile.loglike(np.zeros(len(best)))
+        statistics[rows] = [boundary_lr_test(a, b)[0] for a, b in zip(best, zero, strict=True)]
+    pvalue = float(resampling.permutation_pvalue(statistics, np.asarray(observed), exact=False))
+    return LRTest(observed, pvalue, 1.0)
+
+
+@dataclass(frozen=True)
+class Gosh:
+    """Fits of subsets of the studies: graphical display of study heterogeneity.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        One row a subset: size, the coefficients, tau2, i2 and q.
+    subsets : ndarray of bool, (n, k)
+        Which studies each subset has.
+    exhaustive : bool
+        All subsets of at least the smallest size are there.
+    n_failed : int
+        Subsets whose moderators are redundant; they are left out.
+    """
+
+    frame: pd.DataFrame
+    subsets: npt.NDArray[np.bool_]
+    exhaustive: bool
+    n_failed: int
+
+    def plot_data(
+        self, x: str = "i2", y: str | None = None, study: int | None = None
+    ) -> pd.DataFrame:
+        """What a GOSH plot shows.
+
+        Parameters
+        ----------
+        x, y : str
+            Columns of `frame`; `y` is the first coefficient by default.
+        study : int, optional
+            Position of a study whose presence is to be coloured.
+
+        Returns
+        -------
+        DataFrame
+            Columns x and y, and `included` where a study is given.
+        """
+        y = self.frame.columns[1] if y is None else y
+        unknown = [c for c in (x, y) if c not in self.frame.columns]
+        if unknown:
+            raise OptionError(f"{unknown[0]!r} is no column. There are {list(self.frame.columns)}.")
+        data = self.frame[[x, y]].copy()
+        if study is not None:
+            data["included"] = self.subsets[:, study]
+        return data
+
+
+def gosh(
+    results: Any, n_subsets: int = 1_000_000, min_size: int | None = None, rng: Seed = None
+) -> Gosh:
+    """Refit a model to all subsets of its studies, or to a random sample of them.
+
+    Parameters
+    ----------
+    results : MetaRegResults
+        A fit.
+    n_subsets : int, default 1,000,000
+        Fit all subsets if there are at most so many, else a random sample of this size.
+    min_size : int, optional
+        Studies of the smallest subset; p + 1 by default.
+    rng : int or Generator, optional
+        Seed of the random sample.
+
+    Returns
+    -------
+    Gosh
+
+    Raises
+    ------
+    OptionError
+        If a size is impossible or the fit has options that cannot be carried over.
+
+    References
+    ----------
+    Olkin, I., Dahabreh, I. J., & Trikalinos, T. A. (2012). GOSH - a graphical display of study
+    heterogeneity. Research Synthesis Methods, 3(3), 214-223.
+
+    Examples
+    --------
+    >>> import metareg_sm
+    >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+    >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
+    >>> len(metareg_sm.gosh(res).frame)
+    8178
+    """
+    results = getattr(results, "_results", results)
+    refit, model = refit_of(results), results.model
+    y, v = model.endog, model.vi
+    k, p = model.exog.shape
+    n = _size(n_subsets, "n_subsets")
+    smallest = p + 1 if min_size is None else _size(min_size, "min_size")
+    if not p < smallest <= k:
+        raise OptionError(f"min_size must be from {p + 1} to {k}; got {smallest}.")
+    exhaustive = k < 63 and 2**k <= 4 * n
+    if exhaustive:
+        bits = ((np.arange(2**k)[:, None] >> np.arange(k)) & 1).astype(bool)
+        bits = bits[bits.sum(axis=1) >= smallest]
+        exhaustive = len(bits) <= n
+    if not exhaustive:
+        generator = np.random.default_rng(rng)
+        bits = generator.integers(0, 2, size=(n, k), dtype=np.int8).astype(bool)
+        while (few := bits.sum(axis=1) < smallest).any():
+            bits[few] = generator.integers(0, 2, size=(int(few.sum()), k), dtype=np.int8) > 0
+    parts = []
+    for rows in resampling.blocks(*bits.shape):
+        counts = bits[rows].astype(float)
+        fit = resampling.refit_counts(y, v, refit, counts)
+        safe = np.where(np.isnan(fit.tau2)[:, None], 1.0, counts)
+        part = Studies.build(y, v, refit.basis, safe)
+        i2, _ = i2_h2(fit.tau2, typical_variance(part))
+        parts.append(np.column_stack([fit.params, fit.tau2, i2, q_residual(part)]))
+    table = np.concatenate(parts)
+    keep = ~np.isnan(table).any(axis=1)
+    frame = pd.DataFrame(table[keep], columns=[*model.data.param_names, "tau2", "i2", "q"])
+    frame.insert(0, "size", bits[keep].sum(axis=1))
+    return Gosh(frame, bits[keep], exhaustive, int((~keep).sum()))
