@@ -1,6 +1,6 @@
 """What the comparisons with reference values share: fits of the stored cases, and `close`."""
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import statsmodels.formula.api as smf
@@ -29,7 +29,7 @@ def model(case):
     return built
 
 
-@lru_cache(maxsize=None)
+@cache
 def fit(case, tau2="reml", cov_type="nonrobust"):
     """One fit; none is changed by what reads it."""
     return model(case).fit(tau2=tau2, cov_type=cov_type)

@@ -122,10 +122,10 @@ def test_riley_prediction_of_metafor():
 def test_random_effects(name, test):
     res = fit(name, "reml", TESTS[test])
     found = res.random_effects
-    for column, key in (("theta", "blup"), ("u", "ranef")):
-        r = CASES[name].expected[key][test]
-        for key, of in (("pred", column), ("se", f"{column}_se")):
-            unit = np.sqrt(CASES[name].v)
+    unit = np.sqrt(CASES[name].v)
+    for column, block in (("theta", "blup"), ("u", "ranef")):
+        r = CASES[name].expected[block][test]
+        for of, key in ((column, "pred"), (f"{column}_se", "se")):
             close(found[of] / unit, np.array(r[key]) / unit, RTOL, of, atol=1e-8)
 
 

@@ -1,6 +1,6 @@
 """Cluster-robust and heteroscedasticity-robust inference against R's clubSandwich and metafor."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ clustered = pytest.mark.parametrize(("name", "clusters"), CLUSTERED)
 runs = pytest.mark.parametrize(("name", "clusters", "correction"), RUNS)
 
 
-@lru_cache(maxsize=None)
+@cache
 def working_tau2(name):
     # rma.mv's tau2 is good to 1e-6 only: take its value, as the stored sandwiches do
     source = stored("fits")[name].expected["REML"]
@@ -40,13 +40,13 @@ def groups_of(name, clusters):
     return np.arange(len(CASES[name].y)) if clusters == "row" else clusters
 
 
-@lru_cache(maxsize=None)
+@cache
 def robust(name, clusters, correction):
     kwds = {"groups": groups_of(name, clusters), "correction": correction}
     return model(name).fit(tau2=working_tau2(name), cov_type="cluster", cov_kwds=kwds)
 
 
-@lru_cache(maxsize=None)
+@cache
 def hc(name, cov_type):
     return model(name).fit(tau2=working_tau2(name), cov_type=cov_type)
 

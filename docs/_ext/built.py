@@ -1,2 +1,221 @@
-def setup(app):
-    return {"parallel_read_safe": False}
+"""What the pages take from the package itself while they are built: tables, numbers, a command.
+
+- ``.. built-table:: NAME`` is a table of a registry or of ``benchmarks/calibration.csv``;
+- ``:calibration:`max type1 | method == 'nonrobust'``` is one number of that file;
+- ``.. command::`` runs a command line and shows what it prints;
+- ``.. remaining-api::`` documents public names that the page does not list otherwise.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from docutils import nodes
+from docutils.parsers.rst import directives
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective, SphinxRole
+
+import metareg_sm
+from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.many import REASONS
+from metareg_sm.stats.covariance import COVARIANCES
+
+CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "calibration.csv"
+METHODS = ("nonrobust", "knapp-hartung", "knapp-hartung-adhoc", "cr2")
+
+Table = tuple[list[str], list[list[str]], list[int]]
+
+
+def _once(registry: Any) -> list[Any]:
+    """Entries of a registry without its aliases."""
+    return list({id(e): e for e in registry.values()}.values())
+
+
+def _estimators() -> Table:
+    rows = [
+        [
+            f"``{e.name}``",
+            e.label,
+            e.title,
+            ", ".join(f"``{a}``" for a in e.aliases),
+            "yes" if e.zero_variance else "no",
+            e.citation,
+        ]
+        for e in _once(ESTIMATORS)
+    ]
+    header = ["tau2=", "label", "estimator", "aliases", "vi = 0", "reference"]
+    return header, rows, [8, 8, 22, 18, 7, 37]
+
+
+def _covariances() -> Table:
+    rows = [
+        [
+            f"``{c.name}``",
+            c.label,
+            "t, F" if c.use_t else "normal, chi-squared",
+            "yes" if c.factor is not None else "no",
+        ]
+        for c in _once(COVARIANCES)
+    ]
+    return ["cov_type=", "label", "reference", "in fit_many"], rows, [30, 30, 25, 15]
+
+
+def _reasons() -> Table:
+    rows = [[str(int(code)), code.name, text] for code, text in REASONS.items()]
+    return ["code", "name", "meaning"], rows, [8, 32, 60]
+
+
+def _datasets() -> Table:
+    rows = []
+    for name in metareg_sm.datasets.__all__:
+        module = getattr(metareg_sm.datasets, name)
+        k, columns = module.load_pandas().data.shape
+        rows.append([f"``{name}``", str(k), str(columns), module.DESCRSHORT.strip()])
+    return ["name", "studies", "columns", "what"], rows, [25, 10, 10, 55]
+
+
+def _grid(column: str, variances: str) -> Table:
+    data = pd.read_csv(CALIBRATION).query(f"variances == {variances!r}")
+    wide = data.pivot_table(index=["tau2", "k"], columns="method", values=column)
+    rows = [
+        [f"{tau2:g}", str(k), *(f"{wide.loc[(tau2, k), m]:.3f}" for m in METHODS)]
+        for tau2, k in wide.index
+    ]
+    return ["tau2", "k", *METHODS], rows, [10, 10, 20, 20, 20, 20]
+
+
+def _lr() -> Table:
+    data = pd.read_csv(CALIBRATION).query("method == 'lr-tau2'")
+    wide = data.pivot_table(index=["variances", "k"], columns="tau2", values="reject")
+    rows = [[v, str(k), *(f"{x:.3f}" for x in wide.loc[(v, k)])] for v, k in wide.index]
+    return ["variances", "k", *(f"tau2 = {t:g}" for t in wide.columns)], rows, [20] * 6
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "estimators": _estimators,
+    "covariances": _covariances,
+    "reasons": _reasons,
+    "datasets": _datasets,
+    "type1-equal": lambda: _grid("type1", "equal"),
+    "type1-unequal": lambda: _grid("type1", "unequal"),
+    "width-equal": lambda: _grid("width", "equal"),
+    "width-unequal": lambda: _grid("width", "unequal"),
+    "lr-tau2": _lr,
+}
+
+
+class BuiltTable(SphinxDirective):
+    """A table made while the docs are built."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(CALIBRATION))
+        self.env.note_reread()
+        header, rows, widths = TABLES[self.arguments[0]]()
+        lines = [
+            ".. list-table::",
+            "   :header-rows: 1",
+            f"   :widths: {' '.join(map(str, widths))}",
+            "",
+        ]
+        for row in [header, *rows]:
+            for position, cell in enumerate(row):
+                lines.append(f"   {'* -' if position == 0 else '  -'} {cell}")
+        node = nodes.Element()
+        source = f"<{self.arguments[0]}>"
+        self.state.nested_parse(StringList(lines, source), self.content_offset, node)
+        return node.children
+
+
+class CalibrationNumber(SphinxRole):
+    """``:calibration:`FUNCTION COLUMN | QUERY```: one number of the simulation."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        what, _, query = self.text.partition("|")
+        function, column = what.split()
+        data = pd.read_csv(CALIBRATION).query(query.strip())
+        if data.empty:
+            raise ValueError(f"no row of the calibration has {query.strip()}")
+        value = getattr(data[column], function)()
+        text = f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
+        return [nodes.Text(text)], []
+
+
+class Command(SphinxDirective):
+    """A command line of this package, and what it prints."""
+
+    has_content = True
+    option_spec = {"exit": directives.nonnegative_int}  # noqa: RUF012
+
+    def run(self) -> list[nodes.Node]:
+        blocks = []
+        for line in self.content:
+            words = shlex.split(line)
+            if words[:3] != ["python", "-m", "metareg_sm"]:
+                raise self.error(f"not a command of this package: {line}")
+            done = subprocess.run(
+                [sys.executable, *words[1:]],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=CALIBRATION.parents[1],
+            )
+            if done.returncode != self.options.get("exit", 0):
+                raise self.error(f"{line} exited with {done.returncode}: {done.stderr}")
+            blocks.append(f"$ {line}\n{done.stdout}{done.stderr}".rstrip())
+        text = "\n".join(blocks)
+        return [nodes.literal_block(text, text, language="console")]
+
+
+class RemainingApi(SphinxDirective):
+    """Public names of the package that the page does not name, so that none is missing."""
+
+    def run(self) -> list[nodes.Node]:
+        page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
+        listed = {line.strip().rpartition(".")[2] for line in page.splitlines()}
+        lines: list[str] = []
+        for full, value in _public():
+            if full.rpartition(".")[2] in listed:
+                continue
+            kind = "class" if isinstance(value, type) else "function"
+            lines += [f".. auto{kind}:: {full}", *(["   :members:"] * (kind == "class")), ""]
+        node = nodes.Element()
+        self.state.nested_parse(StringList(lines, "<remaining>"), self.content_offset, node)
+        return node.children
+
+
+def _public() -> Iterator[tuple[str, Any]]:
+    """Callables in the `__all__` of the package and of its modules, each once."""
+    seen = set()
+    modules = [metareg_sm]
+    for info in pkgutil.walk_packages(metareg_sm.__path__, "metareg_sm."):
+        parts = info.name.split(".")[1:]
+        if parts[0] not in ("core", "stats", "datasets") and not parts[-1].startswith("_"):
+            modules.append(importlib.import_module(info.name))
+    for module in modules:
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
+            own = str(getattr(value, "__module__", "")).startswith("metareg_sm")
+            if callable(value) and own and id(value) not in seen:
+                seen.add(id(value))
+                yield f"{module.__name__}.{name}", value
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the directives and the role."""
+    app.add_directive("built-table", BuiltTable)
+    app.add_directive("command", Command)
+    app.add_directive("remaining-api", RemainingApi)
+    app.add_role("calibration", CalibrationNumber())
+    # the examples share one interpreter
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

@@ -10,7 +10,7 @@ eigendecomposition, which pays for few studies and wherever X and v are shared.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from scipy.linalg import lapack
@@ -57,11 +57,38 @@ class Slopes(NamedTuple):
         return 0.5 * self.trace2
 
 
+class Limit(NamedTuple):
+    """Behaviour of the likelihood as tau2 grows, from the unweighted regression.
+
+    There y'PPy / trace tends to (rss / n) / (tau2 + 2 variance - mean).
+
+    Attributes
+    ----------
+    rss : ndarray, (...)
+        Residual sum of squares e'e.
+    variance : ndarray, (...)
+        e'Ve / e'e: the limit of y'PPy / y'PPPy - tau2, which never falls.
+    n : int or ndarray
+        k - r for REML, k for ML.
+    mean : ndarray, (...)
+        Mean of the eigenvalues of L'VL for REML, of v for ML.
+    """
+
+    rss: Array
+    variance: Array
+    n: Any
+    mean: Array
+
+
 class Profile(Protocol):
     """A profile likelihood of one or many data sets; `rows` picks data sets for given tau2."""
 
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
+        ...
+
+    def limit(self) -> Limit:
+        """Behaviour of all data sets as tau2 grows."""
         ...
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
@@ -172,6 +199,32 @@ class DirectProfile:
         trace2 = trace2 - 2.0 * trace_product(at.inverse, M3, r)
         return Slopes(ypp, yppp, trace, trace2 + trace_of_four(at.inverse, M2, M2, r))
 
+    def limit(self) -> Limit:
+        """Behaviour of all data sets as tau2 grows."""
+        gram, r, v = self.gram, self.gram.rank, self.v
+        coefs = gram.linear(self._counted(self.y, None))
+        n: Any = self.y.shape[-1]
+        inverse = None
+        if self.counts is not None:
+            n = self.counts.sum(-1)
+            if r:
+                inverse, _ = gram_inverse(gram.quadratic(self.counts)[0], r)
+                coefs = times(inverse, coefs)
+        e2 = np.square(self.y - gram.combine(coefs))
+        e2 = self._counted(e2, None)
+        rss = e2.sum(-1)
+        with np.errstate(invalid="ignore"):
+            variance = np.einsum("...k,...k->...", e2, v) / rss
+        packed, total = gram.quadratic(self._counted(v, None))
+        if self.reml and r:
+            n = n - r
+            if inverse is None:
+                # Z is orthonormal: the trace of Z'VZ is the sum of its diagonal
+                total = total - packed[[i * (i + 3) // 2 for i in range(r)]].sum(0)
+            else:
+                total = total - trace_product(inverse, packed, r)
+        return Limit(rss, variance, n, total / n)
+
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
         return self.rss_of(self.solve(tau2, rows), rows)
@@ -253,6 +306,15 @@ class SpectralProfile:
             return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(w, -1), _sum(w2, -1))
         ml = 1.0 / (_take(self.v, rows, 1) + t)
         return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(ml, -1), _sum(ml * ml, -1))
+
+    def limit(self) -> Limit:
+        """Behaviour of all data sets as tau2 grows."""
+        rss = _sum(self.z2, -1)
+        with np.errstate(invalid="ignore"):
+            variance = _sum(self.z2 * self.d, -1) / rss
+        spread = self.d if self.reml else self.v
+        n = spread.shape[-1]
+        return Limit(rss, variance, n, _sum(spread, -1) / n)
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""

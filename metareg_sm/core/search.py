@@ -1,12 +1,17 @@
 """Batched global maximisation of the profile log-likelihood over tau2 >= 0.
 
 The score has the sign of h - 1 with h = y'PPy / trace, and a local maximum is where h falls through
-1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the inequality
-of Cauchy and Schwarz 1/r1 and 1/r2 grow at least as fast as tau2, so values at the two ends of a
-cell show that h falls, or rises, throughout it; that y'PPy and the traces fall bounds the score.
-A cell that none of this settles is halved. Once all are settled every local maximum lies in a
-bracket of its own and none can have been missed: the likelihood does have several, mostly under ML
-with very unequal variances. For ordinary data one cell from 0 to infinity settles everything.
+1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the
+inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence h falls throughout a cell
+from a to b where
+
+    2/r2(a) - a  >  1/r1(b) - b,
+
+and rises throughout it where 2/r2(b) - b < 1/r1(a) - a. That y'PPy and the traces fall bounds the
+score besides. A cell that none of this settles is halved. Once all are settled every local maximum
+lies in a bracket of its own and none can have been missed: the likelihood does have several, mostly
+under ML with very unequal variances. The limit of 1/r1(b) - b is known, so that for ordinary data
+the values at 0 settle the cell from 0 to infinity.
 """
 
 from __future__ import annotations
@@ -15,21 +20,19 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.likelihood import Limit, Profile, Slopes
 from metareg_sm.core.wls import Array, Rows
 
 _EPS = float(np.finfo(float).eps)
 _MAX_HALVINGS = 60
 _MAX_NEWTON = 100
-# One data set begins with this many cells, which cost as little as a single one.
-_CELLS_SINGLE = 24
 # Share of unfinished data sets above which all are evaluated.
 _MOST = 0.6
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
-_FRACTIONS = np.linspace(0.0, 1.0, _CELLS_SINGLE + 1) ** 2
+# One data set is looked at on a grid, which costs as little as a single point.
+_FRACTIONS = np.linspace(0.0, 1.0, 25) ** 2
 _LEFT, _RIGHT = np.s_[:-1], np.s_[1:]
 _BRACKET = ("row", "lower", "upper", "start", "information")
 
@@ -101,16 +104,67 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
         bracket (lower, lower).
     """
     n = len(upper)
-    rows = np.arange(n)
-    left, right = profile.slopes(lower), profile.slopes(upper)
-    # the scale of tau2 on which the likelihood varies near the lower end
+    limit = Limit(*(np.broadcast_to(x, n) for x in profile.limit()))
+    left = profile.slopes(lower)
     unit = left.trace / left.trace2
+    rows, a = np.arange(n), lower
     found = []
     falls = np.flatnonzero(left.ypp <= left.trace)
     if falls.size:
         low = lower[falls]
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls))))
-    a, b = lower, upper
+    # cells from a to infinity
+    open_ = np.flatnonzero(~_settled_to_infinity(a, left, limit))
+    hit = np.flatnonzero(left.ypp > left.trace)
+    guess = np.where(left.ypp > left.trace, _guess(a, left, limit, upper), _middle(a, upper, unit))
+    if open_.size:
+        closed = np.ones(n, dtype=bool)
+        closed[open_] = False
+        hit = hit[closed[hit]]
+    if hit.size:
+        at = _pick(left, hit)
+        information = np.abs(at.observed_information)
+        found.append(Brackets(hit, a[hit], upper[hit], guess[hit], information))
+    if open_.size:
+        rows, a, middle = open_, a[open_], guess[open_]
+        at = profile.slopes(middle, rows)
+        found += _refine(profile, rows, a, _pick(left, open_), middle, at, upper, limit, unit)
+    if len(found) == 1:
+        return found[0]
+    row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
+    order = np.lexsort((low, row))
+    return Brackets(row[order], low[order], *(other[order] for other in others))
+
+
+def _refine(
+    profile: Profile,
+    rows: Rows,
+    a: Array,
+    left: Slopes,
+    middle: Array,
+    at: Slopes,
+    upper: Array,
+    limit: Limit,
+    unit: Array,
+) -> list[Brackets]:
+    """Brackets of rows that one cell does not settle: from a to middle and from there on."""
+    found = []
+    beyond = np.flatnonzero(~_settled_to_infinity(middle, at, Limit(*(x[rows] for x in limit))))
+    up = at.ypp > at.trace
+    simple = np.setdiff1d(np.flatnonzero(up), beyond, assume_unique=True)
+    if simple.size:
+        r, low, s = rows[simple], middle[simple], _pick(at, simple)
+        start = _guess(low, s, Limit(*(x[r] for x in limit)), upper[r])
+        found.append(Brackets(r, low, upper[r], start, np.abs(s.observed_information)))
+    # cells with two finite ends
+    b, right = middle, at
+    if beyond.size:
+        r = rows[beyond]
+        end = profile.slopes(upper[r], r)
+        right = _join(right, end)
+        left = _join(left, _pick(at, beyond))
+        a, b = np.concatenate([a, middle[beyond]]), np.concatenate([b, upper[r]])
+        rows = np.concatenate([rows, r])
     for halving in range(_MAX_HALVINGS):
         settled = _settled(a, b, left, right)
         if not settled.all():
@@ -129,32 +183,55 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
         left, right = _join(left, at), _join(at, right)
         rows = np.concatenate([rows, rows])
         a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
-    if len(found) == 1:
-        return found[0]
-    row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
-    order = np.lexsort((low, row))
-    return Brackets(row[order], low[order], *(other[order] for other in others))
+    return found
 
 
-def _settled(a: Array, b: Array, left: Slopes, right: Slopes) -> npt.NDArray[np.bool_]:
+def _settled_to_infinity(a: Any, left: Slopes, limit: Limit) -> Any:
+    """Whether h falls from a on."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # without residual variation there is no limit, and no maximum but the lower end
+        return (2.0 * left.trace / left.trace2 - a > limit.variance) | (limit.rss == 0.0)
+
+
+def _settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
     """Whether a cell from a to b holds at most one maximum for certain."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        width = b - a
-        h_falls = 2.0 * left.trace / left.trace2 + width > right.ypp / right.yppp
-        h_rises = 2.0 * right.trace / right.trace2 < left.ypp / left.yppp + width
+        h_falls = 2.0 * left.trace / left.trace2 - a > right.ypp / right.yppp - b
+        h_rises = 2.0 * right.trace / right.trace2 - b < left.ypp / left.yppp - a
     return h_falls | h_rises | (left.ypp < right.trace) | (right.ypp > left.trace)
+
+
+def _guess(a: Any, left: Slopes, limit: Limit, upper: Any) -> Any:
+    """Where h = 1 beyond a: 1/h is nearly a hyperbola with the known asymptote.
+
+    With x = tau2 - a the hyperbola is (x + c)/s2 + d k/(x + k), of the value and slope at a.
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        f = left.trace / left.ypp
+        slope = f * (2.0 * left.yppp / left.ypp - left.trace2 / left.trace)
+        s2 = limit.rss / limit.n
+        start = (a + 2.0 * limit.variance - limit.mean) / s2
+        k = (f - start) / (1.0 / s2 - slope)
+        half = 0.5 * (k + s2 * (start - 1.0))
+        x = np.sqrt(half * half + s2 * k * (1.0 - f)) - half
+        newton = (1.0 - f) / slope
+        x = np.where((k > 0.0) & (x > 0.0), x, newton)
+        t = a + x
+        # within the range; a wild guess is replaced by a cautious one
+        return np.where((t > a) & (t < upper), t, _middle(a, upper, left.trace / left.trace2))
 
 
 def _bracket(row: Rows, low: Array, high: Array, left: Slopes, right: Slopes) -> Brackets:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        start, information = _peak(low, high, left, right)
+        start = _peak(low, high, left, right)
         inside = (start > low) & (start < high)
     start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
+    information = np.abs(0.5 * (left.observed_information + right.observed_information))
     return Brackets(row, low, high, start, information)
 
 
-def _peak(low: Any, high: Any, left: Slopes, right: Slopes) -> tuple[Any, Any]:
-    """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation; the information."""
+def _peak(low: Array, high: Array, left: Slopes, right: Slopes) -> Array:
+    """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation."""
     fa, fb = left.trace / left.ypp, right.trace / right.ypp
     h = fb - fa
     s = (1.0 - fa) / h
@@ -162,9 +239,7 @@ def _peak(low: Any, high: Any, left: Slopes, right: Slopes) -> tuple[Any, Any]:
     ma = left.ypp / (2.0 * left.yppp * fa - left.trace2)
     mb = right.ypp / (2.0 * right.yppp * fb - right.trace2)
     r = 1.0 - s
-    start = low + (high - low) * s * s * (3.0 - 2.0 * s) + h * s * r * (r * ma - s * mb)
-    information = 0.5 * (left.yppp + right.yppp - 0.5 * (left.trace2 + right.trace2))
-    return start, information
+    return low + (high - low) * s * s * (3.0 - 2.0 * s) + h * s * r * (r * ma - s * mb)
 
 
 def _middle(low: Array, high: Array, unit: Array) -> Array:
@@ -246,8 +321,8 @@ class Bracket(NamedTuple):
 def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     """Bracket of the global maximum of one data set.
 
-    Where a fine grid settles everything at once, which it nearly always does, this is several
-    times faster than `find_brackets`, whose parameters it has.
+    Where a grid settles everything, which it nearly always does, this is several times faster than
+    `find_brackets`, whose parameters it has.
     """
     edges = lower + (upper - lower) * _FRACTIONS
     at = profile.slopes(edges)
@@ -259,10 +334,12 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
             return Bracket(lower, lower, lower, 0.0)
         i = int(peaks[0])
         low, high = float(edges[i]), float(edges[i + 1])
-        start, information = _peak(low, high, _pick(at, i), _pick(at, i + 1))
+        one, two = _pick(at, i), _pick(at, i + 1)
+        start = float(_peak(low, high, one, two))
         if not low < start < high:
             start = 0.5 * (low + high)
-        return Bracket(low, high, float(start), float(information))
+        information = 0.5 * float(one.observed_information + two.observed_information)
+        return Bracket(low, high, start, abs(information))
     found = find_brackets(profile, np.array([lower]), np.array([upper]))
     best = 0
     if len(found.row) > 1:
