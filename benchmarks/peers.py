@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.metadata
 import importlib.util
+import itertools
 import platform
 import shutil
 import subprocess
@@ -173,6 +174,4 @@ def metafor_search(
     table = np.genfromtxt(out, delimiter=",", skip_header=1, missing_values="NA")
     table = table[np.argsort(table[:, 0])]
     bounds = [s - 1 for s in starts] + [len(table)]
-    return [
-        (table[a:b, 1], table[a:b, 2]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)
-    ]
+    return [(table[a:b, 1], table[a:b, 2]) for a, b in itertools.pairwise(bounds)]

@@ -143,8 +143,8 @@ def duration(value: float) -> str:
 def largest(**pairs: tuple[Any, Any]) -> str:
     """Largest absolute differences, relative ones where the values exceed 1; name by name."""
     parts = []
-    for name, (a, b) in pairs.items():
-        a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    for name, pair in pairs.items():
+        a, b = (np.asarray(values, dtype=float) for values in pair)
         with np.errstate(invalid="ignore"):
             gap = np.abs(a - b) / np.maximum(1.0, np.abs(b))
         gap = gap[~(np.isnan(a) & np.isnan(b))]

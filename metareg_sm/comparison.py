@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import special
 
-from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ComparisonError
 from metareg_sm.stats.heterogeneity import boundary_lr_test
@@ -32,7 +31,7 @@ class LRTest(NamedTuple):
 
 
 def _loglike(studies: Studies, tau2: float, reml: bool) -> float:
-    return float(DirectProfile(studies.y, studies.v, studies.Z, reml).loglike(np.asarray(tau2)))
+    return float(studies.profile(reml).loglike(np.asarray(tau2)))
 
 
 def lr_test_tau2(results: Any) -> LRTest:

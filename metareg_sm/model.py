@@ -13,7 +13,7 @@ import pandas as pd
 from statsmodels.base.model import LikelihoodModel
 
 from metareg_sm import design
-from metareg_sm.core.likelihood import DirectProfile, Slopes
+from metareg_sm.core.likelihood import Slopes
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS, Estimator, Tau2Estimate
 from metareg_sm.core.wls import Array, design_basis
@@ -281,8 +281,7 @@ class MetaReg(LikelihoodModel):
         -8.123731
         """
         tau2 = self._tau2_argument(params, "loglike")
-        s = self._studies
-        return float(DirectProfile(s.y, s.v, s.Z, reml).loglike(tau2))
+        return float(self._studies.profile(reml).loglike(tau2))
 
     def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """First derivative of `loglike`; parameters as there, shape (1,)."""
@@ -298,8 +297,7 @@ class MetaReg(LikelihoodModel):
 
     def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Slopes:
         tau2 = self._tau2_argument(params, where)
-        s = self._studies
-        return DirectProfile(s.y, s.v, s.Z, reml).slopes(tau2)
+        return self._studies.profile(reml).slopes(tau2)
 
     def _tau2_argument(self, params: npt.ArrayLike, where: str) -> Array:
         values = np.asarray(params, dtype=float)

@@ -18,7 +18,7 @@ import numpy as np
 from statsmodels.base.optimizer import Optimizer
 
 from metareg_sm.core.likelihood import Profile, Slopes
-from metareg_sm.core.search import climb_one, global_bracket
+from metareg_sm.core.single import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import ConvergenceWarning, OptionError

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +118,7 @@ class BuiltTable(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        """Make the table."""
         self.env.note_dependency(str(CALIBRATION))
         self.env.note_reread()
         header, rows, widths = TABLES[self.arguments[0]]()
@@ -141,6 +141,7 @@ class CalibrationNumber(SphinxRole):
     """``:calibration:`FUNCTION COLUMN | QUERY```: one number of the simulation."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Look the number up."""
         what, _, query = self.text.partition("|")
         function, column = what.split()
         data = pd.read_csv(CALIBRATION).query(query.strip())
@@ -158,6 +159,7 @@ class Command(SphinxDirective):
     option_spec = {"exit": directives.nonnegative_int}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
+        """Run the commands."""
         blocks = []
         for line in self.content:
             words = shlex.split(line)
@@ -178,37 +180,33 @@ class Command(SphinxDirective):
 
 
 class RemainingApi(SphinxDirective):
-    """Public names of the package that the page does not name, so that none is missing."""
+    """Names in the package's `__all__` that the page does not name, so that none is missing."""
 
     def run(self) -> list[nodes.Node]:
+        """Document what is missing."""
         page = Path(self.env.doc2path(self.env.docname)).read_text(encoding="utf-8")
-        listed = {line.strip().rpartition(".")[2] for line in page.splitlines()}
+        listed = set(re.findall(r"metareg_sm\.(\w+)", page))
         lines: list[str] = []
-        for full, value in _public():
-            if full.rpartition(".")[2] in listed:
+        for name in metareg_sm.__all__:
+            value = getattr(metareg_sm, name)
+            if name in listed or name.startswith("_"):
                 continue
-            kind = "class" if isinstance(value, type) else "function"
-            lines += [f".. auto{kind}:: {full}", *(["   :members:"] * (kind == "class")), ""]
+            kind = "function" if callable(value) else "module"
+            kind = "class" if isinstance(value, type) else kind
+            members = [] if kind == "function" else ["   :members:"]
+            lines += [f".. auto{kind}:: metareg_sm.{name}", *members, ""]
+        if lines:
+            lines = [".. rubric:: More", "", *lines]
         node = nodes.Element()
         self.state.nested_parse(StringList(lines, "<remaining>"), self.content_offset, node)
         return node.children
 
 
-def _public() -> Iterator[tuple[str, Any]]:
-    """Callables in the `__all__` of the package and of its modules, each once."""
-    seen = set()
-    modules = [metareg_sm]
-    for info in pkgutil.walk_packages(metareg_sm.__path__, "metareg_sm."):
-        parts = info.name.split(".")[1:]
-        if parts[0] not in ("core", "stats", "datasets") and not parts[-1].startswith("_"):
-            modules.append(importlib.import_module(info.name))
-    for module in modules:
-        for name in getattr(module, "__all__", ()):
-            value = getattr(module, name)
-            own = str(getattr(value, "__module__", "")).startswith("metareg_sm")
-            if callable(value) and own and id(value) not in seen:
-                seen.add(id(value))
-                yield f"{module.__name__}.{name}", value
+def escape_bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Keep the bars of |t| in a docstring, which reStructuredText takes for a substitution."""
+    for number, line in enumerate(lines):
+        if not line.lstrip().startswith(">>>"):
+            lines[number] = re.sub(r"\|(\S[^|`]*?)\|", r"\|\1\|", line)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -217,5 +215,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("command", Command)
     app.add_directive("remaining-api", RemainingApi)
     app.add_role("calibration", CalibrationNumber())
+    app.connect("autodoc-process-docstring", escape_bars, priority=900)
     # the examples share one interpreter
     return {"parallel_read_safe": False, "parallel_write_safe": True}

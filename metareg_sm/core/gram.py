@@ -32,6 +32,11 @@ def _pairs(r: int) -> tuple[tuple[tuple[int, int], ...], Rows]:
     return pairs, where
 
 
+def pairs_of(r: int) -> tuple[tuple[int, int], ...]:
+    """Row and column of each packed element."""
+    return _pairs(r)[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Gram:
     """Products of the columns of a design.
@@ -187,20 +192,9 @@ def trace_product(A: Array, B: Array, r: int) -> Array:
 def trace_of_four(A: Array, B: Array, C: Array, r: int) -> Array:
     """tr(ABAC) of symmetric matrices (q, ...)."""
     _, where = _pairs(r)
-
-    def product(X: Array) -> list[list[Array]]:
-        return [
-            [sum(A[where[i, m]] * X[where[m, j]] for m in range(r)) for j in range(r)]
-            for i in range(r)
-        ]
-
-    H = product(B)
-    K = H if C is B else product(C)
-    total = np.zeros(A.shape[1:])
-    for i in range(r):
-        for j in range(r):
-            total += H[i][j] * K[j][i]
-    return total
+    H = np.einsum("im...,mj...->ij...", A[where], B[where])
+    K = H if C is B else np.einsum("im...,mj...->ij...", A[where], C[where])
+    return np.einsum("ij...,ji...->...", H, K)
 
 
 def diagonal_of(to_params: Array, packed: Array) -> Array:

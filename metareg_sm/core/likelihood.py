@@ -4,7 +4,8 @@ With w = 1/(v + tau2) and P = W - WX(X'WX)^-1X'W the coefficients are profiled o
 likelihood, its derivatives and the search for its maximum need are four falling functions of tau2,
 y'PPy, y'PPPy and two traces (of P and PP for REML, of W and WW for ML), beside the value itself.
 Two profiles give them: `DirectProfile` for any number of studies, `SpectralProfile` after one
-eigendecomposition, which pays for few studies and wherever X and v are shared.
+eigendecomposition, which pays for few studies, wherever X and v are shared, and where the
+variances are so unequal that differences of weighted sums lose their digits.
 """
 
 from __future__ import annotations
@@ -256,25 +257,32 @@ class DirectProfile:
 class SpectralProfile:
     """Profile likelihood in the eigenbasis of L'VL, L being the orthogonal complement of X.
 
-    There P is diagonal with elements 1/(d + tau2), so every term is a plain sum. It costs one
-    eigendecomposition of size k - r; outcomes that share X and v share it.
+    There P is diagonal with elements 1/(d + tau2), so every term is a plain sum of like signs and
+    no digits are lost, however unequal the variances. It costs one eigendecomposition of size
+    k - r; outcomes that share X and v share it.
 
     Attributes
     ----------
-    d : ndarray, (..., k-r)
+    d : ndarray, (..., m)
         Eigenvalues of L'VL.
-    z2 : ndarray, (..., k-r)
+    z2 : ndarray, (..., m)
         Squared error contrasts of the outcomes in that basis.
     v : ndarray, (..., k)
         Sampling variances.
     reml : bool
         Restricted likelihood, else maximum likelihood.
+    times : ndarray, (..., m), optional
+        How often each eigenvalue counts; once by default.
+    counts : ndarray, (..., k), optional
+        How often each study counts; once by default.
     """
 
     d: Array
     z2: Array
     v: Array
     reml: bool
+    times: Array | None = None
+    counts: Array | None = None
 
     @classmethod
     def build(cls, y: Array, v: Array, L: Array, reml: bool) -> SpectralProfile:
@@ -296,25 +304,77 @@ class SpectralProfile:
         z = np.matmul(np.matmul(y[..., None, :], L), U)[..., 0, :]
         return cls(d, z * z, v, reml)
 
+    @classmethod
+    def build_counted(
+        cls, y: Array, v: Array, Z: Array, counts: Array, reml: bool
+    ) -> SpectralProfile:
+        """Decompose data sets whose studies count more than once, or not at all.
+
+        A study that counts f times is one whose row is multiplied by sqrt(f), and f - 1 further
+        eigenvalues v with no contrast.
+
+        Parameters
+        ----------
+        y, v, counts : ndarray, (n, k)
+            Outcomes, sampling variances and how often each study counts.
+        Z : ndarray, (k, r) or (n, k, r)
+            Basis of the design.
+        reml : bool
+            Restricted likelihood, else maximum likelihood.
+        """
+        y, v = np.broadcast_to(y, counts.shape), np.broadcast_to(v, counts.shape)
+        root = np.sqrt(counts)
+        here = (counts > 0.0).astype(float)
+        A = root[..., None] * Z
+        At = np.swapaxes(A, -1, -2)
+        k = counts.shape[-1]
+        Pi = here[..., None] * np.eye(k) - A @ (np.linalg.inv(At @ A) @ At)
+        # eigenvalues of the null space are put above all others, where they are left out
+        above = 2.0 * v.max(-1)[..., None, None]
+        M = Pi @ (v[..., None] * Pi) + above * (np.eye(k) - Pi)
+        d, U = np.linalg.eigh(0.5 * (M + np.swapaxes(M, -1, -2)))
+        z = np.matmul(((root * y)[..., None, :] @ Pi), U)[..., 0, :]
+        kept = np.arange(k) < (here.sum(-1) - Z.shape[-1])[..., None]
+        d = np.maximum(d, v.min(-1, keepdims=True))
+        again = np.maximum(counts - 1.0, 0.0)
+        return cls(
+            np.concatenate([d, v], axis=-1),
+            np.concatenate([np.where(kept, z * z, 0.0), np.zeros_like(z)], axis=-1),
+            v,
+            reml,
+            np.concatenate([kept.astype(float), again], axis=-1),
+            counts,
+        )
+
+    def _traces(self, t: Array, w: Array, w2: Array, rows: Rows | None) -> tuple[Array, Array]:
+        count = self.times
+        if not self.reml:
+            w = 1.0 / (_take(self.v, rows, 1) + t)
+            w2, count = w * w, self.counts
+        if count is not None:
+            count = _take(count, rows, 1)
+            w, w2 = count * w, count * w2
+        return _sum(w, -1), _sum(w2, -1)
+
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
         t = np.asarray(tau2)[..., None]
         w = 1.0 / (_take(self.d, rows, 1) + t)
         w2 = w * w
         a = _take(self.z2, rows, 1) * w2
-        if self.reml:
-            return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(w, -1), _sum(w2, -1))
-        ml = 1.0 / (_take(self.v, rows, 1) + t)
-        return Slopes(_sum(a, -1), _sum(a * w, -1), _sum(ml, -1), _sum(ml * ml, -1))
+        return Slopes(_sum(a, -1), _sum(a * w, -1), *self._traces(t, w, w2, rows))
 
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         rss = _sum(self.z2, -1)
         with np.errstate(invalid="ignore"):
             variance = _sum(self.z2 * self.d, -1) / rss
-        spread = self.d if self.reml else self.v
-        n = spread.shape[-1]
-        return Limit(rss, variance, n, _sum(spread, -1) / n)
+        spread, count = (self.d, self.times) if self.reml else (self.v, self.counts)
+        if count is None:
+            n: Any = spread.shape[-1]
+            return Limit(rss, variance, n, _sum(spread, -1) / n)
+        n = _sum(count, -1)
+        return Limit(rss, variance, n, _sum(spread * count, -1) / n)
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
@@ -326,9 +386,14 @@ class SpectralProfile:
         t = np.asarray(tau2)[..., None]
         total = _take(self.d, rows, 1) + t
         rss = _sum(_take(self.z2, rows, 1) / total, -1)
+        count = self.times
         if not self.reml:
-            total = _take(self.v, rows, 1) + t
-        return -0.5 * (total.shape[-1] * LOG_2PI + _sum(np.log(total), -1) + rss)
+            total, count = _take(self.v, rows, 1) + t, self.counts
+        logs = np.log(total)
+        if count is None:
+            return -0.5 * (total.shape[-1] * LOG_2PI + _sum(logs, -1) + rss)
+        count = _take(count, rows, 1)
+        return -0.5 * (_sum(count, -1) * LOG_2PI + _sum(count * logs, -1) + rss)
 
 
 def loglike(tau2: Array, y: Array, v: Array, X: Array, reml: bool = True) -> Array:
@@ -364,7 +429,7 @@ def loglike(tau2: Array, y: Array, v: Array, X: Array, reml: bool = True) -> Arr
     >>> float(loglike(0.2, y, v, X).round(6))
     -1.267573
     """
-    return DirectProfile(y, v, design_basis(X).Z, reml).loglike(np.asarray(tau2, dtype=float))
+    return _profile(y, v, X, reml).loglike(np.asarray(tau2, dtype=float))
 
 
 def score(tau2: Array, y: Array, v: Array, X: Array, reml: bool = True) -> Array:
@@ -392,4 +457,11 @@ def information(tau2: Array, y: Array, v: Array, X: Array, reml: bool = True) ->
 
 
 def _slopes(tau2: Array, y: Array, v: Array, X: Array, reml: bool) -> Slopes:
-    return DirectProfile(y, v, design_basis(X).Z, reml).slopes(np.asarray(tau2, dtype=float))
+    return _profile(y, v, X, reml).slopes(np.asarray(tau2, dtype=float))
+
+
+def _profile(y: Array, v: Array, X: Array, reml: bool) -> Profile:
+    basis = design_basis(X)
+    if basis.complement is not None:
+        return SpectralProfile.build(y, v, basis.complement, reml)
+    return DirectProfile(y, v, basis.Z, reml)

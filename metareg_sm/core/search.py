@@ -2,8 +2,8 @@
 
 The score has the sign of h - 1 with h = y'PPy / trace, and a local maximum is where h falls through
 1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the
-inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence h falls throughout a cell
-from a to b where
+inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence h falls
+throughout a cell from a to b where
 
     2/r2(a) - a  >  1/r1(b) - b,
 
@@ -17,7 +17,7 @@ the values at 0 settle the cell from 0 to infinity.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +31,6 @@ _MAX_NEWTON = 100
 _MOST = 0.6
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
-# One data set is looked at on a grid, which costs as little as a single point.
-_FRACTIONS = np.linspace(0.0, 1.0, 25) ** 2
-_LEFT, _RIGHT = np.s_[:-1], np.s_[1:]
 _BRACKET = ("row", "lower", "upper", "start", "information")
 
 
@@ -122,13 +119,13 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
         closed[open_] = False
         hit = hit[closed[hit]]
     if hit.size:
-        at = _pick(left, hit)
+        at = pick(left, hit)
         information = np.abs(at.observed_information)
         found.append(Brackets(hit, a[hit], upper[hit], guess[hit], information))
     if open_.size:
         rows, a, middle = open_, a[open_], guess[open_]
         at = profile.slopes(middle, rows)
-        found += _refine(profile, rows, a, _pick(left, open_), middle, at, upper, limit, unit)
+        found += _refine(profile, rows, a, pick(left, open_), middle, at, upper, limit, unit)
     if len(found) == 1:
         return found[0]
     row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
@@ -153,7 +150,7 @@ def _refine(
     up = at.ypp > at.trace
     simple = np.setdiff1d(np.flatnonzero(up), beyond, assume_unique=True)
     if simple.size:
-        r, low, s = rows[simple], middle[simple], _pick(at, simple)
+        r, low, s = rows[simple], middle[simple], pick(at, simple)
         start = _guess(low, s, Limit(*(x[r] for x in limit)), upper[r])
         found.append(Brackets(r, low, upper[r], start, np.abs(s.observed_information)))
     # cells with two finite ends
@@ -162,24 +159,24 @@ def _refine(
         r = rows[beyond]
         end = profile.slopes(upper[r], r)
         right = _join(right, end)
-        left = _join(left, _pick(at, beyond))
+        left = _join(left, pick(at, beyond))
         a, b = np.concatenate([a, middle[beyond]]), np.concatenate([b, upper[r]])
         rows = np.concatenate([rows, r])
     for halving in range(_MAX_HALVINGS):
-        settled = _settled(a, b, left, right)
-        if not settled.all():
-            settled |= b - a <= 4.0 * _EPS * b
-            settled |= halving == _MAX_HALVINGS - 1
-        hit = np.flatnonzero(settled & (left.ypp > left.trace) & (right.ypp <= right.trace))
+        certain = settled(a, b, left, right)
+        if not certain.all():
+            certain |= b - a <= 4.0 * _EPS * b
+            certain |= halving == _MAX_HALVINGS - 1
+        hit = np.flatnonzero(certain & (left.ypp > left.trace) & (right.ypp <= right.trace))
         if hit.size:
-            found.append(_bracket(rows[hit], a[hit], b[hit], _pick(left, hit), _pick(right, hit)))
-        open_ = np.flatnonzero(~settled)
+            found.append(_bracket(rows[hit], a[hit], b[hit], pick(left, hit), pick(right, hit)))
+        open_ = np.flatnonzero(~certain)
         if not open_.size:
             break
         rows, a, b = rows[open_], a[open_], b[open_]
         middle = _middle(a, b, unit[rows])
         at = profile.slopes(middle, rows)
-        left, right = _pick(left, open_), _pick(right, open_)
+        left, right = pick(left, open_), pick(right, open_)
         left, right = _join(left, at), _join(at, right)
         rows = np.concatenate([rows, rows])
         a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
@@ -193,7 +190,7 @@ def _settled_to_infinity(a: Any, left: Slopes, limit: Limit) -> Any:
         return (2.0 * left.trace / left.trace2 - a > limit.variance) | (limit.rss == 0.0)
 
 
-def _settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
+def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
     """Whether a cell from a to b holds at most one maximum for certain."""
     with np.errstate(divide="ignore", invalid="ignore"):
         h_falls = 2.0 * left.trace / left.trace2 - a > right.ypp / right.yppp - b
@@ -223,14 +220,14 @@ def _guess(a: Any, left: Slopes, limit: Limit, upper: Any) -> Any:
 
 def _bracket(row: Rows, low: Array, high: Array, left: Slopes, right: Slopes) -> Brackets:
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        start = _peak(low, high, left, right)
+        start = peak(low, high, left, right)
         inside = (start > low) & (start < high)
     start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
     information = np.abs(0.5 * (left.observed_information + right.observed_information))
     return Brackets(row, low, high, start, information)
 
 
-def _peak(low: Array, high: Array, left: Slopes, right: Slopes) -> Array:
+def peak(low: Any, high: Any, left: Slopes, right: Slopes) -> Any:
     """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation."""
     fa, fb = left.trace / left.ypp, right.trace / right.ypp
     h = fb - fa
@@ -248,7 +245,8 @@ def _middle(low: Array, high: Array, unit: Array) -> Array:
     return np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
 
 
-def _pick(s: Slopes, index: Any) -> Slopes:
+def pick(s: Slopes, index: Any) -> Slopes:
+    """Slopes of some data sets, or at some points."""
     return Slopes(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
 
 
@@ -307,84 +305,6 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
         low[active], high[active] = lo, hi
         open_[active] &= ~done
     return tau2
-
-
-class Bracket(NamedTuple):
-    """One of `Brackets`, as plain numbers."""
-
-    lower: float
-    upper: float
-    start: float
-    information: float
-
-
-def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
-    """Bracket of the global maximum of one data set.
-
-    Where a grid settles everything, which it nearly always does, this is several times faster than
-    `find_brackets`, whose parameters it has.
-    """
-    edges = lower + (upper - lower) * _FRACTIONS
-    at = profile.slopes(edges)
-    falls = at.ypp <= at.trace
-    peaks = np.flatnonzero(falls[1:] > falls[:-1])
-    left, right = _pick(at, _LEFT), _pick(at, _RIGHT)
-    if len(peaks) + falls[0] == 1 and _settled(edges[:-1], edges[1:], left, right).all():
-        if falls[0]:
-            return Bracket(lower, lower, lower, 0.0)
-        i = int(peaks[0])
-        low, high = float(edges[i]), float(edges[i + 1])
-        one, two = _pick(at, i), _pick(at, i + 1)
-        start = float(_peak(low, high, one, two))
-        if not low < start < high:
-            start = 0.5 * (low + high)
-        information = 0.5 * float(one.observed_information + two.observed_information)
-        return Bracket(low, high, start, abs(information))
-    found = find_brackets(profile, np.array([lower]), np.array([upper]))
-    best = 0
-    if len(found.row) > 1:
-        best = int(np.argmax(profile.loglike(climb(profile, found, 1))))
-    return Bracket(
-        float(found.lower[best]),
-        float(found.upper[best]),
-        float(found.start[best]),
-        float(found.information[best]),
-    )
-
-
-def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tuple[float, float]:
-    """Maximum inside one bracket of one data set; `climb` without its bookkeeping.
-
-    Parameters
-    ----------
-    profile : Profile
-        Likelihood of one data set.
-    start, lower, upper : float
-        The bracket and where to begin in it.
-
-    Returns
-    -------
-    tau2, information : float
-        The maximum and the expected information there.
-    """
-    t = start
-    if upper <= lower:
-        return lower, float(profile.slopes(np.asarray(lower)).expected_information)
-    for _ in range(_MAX_NEWTON):
-        ypp, yppp, trace, trace2 = map(float, profile.slopes(np.asarray(t)))
-        if ypp > trace:
-            lower = t
-        else:
-            upper = t
-        information = yppp - 0.5 * trace2
-        step = 0.5 * (ypp - trace) / information if information > 0.0 else np.inf
-        if not lower <= t + step <= upper:
-            step = 0.5 * (lower + upper) - t
-        t += step
-        if abs(step) <= _LAST_STEP * (t + trace / trace2) or upper - lower <= 2.0 * _EPS * upper:
-            break
-    # of relative precision _LAST_STEP, the last step being at most that
-    return t, 0.5 * trace2
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
 from metareg_sm.core.search import Optimum, maximize, upper_bound
-from metareg_sm.core.wls import Array, Basis
+from metareg_sm.core.wls import Array, Basis, Rows
+
+# Ratio of variances above which sums over studies lose too many digits for nine to be right.
+UNEQUAL = 1e3
+# Studies up to which an eigendecomposition is affordable where it is needed for that.
+STABLE_LIMIT = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +111,27 @@ class Studies:
         """Profile likelihood of tau2."""
         if self.L is not None:
             return SpectralProfile.build(self.y, self.v, self.L, reml)
-        return self.direct(reml)
+        if self.v.shape[-1] > STABLE_LIMIT or not self.unequal().any():
+            return self.direct(reml)
+        counts = np.ones(self.v.shape) if self.counts is None else self.counts
+        return SpectralProfile.build_counted(self.y, self.v, self.Z, counts, reml)
+
+    def unequal(self) -> npt.NDArray[np.bool_]:
+        """Data sets whose variances are too unequal for differences of weighted sums; (...)."""
+        return np.asarray(self.v.max(-1) > UNEQUAL * self.v.min(-1))
+
+    def take(self, rows: Rows) -> Studies:
+        """Some of the data sets along one leading axis."""
+
+        def pick(a: Array, core: int) -> Array:
+            return a if a.ndim == core else a[rows]
+
+        counts = None if self.counts is None else pick(self.counts, 1)
+        y, v, outcome = (pick(a, 1) for a in (self.y, self.v, self.outcome))
+        return Studies(y, v, pick(self.Z, 2), self.L, outcome, counts)
 
     def direct(self, reml: bool) -> DirectProfile:
-        """The same, evaluated from the weights."""
+        """The same, evaluated from the weights whatever they are."""
         return DirectProfile(self.y, self.v, self.Z, reml, self.counts)
 
     def search_range(self, reml: bool) -> tuple[Array, Array]:

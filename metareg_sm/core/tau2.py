@@ -14,15 +14,16 @@ from types import MappingProxyType
 import numpy as np
 from scipy import special
 
-from metareg_sm.core.gram import Gram, times, trace_of_four, trace_product
-from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.likelihood import Profile
+from metareg_sm.core.moments import (
+    Projection,
+    falling_root,
+    projection,
+    projection_at,
+    rss_root,
+    slopes_of,
+)
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
-
-_EPS = float(np.finfo(float).eps)
-_MAX_NEWTON = 200
-_POLE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,54 +83,8 @@ class Estimator:
     zero_variance: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Projection:
-    """Quadratic form and traces of P_a = A - AZ(Z'AZ)^-1Z'A."""
-
-    quadratic: Array
-    trace: Array
-    trace_pv: Array
-    trace_pp: Array
-    trace_pvpv: Array
-    trace_ppv: Array
-
-
-def _projection(studies: Studies, a: Array) -> _Projection:
-    gram = Gram(studies.Z)
-    r, y, v = gram.rank, studies.y, studies.v
-    a, v, y = np.broadcast_arrays(a, v, y)
-    counted = studies.counted
-    inverse, _ = gram_inverse(gram.quadratic(counted(a))[0], r)
-    resid = y - gram.combine(times(inverse, gram.linear(counted(a * y))))
-    a2 = a * a
-    mids = {}
-    for name, d in (("one", 1.0), ("v", v)):
-        mids[name] = gram.quadratic(counted(a2 * d))
-
-    def trace(name: str) -> Array:
-        total = gram.quadratic(counted(a * (v if name == "v" else 1.0)))[1]
-        return total - trace_product(inverse, mids[name][0], r)
-
-    def trace_of_two(first: str, second: str, d: Array | float) -> Array:
-        # tr(P D1 P D2) without forming a k x k matrix; d is D1 D2
-        total = counted(a2 * d).sum(-1)
-        cross, _ = gram.quadratic(counted(a2 * a * d))
-        total = total - 2.0 * trace_product(inverse, cross, r)
-        return total + trace_of_four(inverse, mids[first][0], mids[second][0], r)
-
-    return _Projection(
-        quadratic=np.einsum("...k,...k->...", counted(a * resid), resid),
-        trace=trace("one"),
-        trace_pv=trace("v"),
-        trace_pp=trace_of_two("one", "one", 1.0),
-        trace_pvpv=trace_of_two("v", "v", v * v),
-        trace_ppv=trace_of_two("one", "v", v),
-    )
-
-
-def _moment(studies: Studies, a: Array) -> Tau2Estimate:
-    """Generalised method of moments with weights a (DerSimonian & Kacker, 2007)."""
-    m = _projection(studies, a)
+def _moment(m: Projection) -> Tau2Estimate:
+    """Generalised method of moments (DerSimonian & Kacker, 2007)."""
     raw = (m.quadratic - m.trace_pv) / m.trace
     tau2 = np.maximum(raw, 0.0)
     # variance of the quadratic form: 2 tr(P Sigma P Sigma) with Sigma = V + tau2 I
@@ -139,25 +94,26 @@ def _moment(studies: Studies, a: Array) -> Tau2Estimate:
 
 def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights 1/v."""
-    return _moment(studies, 1.0 / studies.v)
+    return _moment(projection_at(studies, np.zeros(studies.shape)))
 
 
 def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with equal weights: the variance-component estimator."""
-    return _moment(studies, np.ones(studies.v.shape[-1]))
+    return _moment(projection(studies, np.ones(studies.v.shape[-1])))
 
 
 def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights of the caller's choice."""
-    return _moment(studies, 1.0 / studies.v if weights is None else weights)
+    if weights is None:
+        return dersimonian_laird(studies)
+    return _moment(projection(studies, weights))
 
 
 def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
     k, df = studies.k, studies.df
-    w = 1.0 / studies.v
-    m = _projection(studies, w)
+    m = projection_at(studies, np.zeros(studies.shape))
     factor = k / df if small_sample else 1.0
-    total = studies.counted(w).sum(-1)
+    total = studies.counted(1.0 / studies.v).sum(-1)
     raw = (factor * m.quadratic - k) / total
     tau2 = np.maximum(raw, 0.0)
     variance = 2.0 * (df + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
@@ -172,55 +128,6 @@ def hunter_schmidt(studies: Studies, weights: Array | None = None) -> Tau2Estima
 def hunter_schmidt_k(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Hunter-Schmidt with the observed variance multiplied by k/(k-p)."""
     return _hunter_schmidt(studies, small_sample=True)
-
-
-Falling = Callable[[Array], tuple[Array, Array]]
-
-
-def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Array:
-    """Solve F(tau2) = target where F = sum c/(d + tau2) with positive c, such as y'Py.
-
-    1/F is an increasing concave function of tau2, a weighted harmonic mean of d + tau2 and linear
-    for equal variances: Newton's method on it converges from everywhere.
-
-    Parameters
-    ----------
-    evaluate : callable
-        Gives F and -dF/dtau2 at an array of n values of tau2.
-    target : array_like, (n,)
-        Positive values, such as k - p or a quantile of chi-squared.
-    lower : ndarray, (n,)
-        Smallest sampling variance: v + tau2 stays positive above -lower.
-
-    Returns
-    -------
-    ndarray, (n,)
-        The root, which may be negative; -lower where there is none above it, to six digits.
-    """
-    target, lower = np.broadcast_arrays(np.asarray(target, dtype=float), lower)
-    # nearer to the pole the weights differ by more than rounding lets one compute with
-    floor = np.where(lower > 0.0, -lower * (1.0 - _POLE), np.finfo(float).tiny)
-    t = np.maximum(floor, 0.0)
-    value, slope = evaluate(t)
-    absent = value < target
-    if absent.any():
-        absent &= evaluate(np.where(absent, floor, t))[0] < target
-    done = absent.copy()
-    for _ in range(_MAX_NEWTON):
-        if done.all():
-            break
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = value * (value / target - 1.0) / slope
-            step = np.where(done, 0.0, np.maximum(step, 0.9 * (floor - t)))
-        t = t + step
-        done |= np.abs(step) <= 4.0 * _EPS * (t + lower)
-        value, slope = evaluate(t)
-    return np.where(absent, -lower, t)
-
-
-def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
-    """Solve y'P(tau2)y = target; parameters and return value as in `falling_root`."""
-    return falling_root(lambda t: (profile.rss(t), profile.slopes(t).ypp), target, lower)
 
 
 def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Array:
@@ -265,8 +172,7 @@ def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimat
     df, crude = studies.df, np.asarray(studies.crude)
     positive = crude > 0.0
     safe = np.where(positive, crude, 1.0)
-    a = 1.0 / (studies.v + safe[..., None])
-    m = _projection(studies, a)
+    m = projection_at(studies, safe)
     tau2 = np.where(positive, safe * m.quadratic / df, 0.0)
     variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
     se = np.where(positive, safe * np.sqrt(variance) / df, 0.0)
@@ -278,14 +184,14 @@ def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -
     df = studies.df
     raw = _solve(studies, 2.0 * df, iterated_dl=True)
     tau2 = np.maximum(raw, 0.0)
-    s = studies.direct(reml=True).slopes(tau2)
+    s = slopes_of(studies, tau2, reml=True)
     variance = 2.0 * (df + 2.0 * tau2 * s.trace + tau2**2 * s.trace2)
     return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
 
 
 def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
     tau2 = studies.maximize(reml).tau2.reshape(studies.shape)
-    slopes = studies.direct(reml).slopes(tau2)
+    slopes = slopes_of(studies, tau2, reml)
     return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
 
 

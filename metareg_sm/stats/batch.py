@@ -9,11 +9,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from metareg_sm.core.gram import Gram
+from metareg_sm.core.gram import Gram, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis
+from metareg_sm.core.wls import Array, Basis, wls
 from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
 
 
@@ -186,8 +186,36 @@ def fit_block(
     -------
     BlockFit
     """
-    studies = block.studies
     n = len(block.reason)
+    unequal = np.broadcast_to(block.studies.unequal(), n)
+    if not unequal.any() or unequal.all():
+        return _fit(block, basis, estimator, fixed, factor, bool(unequal.any()))
+    # the few that need more care take another way, the others stay fast
+    fits = []
+    parts = (np.flatnonzero(~unequal), np.flatnonzero(unequal))
+    for rows, careful in zip(parts, (False, True), strict=True):
+        part = Block(
+            block.studies.take(rows),
+            block.level if block.level.ndim == 1 else block.level[rows],
+            block.nobs[rows],
+            block.reason[rows],
+        )
+        fits.append(_fit(part, basis, estimator, fixed, factor, careful))
+        block.reason[rows] = part.reason
+    order = np.argsort(np.concatenate(parts))
+    names = ("params", "unscaled", "tau2", "scale")
+    return BlockFit(*(np.concatenate([getattr(f, x) for f in fits])[order] for x in names))
+
+
+def _fit(
+    block: Block,
+    basis: Basis,
+    estimator: Estimator | None,
+    fixed: float,
+    factor: Callable[[Array], Array],
+    careful: bool,
+) -> BlockFit:
+    studies, n = block.studies, len(block.reason)
     if estimator is None:
         tau2 = np.full(n, fixed)
     elif estimator.reml is not None:
@@ -197,11 +225,18 @@ def fit_block(
     low = np.broadcast_to(studies.v.min(-1), n)
     undefined = (low <= 0.0) & (tau2 <= 2e-12 * np.einsum("...k,...k->...", studies.y, studies.y))
     block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
-    profile = studies.direct(True)
-    at = profile.solve(np.where(undefined, 1.0, tau2))
-    params = (block.level + at.coefs.T) @ basis.to_params.T
-    scale = factor(profile.rss_of(at) / studies.df)
-    fit = BlockFit(params, np.ascontiguousarray(at.inverse.T), tau2.copy(), scale)
+    safe = np.where(undefined, 1.0, tau2)
+    if careful:
+        weights = studies.counted(1.0 / (studies.v + safe[:, None]))
+        solved = wls(np.broadcast_to(studies.y, weights.shape), weights, studies.Z)
+        coefs, rss = solved.params, solved.rss
+        unscaled = np.stack([solved.cov_unscaled[:, i, j] for i, j in pairs_of(basis.rank)], axis=1)
+    else:
+        profile = studies.direct(True)
+        at = profile.solve(safe)
+        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at), np.ascontiguousarray(at.inverse.T)
+    params = (block.level + coefs) @ basis.to_params.T
+    fit = BlockFit(params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df))
     bad = block.reason > 0
     if bad.any():
         for values in (fit.params, fit.unscaled, fit.tau2, fit.scale):
@@ -234,21 +269,12 @@ def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
     if positive:
         out[:, 0] = q_residual(studies)
         out[:, 1] = i2_h2(value, typical_variance(studies))[0]
-    profile = studies.direct(reml)
-    out[:, 2] = profile.loglike_of(profile.solve(value))
+    out[:, 2] = studies.profile(reml).loglike(value)
     if not positive:
         ok = (np.broadcast_to(studies.v, studies.y.shape) > 0.0).all(-1)
         if ok.any():
             index = np.flatnonzero(ok)
-            counts = None if studies.counts is None else studies.counts[index]
-            part = Studies(
-                studies.y[index],
-                studies.v if studies.v.ndim == 1 else studies.v[index],
-                studies.Z,
-                None,
-                studies.outcome[index],
-                counts,
-            )
+            part = studies.take(index)
             out[index, 0] = q_residual(part)
             out[index, 1] = i2_h2(value[index], typical_variance(part))[0]
     out[bad] = np.nan

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from metareg_sm.core.moments import slopes_of
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 
@@ -67,7 +68,8 @@ def q_residual(studies: Studies) -> Array:
     -------
     ndarray, (...)
     """
-    return studies.direct(False).rss(np.zeros(studies.shape))
+    flat = studies.flat()
+    return flat.profile(True).rss(np.zeros(flat.shape)).reshape(studies.shape)
 
 
 def typical_variance(studies: Studies) -> Array:
@@ -83,7 +85,7 @@ def typical_variance(studies: Studies) -> Array:
     ndarray, (...)
         In squared units of the outcome.
     """
-    return studies.df / studies.direct(True).slopes(np.zeros(studies.shape)).trace
+    return studies.df / slopes_of(studies, np.zeros(studies.shape), True).trace
 
 
 def i2_h2(tau2: Array, s2: Array) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from metareg_sm.core.gram import _pairs, diagonal_of, inverse, times
+from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis, Rows
@@ -72,7 +72,7 @@ class Refit:
         """Wald statistic of joint contrasts (m, p) over m, (n,)."""
         m = len(contrasts)
         T = contrasts @ self.basis.to_params
-        pairs, _ = _pairs(m)
+        pairs = pairs_of(m)
         rows = [_bilinear(T[i], T[j], fit.unscaled.T) for i, j in pairs]
         precision, _ = inverse(np.stack(rows) * fit.scale, m)
         effect = contrasts @ fit.params.T
@@ -81,7 +81,7 @@ class Refit:
 
 def _bilinear(a: Array, b: Array, packed: Array) -> Array:
     """Bilinear form a'Mb for symmetric M (q, n)."""
-    pairs, _ = _pairs(len(a))
+    pairs = pairs_of(len(a))
     weights = [a[i] * b[j] + (a[j] * b[i] if i != j else 0.0) for i, j in pairs]
     return np.asarray(weights) @ packed
 
