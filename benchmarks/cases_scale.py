@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def dask(repeat: int | None) -> list[Finding]:
     from dask import config
 
     # what a cluster says when it closes is no news; read where distributed is imported
-    config.set({"logging": {"distributed": "error", "distributed.nanny": "error"}})
+    config.set({"logging": {"distributed": "error"}})
     from distributed import Client, LocalCluster, wait
 
     X = np.column_stack([np.ones(k), np.random.default_rng(1).normal(size=(k, p - 1))])
@@ -132,7 +133,7 @@ def dask(repeat: int | None) -> list[Finding]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=":0",
-            silence_logs=False,
+            silence_logs=logging.ERROR,
         )
         client = Client(cluster, set_as_default=False)
         random, chunks = da.random.default_rng(1), (n // 40, k)

@@ -52,7 +52,7 @@ def versions() -> str:
 
 def _r_versions() -> str:
     code = 'cat("R", paste0(R.version$major, ".", R.version$minor), ", metafor", sep = " "); '
-    code += 'cat("", as.character(packageVersion("metafor")))'
+    code += 'cat("", packageDescription("metafor")$Version)'
     out = subprocess.run(["Rscript", "-e", code], capture_output=True, check=True, text=True)
     return out.stdout.replace(" ,", ",")
 

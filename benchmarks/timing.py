@@ -141,7 +141,7 @@ def duration(value: float) -> str:
 
 
 def largest(**pairs: tuple[Any, Any]) -> str:
-    """Largest absolute differences, relative ones where the values exceed 1; name by name."""
+    """Largest differences name by name; absolute, but relative where a value exceeds 1."""
     parts = []
     for name, pair in pairs.items():
         a, b = (np.asarray(values, dtype=float) for values in pair)

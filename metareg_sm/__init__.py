@@ -3,16 +3,21 @@
 Importing the package adds `metareg` to `statsmodels.formula.api`, and nothing else.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 import statsmodels.formula.api as _smf
 
 from metareg_sm import datasets, exceptions
 from metareg_sm._version import __version__
 from metareg_sm.formula.api import metareg
-from metareg_sm.many import ManyResults, fit_many
 from metareg_sm.model import MetaReg
-from metareg_sm.ranking import compare_models
-from metareg_sm.resample import gosh
-from metareg_sm.screening import screen
+
+if TYPE_CHECKING:
+    from metareg_sm.many import ManyResults, fit_many
+    from metareg_sm.ranking import compare_models
+    from metareg_sm.resample import gosh
+    from metareg_sm.screening import screen
 
 __all__ = [
     "ManyResults",
@@ -26,6 +31,27 @@ __all__ = [
     "metareg",
     "screen",
 ]
+
+# what many sessions never use is imported when it is asked for
+_LAZY = {
+    "ManyResults": "many",
+    "fit_many": "many",
+    "compare_models": "ranking",
+    "gosh": "resample",
+    "screen": "screening",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
 if not hasattr(_smf, "metareg"):

@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--groups", metavar="COLUMN", help="clusters, for --cov-type cluster")
     parser.add_argument(
-        "--correction", default="CR2", help="CR0, CR1, CR1S, CR2 or CR3 (default: CR2)"
+        "--correction", help="of --cov-type cluster: CR0, CR1, CR1S, CR2 or CR3 (default: CR1)"
     )
     parser.add_argument(
         "--exp", action="store_true", help="show exp(coef), for ratio measures on the log scale"
@@ -99,10 +99,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.data is None and (arguments.vi or arguments.sei):
         parser.error("--vi and --sei go with a data file and a formula")
     cov_kwds: dict[str, Any] | None = None
-    if arguments.groups is not None:
+    if arguments.cov_type.lower() == "cluster":
+        if arguments.groups is None:
+            parser.error("--cov-type cluster needs --groups COLUMN")
         cov_kwds = {"groups": arguments.groups}
-        if arguments.cov_type.lower() == "cluster":
+        if arguments.correction is not None:
             cov_kwds["correction"] = arguments.correction
+    elif arguments.groups is not None or arguments.correction is not None:
+        parser.error("--groups and --correction go with --cov-type cluster")
     engine_error = FormulaManager().factor_evaluation_error
     # the most general error of the formula engine: its syntax errors are not evaluation errors
     bad_formula = [c for c in engine_error.__mro__ if c not in Exception.__mro__][-1]
@@ -123,7 +127,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
         except expected as error:
             text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-            parser.error(" ".join(text.split()) or type(error).__name__)
+            # formula engines underline the place with carets on a line of their own
+            parser.error(" ".join(text.replace("^", " ").split()) or type(error).__name__)
         if arguments.json:
             print(json.dumps(describe(results), indent=2))
         else:

@@ -7,8 +7,7 @@ which lives on removed rows alone leaves no empty column.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,10 +184,9 @@ def check_values(endog: Any, exog: Any, vi: Array, index: pd.Index | None, missi
     arrays = {"endog": np.asarray(endog), "exog": np.asarray(exog)}
     y, X = arrays.values()
     if len(y) and y.dtype.kind in "fiub" and X.dtype.kind in "fiub" and len(y) == len(X):
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = np.add.reduce(y, axis=None) + np.add.reduce(X, axis=None)
-            if np.isfinite(total + np.add.reduce(vi)):
-                return
+        # sums of squares: opposite infinities cannot cancel
+        if np.isfinite(np.vdot(y, y) + np.vdot(X, X) + np.add.reduce(vi)):
+            return
     if not len(y):
         raise MissingStudiesError("No study is left: there are no rows.")
     # by the formula interface variances come with rows that the formula has dropped
@@ -238,11 +236,10 @@ def _as_frame(data: Any) -> pd.DataFrame:
     raise DesignError(f"data must be a DataFrame; got {type(data).__name__}.")
 
 
-def _mentioned(frame: pd.DataFrame, formula: Any) -> list[Any]:
+def _mentioned(frame: pd.DataFrame, formula: Any) -> dict[Any, pd.Series]:
     """Columns whose name occurs in the formula: all that it uses, and perhaps some more."""
     text = str(formula)
-    words = set(re.findall(r"\w+", text))
-    return [c for c in frame.columns if str(c) in words or (str(c) in text)]
+    return {c: frame[c] for c in frame.columns if str(c) in text}
 
 
 def formula_studies(
@@ -297,8 +294,10 @@ def formula_studies(
             full[positions] = _numeric(values, name, None)
             values = full
         values = _align(values, name, table.index, len(table), "data")
-    v = _numeric(values, label, table.index)[positions]
-    frame = table.iloc[positions]
+    v = _numeric(values, label, table.index)
+    if subset is not None:
+        v = v[positions]
+    frame = table if subset is None else table.iloc[positions]
     _check_range(v, label, frame.index)
     if name == "sei":
         v = v**2
@@ -311,7 +310,7 @@ def formula_studies(
             raise MissingStudiesError(f"No study is left: {label} is missing for every row.")
         frame, v, positions = frame[~absent], v[~absent], positions[~absent]
     used = _mentioned(frame, formula)
-    if frame[used].isna().to_numpy().any():
+    if any(values.isna().any() for values in used.values()):
         gone = _missing_rows(formula, frame, eval_env)
         if missing != "drop" and gone.any():
             first = _label(frame.index, int(np.flatnonzero(gone)[0]))
@@ -338,13 +337,13 @@ def _missing_rows(formula: Any, frame: pd.DataFrame, eval_env: Any) -> npt.NDArr
         _, mask, _ = handle_formula_data(frame, None, formula, depth=depth, missing="drop")
     except (ValueError, IndexError, KeyError):
         # some engines cannot build a design from no rows at all
-        if frame[_mentioned(frame, formula)].isna().any(axis=1).all():
+        if frame[list(_mentioned(frame, formula))].isna().any(axis=1).all():
             return np.ones(len(frame), dtype=bool)
         raise
     return np.zeros(len(frame), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
 
 
-def _without_empty_levels(frame: pd.DataFrame, used: Sequence[Any]) -> pd.DataFrame:
+def _without_empty_levels(frame: pd.DataFrame, used: Iterable[Any]) -> pd.DataFrame:
     changed = {}
     for column in used:
         values = frame[column]

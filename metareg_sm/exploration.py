@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from metareg_sm import bootstrap, resample
 from metareg_sm.collinearity import condition_number, vif
 from metareg_sm.comparison import LRTest
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import OptionError
-from metareg_sm.slopes import SimpleSlopes, simple_slopes
+
+if TYPE_CHECKING:
+    from metareg_sm import bootstrap, resample
+    from metareg_sm.slopes import SimpleSlopes
 
 
 class Exploration:
@@ -59,6 +61,8 @@ class Exploration:
         >>> bool(res.permutation_test(999, rng=1).pvalues["ablat"] < 0.05)
         True
         """
+        from metareg_sm import resample
+
         return resample.permutation_test(self, n_resamples, method, rng)
 
     def bootstrap(
@@ -85,6 +89,8 @@ class Exploration:
         FewStudiesWarning
             If samples of studies could not be fitted.
         """
+        from metareg_sm import bootstrap
+
         return bootstrap.bootstrap(self, n_resamples, method, rng)
 
     def bootstrap_lr_test_tau2(self, n_resamples: int = 1999, rng: resample.Seed = None) -> LRTest:
@@ -103,6 +109,8 @@ class Exploration:
             As `lr_test_tau2`, with the p-value from the resamples instead of the mixture, which is
             conservative for few studies.
         """
+        from metareg_sm import bootstrap
+
         return bootstrap.bootstrap_lr_test_tau2(self, n_resamples, rng)
 
     def simulate(
@@ -123,6 +131,8 @@ class Exploration:
         -------
         ndarray, (n_resamples, k)
         """
+        from metareg_sm import bootstrap
+
         return bootstrap.simulate(self, n_resamples, tau2, rng)
 
     def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
@@ -186,6 +196,8 @@ class Exploration:
         >>> res.simple_slopes("ablat", at={"year": [1940, 1970]}).frame["slope"].round(4).tolist()
         [-0.0176, -0.0261]
         """
+        from metareg_sm.slopes import simple_slopes
+
         return simple_slopes(self, moderator, at, alpha)
 
     def vif(self) -> pd.DataFrame:

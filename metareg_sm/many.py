@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pandas as pd
 from metareg_sm.core.gram import diagonal_of
 from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.core.wls import Array, Basis, design_basis
-from metareg_sm.exceptions import DesignError, OptionError, VarianceError
+from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.manyio import Source, open_outcomes, right_side, write_results
 from metareg_sm.options import choose
 from metareg_sm.stats.batch import Block, Reason, block_statistics, fit_block, prepare
@@ -60,7 +60,6 @@ class _Plan:
         return self.estimator is not None and self.estimator.reml is True
 
     def prepare(self, y: Array, v: Array) -> Block:
-        _check_block(y, v)
         by_variance = self.estimator is not None and not self.estimator.zero_variance
         needs = by_variance or (self.estimator is None and self.fixed == 0.0)
         return prepare(y, v, self.basis, needs)
@@ -77,21 +76,6 @@ class _Plan:
     def statistics(self, y: Array, v: Array, tau2: Array) -> Array:
         """One row an outcome: Q_E, I2 and the log-likelihood."""
         return block_statistics(self.prepare(y, v), tau2, self.reml)
-
-
-def _check_block(y: Array, v: Array) -> None:
-    # NaN marks a missing study; a sum is infinite or NaN where a value is not finite
-    if np.isinf(y).any():
-        row, column = np.argwhere(np.isinf(y))[0]
-        raise DesignError(f"endog is infinite in study {column} of outcome {row} of its block.")
-    bad = np.isinf(v) | (v < 0.0)
-    if bad.any():
-        where = np.argwhere(np.atleast_2d(bad))[0]
-        value = np.atleast_2d(v)[tuple(where)]
-        raise VarianceError(
-            f"vi must be finite and not negative; study {where[1]} of outcome {where[0]} of its "
-            f"block has {value:g}."
-        )
 
 
 class ManyResults:
@@ -455,7 +439,9 @@ def fit_many(
     if basis.redundant:
         redundant = ", ".join(repr(names[j]) for j in basis.redundant)
         raise DesignError(f"The moderators are redundant: leave out {redundant}.")
-    if chunk is not None and (isinstance(chunk, bool) or int(chunk) != chunk or chunk < 1):
+    if chunk is not None and (
+        isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1
+    ):
         raise OptionError(f"chunk must be a whole number of outcomes >= 1; got {chunk!r}.")
     size = max(64, _BLOCK_CELLS // len(X)) if chunk is None else int(chunk)
     source = open_outcomes(endog, vi, X, size, progress)

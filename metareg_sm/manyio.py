@@ -12,7 +12,31 @@ import pandas as pd
 from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm.core.wls import Array
-from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError
+from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError, VarianceError
+
+
+def _check_block(y: Array, v: Array, first: int | None) -> None:
+    """Refuse what is neither a number nor missing; `first` is the outcome that the block has first.
+
+    Raises
+    ------
+    DesignError, VarianceError
+        If an outcome is infinite, or a variance is infinite or negative.
+    """
+
+    def name(row: int) -> str:
+        return f"outcome {row} of its block" if first is None else f"outcome {first + row}"
+
+    if np.isinf(y).any():
+        row, column = np.argwhere(np.isinf(y))[0]
+        raise DesignError(f"endog is infinite in study {column} of {name(int(row))}.")
+    bad = np.isinf(v) | (v < 0.0)
+    if bad.any():
+        row, column = np.argwhere(np.atleast_2d(bad))[0]
+        value = np.atleast_2d(v)[row, column]
+        raise VarianceError(
+            f"vi must be finite and not negative; study {column} of {name(int(row))} has {value:g}."
+        )
 
 
 def _is_dask(values: Any) -> bool:
@@ -37,8 +61,13 @@ def right_side(exog: Any, data: pd.DataFrame | None) -> tuple[Array, list[str]]:
         manager = FormulaManager()
         # four frames: this one, get_matrices' caller, fit_many and its caller
         frame = manager.get_matrices(
-            formula, data, eval_env=2, na_action=manager.get_na_action("raise")
+            formula, data, eval_env=2, na_action=manager.get_na_action("drop")
         )
+        if len(frame) != len(data):
+            row = data.index.difference(frame.index)[0]
+            raise MissingStudiesError(
+                f"A moderator of row {row!r} of data is missing; every study needs all moderators."
+            )
         return np.asarray(frame, dtype=float), [str(c) for c in frame.columns]
     names = [str(c) for c in exog.columns] if isinstance(exog, pd.DataFrame) else None
     X = np.asarray(exog, dtype=float)
@@ -71,7 +100,9 @@ class _Parquet:
         groups = self._file.metadata.num_row_groups
         sizes = [self._file.metadata.row_group(g).num_rows for g in range(groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self.shape = (int(self._starts[-1]), self._file.metadata.num_columns)
+        # without the columns that hold the index of a data frame
+        columns = self._file.schema_arrow.empty_table().to_pandas().shape[1]
+        self.shape = (int(self._starts[-1]), columns)
         self._held: tuple[int, Array] | None = None
 
     def _group(self, g: int) -> Array:
@@ -82,7 +113,8 @@ class _Parquet:
 
     def __getitem__(self, rows: Any) -> Array:
         if not isinstance(rows, slice):
-            return self[int(rows) : int(rows) + 1][0]
+            row = int(rows) % self.shape[0]
+            return self[row : row + 1][0]
         begin, end, _ = rows.indices(self.shape[0])
         first = int(np.searchsorted(self._starts, begin, side="right")) - 1
         parts = []
@@ -104,7 +136,13 @@ def _open(values: Any, name: str) -> Any:
         raise OptionError(f"{name}={str(values)!r} must end in '.npy' or '.parquet'.")
     if isinstance(values, (pd.DataFrame, pd.Series)):
         return values.to_numpy(dtype=float)
-    return values if hasattr(values, "ndim") else np.asarray(values, dtype=float)
+    values = values if hasattr(values, "ndim") else np.asarray(values, dtype=float)
+    kind = getattr(getattr(values, "dtype", None), "kind", "f")
+    if kind == "O":
+        values, kind = np.asarray(values, dtype=float), "f"
+    if kind not in "fiub":
+        raise DesignError(f"{name} must be numbers; it has dtype {values.dtype}.")
+    return values
 
 
 @dataclass(frozen=True)
@@ -123,6 +161,8 @@ class Source:
         Show a progress bar.
     labels : Index or None
         Labels of the outcomes.
+    part : bool
+        These are a part of all outcomes, of unknown position.
     """
 
     endog: Any
@@ -131,6 +171,7 @@ class Source:
     size: int
     progress: bool
     labels: pd.Index | None
+    part: bool = False
 
     @property
     def lazy(self) -> bool:
@@ -191,6 +232,7 @@ class Source:
         for rows in self._ranges():
             y = np.asarray(self.endog[rows], dtype=float)
             v = np.asarray(self.vi[rows], dtype=float) if shared is None else shared
+            _check_block(y, v, None if self.part else rows.start)
             out[rows] = function(y, v, *(e[rows] for e in extra))
         return out
 
@@ -210,7 +252,7 @@ class Source:
             first, *others = parts
             v = shared if shared is not None else others.pop(0)
             rest = [o[:, 0] if f else o for o, f in zip(others, flat, strict=True)]
-            source = Source(first, v, np.empty((0, 0)), size, False, None)
+            source = Source(first, v, np.empty((0, 0)), size, False, None, part=True)
             return source.map(function, columns, *rest)
 
         return da.map_blocks(
@@ -265,7 +307,9 @@ def write_results(results: Any, path: Path) -> None:
             if writer is None:
                 writer = pq.ParquetWriter(path, table.schema)
             writer.write_table(table)
-        if writer is not None:
+        if writer is None:
+            pq.write_table(pa.Table.from_pandas(results.to_frame()), path)
+        else:
             writer.close()
         return
     if path.suffix != ".npy":
@@ -277,5 +321,7 @@ def write_results(results: Any, path: Path) -> None:
             out = np.lib.format.open_memmap(path, mode="w+", dtype=float, shape=shape)
         out[begin : begin + len(frame)] = frame.to_numpy(dtype=float)
         begin += len(frame)
-    if out is not None:
+    if out is None:
+        np.save(path, results.to_frame().to_numpy(dtype=float))
+    else:
         out.flush()

@@ -233,7 +233,8 @@ class MetaReg(LikelihoodModel):
             if vi is not None or len(args) > 1:
                 raise OptionError("Give the sampling variances once, as vi=.")
             vi = args[0]
-        check_keywords(kwargs, ("eval_env", "hasconst"), "from_formula")
+        known = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
+        check_keywords(kwargs, known, "from_formula")
         eval_env = kwargs.pop("eval_env", None)
         rows = design.formula_studies(formula, data, vi, sei, subset, missing, eval_env)
         # statsmodels counts frames from its own from_formula; ours stands in between
@@ -497,7 +498,7 @@ class MetaReg(LikelihoodModel):
         zero = np.flatnonzero(self.vi == 0.0)
         if zero.size:
             labels = self.data.row_labels
-            row = zero[0] if labels is None else labels[zero[0]]
+            row = int(zero[0]) if labels is None else labels[zero[0]]
             raise VarianceError(
                 f"vi of row {row!r} is 0, and {why}: the model is not defined. It is "
                 "where tau2 > 0: try another estimator, or leave the study out."

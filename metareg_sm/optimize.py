@@ -184,7 +184,7 @@ def optimize_tau2(
     final, information = climb_one(profile, min(max(tau2, low), high), low, high)
     # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
     # itself done, which then was a lesser maximum.
-    near = abs(tau2 - final) <= _TOLERANCE * (final + float(studies.v.min()))
+    near = abs(tau2 - final) <= _TOLERANCE * (final + float(np.minimum.reduce(studies.v)))
     converged = near or bool(retvals["converged"])
     if not converged:
         final = tau2

@@ -48,11 +48,9 @@ def choose(table: Mapping[str, T], name: object, argument: str) -> T:
         found = table.get(name.lower())
         if found is not None:
             return found
-    # entries have aliases: list each once, by its first name
-    first: dict[int, str] = {}
-    for key, entry in table.items():
-        first.setdefault(id(entry), key)
-    names = ", ".join(repr(n) for n in first.values())
+    # entries have aliases: list each once, by its own name
+    known = dict.fromkeys(str(getattr(entry, "name", key)) for key, entry in table.items())
+    names = ", ".join(repr(n) for n in known)
     raise OptionError(
         f"{argument}={name!r} is not known.{suggestion(name, table)} Choose one of {names}."
     )

@@ -51,7 +51,7 @@ def test_clusters_and_standard_errors(bcg, csv, capsys):
     bcg.assign(sei=bcg["vi"] ** 0.5).to_csv(csv, index=False)
     argv = [csv, "yi ~ ablat", "--sei", "sei", "--cov-type", "cluster", "--groups", "trial"]
     found = json.loads(run(capsys, *argv, "--json").out)["coefficients"]["ablat"]
-    kwds = {"groups": "trial", "correction": "CR2"}
+    kwds = {"groups": "trial"}
     res = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit(cov_type="cluster", cov_kwds=kwds)
     assert found["se"] == pytest.approx(res.bse["ablat"], rel=1e-9)
     assert found["pvalue"] == pytest.approx(res.pvalues["ablat"], rel=1e-7)
@@ -80,8 +80,8 @@ def test_warnings_go_to_stderr(bcg, csv, capsys):
         (["yi ~ ablat", "--vi", "vi", "--tau2", "-1"], "finite and >= 0"),
         (["yi ~ nothing", "--vi", "vi"], "nothing"),
         (["yi ~ (", "--vi", "vi"], "error"),
-        (["yi ~ ablat", "--vi", "vi", "--cov-type", "cluster"], "needs cov_kwds={'groups'"),
-        (["yi ~ ablat", "--vi", "vi", "--groups", "trial"], "unknown keyword 'groups'"),
+        (["yi ~ ablat", "--vi", "vi", "--cov-type", "cluster"], "needs --groups COLUMN"),
+        (["yi ~ ablat", "--vi", "vi", "--groups", "trial"], "go with --cov-type cluster"),
     ],
 )
 def test_mistakes_are_one_line(csv, capsys, rest, message):

@@ -325,10 +325,11 @@ def test_no_such_file(tmp_path):
             fit_many(tmp_path / name, given["exog"], given["vi"])
 
 
-def test_complex_outcomes_are_refused():
+@pytest.mark.parametrize("name", ["endog", "vi"])
+def test_complex_numbers_are_refused(name):
     given = good()
-    with pytest.raises((DesignError, TypeError)):
-        fit_many(given["endog"] + 1j, given["exog"], given["vi"])
+    with pytest.raises(DesignError, match=f"{name} must be numbers"):
+        fit_many(**given | {name: given[name] + 1j})
 
 
 def test_error_names_the_outcome_whatever_its_block():
@@ -344,10 +345,14 @@ def test_refused_t_test():
             many.t_test(R)
 
 
-def test_no_such_outcome():
-    many = fit_many(**good())
-    with pytest.raises(IndexError):
-        many.model(6)
+def test_no_such_outcome(tmp_path):
+    given = good()
+    write_parquet(tmp_path / "y.parquet", given["endog"], 4)
+    for endog in (given["endog"], tmp_path / "y.parquet"):
+        many = fit_many(endog, given["exog"], given["vi"])
+        for i in (6, 7, -7):
+            with pytest.raises(IndexError):
+                many.model(i)
 
 
 def test_every_field_has_a_row_an_outcome():

@@ -173,10 +173,6 @@ class DirectProfile:
         inverse, logdet = gram_inverse(packed, gram.rank)
         coefs = times(inverse, gram.linear(g * y)) if gram.rank else np.zeros((0, *total.shape))
         resid = y - gram.combine(coefs)
-        if gram.rank and np.min(tau2) < 0.0:
-            # near the pole of a moment equation the weights differ without bound: refine once
-            coefs = coefs + times(inverse, gram.linear(g * resid))
-            resid = y - gram.combine(coefs)
         return Solution(w, coefs, inverse, logdet, resid, total)
 
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
@@ -300,7 +296,7 @@ class SpectralProfile:
         LtVL = np.matmul(np.swapaxes(L, -1, -2) * v[..., None, :], L)
         d, U = lapack.dsyevd(LtVL)[:2] if LtVL.ndim == 2 else np.linalg.eigh(LtVL)
         # exact eigenvalues are at least the smallest variance (Cauchy interlacing)
-        d = np.maximum(d, v.min(-1, keepdims=True))
+        d = np.maximum(d, np.minimum.reduce(v, -1, keepdims=True))
         z = np.matmul(np.matmul(y[..., None, :], L), U)[..., 0, :]
         return cls(d, z * z, v, reml)
 

@@ -15,7 +15,9 @@ from metareg_sm.core.wls import Array
 
 _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 200
-_POLE = 1e-6
+_POLE = 1e-3
+# so small that it is 0 for every purpose, and its cube is not
+_TINY = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +116,11 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
     Returns
     -------
     ndarray, (n,)
-        The root, which may be negative; -lower where there is none above it, to six digits.
+        The root, which may be negative; -lower where there is none above -0.999 lower.
     """
     target, lower = np.broadcast_arrays(np.asarray(target, dtype=float), lower)
     # nearer to the pole the weights differ by more than rounding lets one compute with
-    floor = np.where(lower > 0.0, -lower * (1.0 - _POLE), np.finfo(float).tiny)
+    floor = np.where(lower > 0.0, -lower * (1.0 - _POLE), _TINY)
     t = np.maximum(floor, 0.0)
     value, slope = evaluate(t)
     absent = value < target

@@ -57,7 +57,7 @@ def upper_bound(rss: Array, n: int, low: Array, high: Array) -> Array:
     bound = 0.5 * (s2 + np.sqrt(s2 * s2 + 4.0 * s2 * (high - low))) - low
     # rounding must not cut off a maximum just above 0, nor lift one that is at 0
     slack = 1e-9 * bound + 16.0 * _EPS * (s2 + high)
-    return np.where(bound > 0.0, bound + slack, 0.0)
+    return (bound > 0.0) * (bound + slack) + 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,6 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
         rows, a, middle = open_, a[open_], guess[open_]
         at = profile.slopes(middle, rows)
         found += _refine(profile, rows, a, pick(left, open_), middle, at, upper, limit, unit)
-    if len(found) == 1:
-        return found[0]
     row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
     order = np.lexsort((low, row))
     return Brackets(row[order], low[order], *(other[order] for other in others))
@@ -192,9 +190,10 @@ def _settled_to_infinity(a: Any, left: Slopes, limit: Limit) -> Any:
 
 def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
     """Whether a cell from a to b holds at most one maximum for certain."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        h_falls = 2.0 * left.trace / left.trace2 - a > right.ypp / right.yppp - b
-        h_rises = 2.0 * right.trace / right.trace2 - b < left.ypp / left.yppp - a
+    width = b - a
+    # the two inequalities of the module, without a division
+    h_falls = (2.0 * left.trace + width * left.trace2) * right.yppp > right.ypp * left.trace2
+    h_rises = 2.0 * right.trace * left.yppp < (left.ypp + width * left.yppp) * right.trace2
     return h_falls | h_rises | (left.ypp < right.trace) | (right.ypp > left.trace)
 
 

@@ -113,7 +113,11 @@ class Studies:
             return SpectralProfile.build(self.y, self.v, self.L, reml)
         if self.v.shape[-1] > STABLE_LIMIT or not self.unequal().any():
             return self.direct(reml)
+        if self.counts is None and self.v.ndim == 1 and self.Z.ndim == 2:
+            L = np.linalg.qr(self.Z, mode="complete")[0][:, self.rank :]
+            return SpectralProfile.build(self.y, self.v, L, reml)
         counts = np.ones(self.v.shape) if self.counts is None else self.counts
+        counts = np.broadcast_to(counts, (*self.shape, counts.shape[-1]))
         return SpectralProfile.build_counted(self.y, self.v, self.Z, counts, reml)
 
     def unequal(self) -> npt.NDArray[np.bool_]:
@@ -141,7 +145,7 @@ class Studies:
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
         upper = upper_bound(rss, n, low, high)
         # undefined at 0 where a variance is 0: begin so near that no sensible estimate lies below
-        lower = np.where(low > 0.0, 0.0, 1e-12 * upper) if low.min() <= 0.0 else 0.0 * upper
+        lower = 1e-12 * (low <= 0.0) * upper
         return lower, upper
 
     def maximize(self, reml: bool) -> Optimum:

@@ -28,7 +28,7 @@ class Reason(IntEnum):
 
 
 # the smallest eigenvalue of Z'FZ below which the moderators of the studies left are redundant
-_RANK_TOLERANCE = 1e-10
+_RANK_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,7 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
     # a sum is NaN exactly where a cell is, values being finite else
     missing = np.isnan(y.sum() + v.sum())
     counts = None
+    level: Array | float = 0.0
     nobs = np.full(n, float(k))
     if missing:
         absent = np.isnan(y) | np.isnan(v)
@@ -85,7 +86,13 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         v = np.broadcast_to(v, y.shape)
         largest = np.where(absent, -np.inf, v).max(-1, keepdims=True)
         v = np.where(absent, np.where(np.isfinite(largest), largest, 1.0), v)
-        y = np.where(absent, 0.0, y)
+        # a common level of the outcomes must not stand out against what fills the gaps
+        mean = np.where(absent, 0.0, y).sum(-1) / np.maximum(nobs, 1.0)
+        y = np.where(absent, mean[:, None], y)
+        one = basis.Z.sum(0)
+        if np.abs(basis.Z @ one - 1.0).max() < 1e-9:
+            # the constant is a moderator: taking the level off first costs the rest no digits
+            y, level = y - mean[:, None], mean[:, None] * one
         reason = count_reasons(counts, basis)
     elif k <= r:
         reason[:] = Reason.TOO_FEW_STUDIES
@@ -101,7 +108,7 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         if counts is not None:
             counts[bad] = 1.0
     studies = Studies.build(y, v, basis, counts)
-    return Block(studies, y @ basis.Z, nobs, reason)
+    return Block(studies, y @ basis.Z + level, nobs, reason)
 
 
 def count_reasons(counts: Array, basis: Basis) -> npt.NDArray[np.intp]:
@@ -216,6 +223,10 @@ def _fit(
     careful: bool,
 ) -> BlockFit:
     studies, n = block.studies, len(block.reason)
+    if studies.v.shape[-1] <= basis.rank:
+        empty = np.full(n, np.nan)
+        p, q = len(basis.to_params), len(pairs_of(basis.rank))
+        return BlockFit(np.full((n, p), np.nan), np.full((n, q), np.nan), empty, empty.copy())
     if estimator is None:
         tau2 = np.full(n, fixed)
     elif estimator.reml is not None:
@@ -265,6 +276,8 @@ def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
     bad = np.isnan(tau2)
     value = np.where(bad, 1.0, tau2)
     out = np.full((len(tau2), 3), np.nan)
+    if studies.v.shape[-1] <= studies.rank:
+        return out
     positive = bool((studies.v > 0.0).all())
     if positive:
         out[:, 0] = q_residual(studies)
