@@ -102,6 +102,8 @@ class Bootstrap:
     def _frame(
         self, draws: Array, estimate: Array, jackknife: Array, alpha: float, kind: str, index: Any
     ) -> pd.DataFrame:
+        if not 0.0 < alpha < 1.0:
+            raise OptionError(f"alpha must be between 0 and 1; got {alpha!r}.")
         if kind == "percentile":
             ends = resampling.percentile_interval(draws, alpha)
         elif kind == "bca":
@@ -146,6 +148,8 @@ def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstr
     """Bootstrap; see `MetaRegResults.bootstrap`."""
     n = whole_number(n_resamples, "n_resamples")
     refit, model = refit_of(results), results.model
+    # I2 and R2 must be defined for the data themselves
+    h = results.heterogeneity
     y, v = model.endog, model.vi
     k = len(y)
     if method == "parametric":
@@ -169,7 +173,6 @@ def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstr
         )
     if failed == n:
         raise DesignError("No bootstrap sample can be fitted: there are too few studies.")
-    h = results.heterogeneity
     names = [*model.data.param_names, "tau2", "i2", "r2"]
     estimate = pd.Series([*np.asarray(results.params), results.tau2, h.i2, h.r2], index=names)
     return Bootstrap(pd.DataFrame(table[fitted], columns=names), estimate, method, failed, results)

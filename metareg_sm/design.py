@@ -96,6 +96,8 @@ def _exactly_one(vi: Any, sei: Any) -> tuple[Any, str]:
 
 def _align(values: Any, name: str, index: pd.Index | None, n: int, what: str) -> Any:
     """Values in the order of the rows: a Series by its index, anything else by position."""
+    if type(values) is np.ndarray and values.shape == (n,):
+        return values
     if isinstance(values, pd.DataFrame):
         if values.shape[1] != 1:
             raise DesignError(f"{name} must have one column; it has {values.shape[1]}.")
@@ -183,10 +185,10 @@ def check_values(endog: Any, exog: Any, vi: Array, index: pd.Index | None, missi
     """
     arrays = {"endog": np.asarray(endog), "exog": np.asarray(exog)}
     y, X = arrays.values()
-    if len(y) and y.dtype.kind in "fiub" and X.dtype.kind in "fiub" and len(y) == len(X):
-        # sums of squares: opposite infinities cannot cancel
-        if np.isfinite(np.vdot(y, y) + np.vdot(X, X) + np.add.reduce(vi)):
-            return
+    numbers = y.dtype.kind in "fiub" and X.dtype.kind in "fiub" and 0 < len(y) == len(X)
+    # sums of squares: opposite infinities cannot cancel
+    if numbers and np.isfinite(np.vdot(y, y) + np.vdot(X, X) + np.add.reduce(vi)):
+        return
     if not len(y):
         raise MissingStudiesError("No study is left: there are no rows.")
     # by the formula interface variances come with rows that the formula has dropped

@@ -31,7 +31,8 @@ _BLOCK_CELLS = 80_000
 REASONS = {
     Reason.FITTED: "fitted",
     Reason.TOO_FEW_STUDIES: "not more studies than coefficients",
-    Reason.REDUNDANT_MODERATORS: "the moderators are redundant among the studies that are there",
+    Reason.REDUNDANT_MODERATORS: "the moderators are redundant, or so nearly that nine digits would "
+    "not be right, among the studies that are there; model(i) fits it by itself",
     Reason.NO_VARIATION: "all outcomes are equal",
     Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
 }
@@ -348,8 +349,11 @@ class ManyResults:
     def iter_frames(self) -> Iterator[pd.DataFrame]:
         """`to_frame` of one block of outcomes after another."""
         for rows, source in self._source.blocks():
-            part = ManyResults(self._table[rows], self._plan, source, self.exog_names)
-            yield part.to_frame()
+            plan = self._plan
+            # dask would read the block once more for every number that is asked of it
+            lazy = self._source.lazy
+            table = source.map(plan.fit, plan.p + plan.q + 4) if lazy else self._table[rows]
+            yield ManyResults(table, plan, source, self.exog_names).to_frame()
 
 
 @dataclass(frozen=True)
@@ -399,7 +403,7 @@ def fit_many(
     chunk : int, optional
         Outcomes in one block; by default as many as stay in the processor's cache.
     progress : bool, default False
-        Show a progress bar (needs tqdm).
+        Show a progress bar (needs tqdm); with dask arrays use dask's own.
 
     Returns
     -------

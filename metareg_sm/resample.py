@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import factorial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array, design_basis
@@ -53,7 +56,7 @@ def whole_number(n: Any, name: str) -> int:
     OptionError
         If it is not a whole number of at least 1.
     """
-    if isinstance(n, bool) or int(n) != n or n < 1:
+    if isinstance(n, bool) or not isinstance(n, Integral) or n < 1:
         raise OptionError(f"{name} must be a whole number >= 1; got {n!r}.")
     return int(n)
 
@@ -137,7 +140,13 @@ def permutation_test(results: Any, n_resamples: int, method: str, rng: Seed) -> 
             orders = resampling.random_orders(n, k, generator)
         null = resampling.permute_rows(y, v, refit, contrasts, orders)
     else:
-        null = _freedman_lane(results, refit, contrasts, resampling.random_orders(n, k, generator))
+        exact = factorial(k) <= n
+        orders = (
+            resampling.all_arrangements(np.arange(k))
+            if exact
+            else resampling.random_orders(n, k, generator)
+        )
+        null = _freedman_lane(results, refit, contrasts, orders)
     absolute = np.abs(null.t)
     pvalues = resampling.permutation_pvalue(absolute, observed, exact)
     adjusted = pvalues.copy()
@@ -196,7 +205,8 @@ class Gosh:
     exhaustive : bool
         All subsets of at least the smallest size are there.
     n_failed : int
-        Subsets whose moderators are redundant; they are left out.
+        Subsets that are left out: their moderators are redundant, or a variance of 0 leaves I2
+        and Q undefined.
     """
 
     frame: pd.DataFrame
@@ -229,6 +239,19 @@ class Gosh:
         if study is not None:
             data["included"] = self.subsets[:, study]
         return data
+
+
+def _random_subsets(
+    n: int, k: int, smallest: int, rng: np.random.Generator
+) -> npt.NDArray[np.bool_]:
+    """Subsets of at least `smallest` of k studies, each as likely as any other."""
+    sizes = np.arange(smallest, k + 1)
+    log_number = (
+        special.gammaln(k + 1) - special.gammaln(sizes + 1) - special.gammaln(k - sizes + 1)
+    )
+    size = rng.choice(sizes, size=n, p=special.softmax(log_number))
+    rank = rng.permuted(np.broadcast_to(np.arange(k), (n, k)), axis=1)
+    return rank < size[:, None]
 
 
 def gosh(
@@ -283,18 +306,19 @@ def gosh(
         bits = bits[bits.sum(axis=1) >= smallest]
         exhaustive = len(bits) <= n
     if not exhaustive:
-        generator = np.random.default_rng(rng)
-        bits = generator.integers(0, 2, size=(n, k), dtype=np.int8).astype(bool)
-        while (few := bits.sum(axis=1) < smallest).any():
-            bits[few] = generator.integers(0, 2, size=(int(few.sum()), k), dtype=np.int8) > 0
+        bits = _random_subsets(n, k, smallest, np.random.default_rng(rng))
     parts = []
     for rows in resampling.blocks(*bits.shape):
         counts = bits[rows].astype(float)
         fit = resampling.refit_counts(y, v, refit, counts)
         safe = np.where(np.isnan(fit.tau2)[:, None], 1.0, counts)
-        part = Studies.build(y, v, refit.basis, safe)
+        # I2 and Q are undefined for a subset that has a study with a variance of 0
+        undefined = bits[rows][:, v <= 0.0].any(axis=1)
+        part = Studies.build(y, np.where(v > 0.0, v, v.max()), refit.basis, safe)
         i2, _ = i2_h2(fit.tau2, typical_variance(part))
-        parts.append(np.column_stack([fit.params, fit.tau2, i2, q_residual(part)]))
+        table = np.column_stack([fit.params, fit.tau2, i2, q_residual(part)])
+        table[undefined] = np.nan
+        parts.append(table)
     table = np.concatenate(parts)
     keep = ~np.isnan(table).any(axis=1)
     frame = pd.DataFrame(table[keep], columns=[*model.data.param_names, "tau2", "i2", "q"])

@@ -293,11 +293,11 @@ class SpectralProfile:
         reml : bool
             Restricted likelihood, else maximum likelihood.
         """
-        LtVL = np.matmul(np.swapaxes(L, -1, -2) * v[..., None, :], L)
+        LtVL = (np.swapaxes(L, -1, -2) * v[..., None, :]) @ L
         d, U = lapack.dsyevd(LtVL)[:2] if LtVL.ndim == 2 else np.linalg.eigh(LtVL)
         # exact eigenvalues are at least the smallest variance (Cauchy interlacing)
         d = np.maximum(d, np.minimum.reduce(v, -1, keepdims=True))
-        z = np.matmul(np.matmul(y[..., None, :], L), U)[..., 0, :]
+        z = (y @ L) @ U if U.ndim == 2 else ((y[..., None, :] @ L) @ U)[..., 0, :]
         return cls(d, z * z, v, reml)
 
     @classmethod

@@ -141,6 +141,10 @@ def counted_block(y: Array, v: Array, basis: Basis, counts: Array) -> Block:
     """Data sets that are the same studies (k,), each as often as `counts` (n, k) says."""
     reason = count_reasons(counts, basis)
     safe = np.where((reason > 0)[:, None], 1.0, counts)
+    if v.min() <= 0.0:
+        # a study that does not count must not make the others undefined
+        largest = np.where(safe > 0.0, v, 0.0).max(-1, keepdims=True)
+        v = np.where(safe > 0.0, v, largest)
     studies = Studies.build(y, v, basis, safe)
     return Block(studies, y @ basis.Z, counts.sum(-1), reason)
 

@@ -235,7 +235,7 @@ def permutation_pvalue(null: Array, observed: Array, exact: bool) -> Array:
     -------
     ndarray, (...)
     """
-    extreme = (~(null < observed * (1.0 - _TIE))).sum(axis=0)
+    extreme = (~(null < observed - _TIE * np.maximum(observed, 1.0))).sum(axis=0)
     return extreme / len(null) if exact else (extreme + 1.0) / (len(null) + 1.0)
 
 
@@ -290,7 +290,8 @@ def bca_interval(draws: Array, estimate: Array, jackknife: Array, alpha: float) 
     # draws that equal the estimate, as tau2 = 0 often does, count half
     below = (draws < estimate).mean(axis=0) + 0.5 * (draws == estimate).mean(axis=0)
     z0 = special.ndtri(np.clip(below, 0.5 / n, 1.0 - 0.5 / n))
-    gap = jackknife.mean(axis=0) - jackknife
+    # without any one study there may be nothing left to fit, and no acceleration to be known
+    gap = (jackknife.mean(axis=0) if len(jackknife) else 0.0) - jackknife
     spread = (gap**2).sum(axis=0)
     safe = np.where(spread > 0.0, spread, 1.0)
     acceleration = np.where(spread > 0.0, (gap**3).sum(axis=0) / (6.0 * safe**1.5), 0.0)

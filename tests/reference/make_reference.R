@@ -527,7 +527,7 @@ inference_case <- function(prep, s, fits_reml, fits_ml) {
       exog = if (is.null(mm)) matrix(1, 1, 1) else unname(mm),
       z = predict_part(fits_reml$z, newmods),
       knha = predict_part(fits_reml$knha, newmods),
-      knha_riley = tryCatch(predict_part(fits_reml$knha, newmods, pi.type = "Riley"),
+      knha_riley = tryCatch(predict_part(fits_reml$knha, newmods, pi.type = "riley"),
                             error = function(e) list(error = conditionMessage(e)))
     ),
     blup = list(z = shrunken_part(blup, fits_reml$z), knha = shrunken_part(blup, fits_reml$knha)),
