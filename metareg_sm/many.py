@@ -31,8 +31,10 @@ _BLOCK_CELLS = 80_000
 REASONS = {
     Reason.FITTED: "fitted",
     Reason.TOO_FEW_STUDIES: "not more studies than coefficients",
-    Reason.REDUNDANT_MODERATORS: "the moderators are redundant, or so nearly that nine digits would "
-    "not be right, among the studies that are there; model(i) fits it by itself",
+    Reason.REDUNDANT_MODERATORS: (
+        "the moderators are redundant among the studies that are there, or so nearly that nine "
+        "digits would not be right; model(i) fits it by itself"
+    ),
     Reason.NO_VARIATION: "all outcomes are equal",
     Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
 }
