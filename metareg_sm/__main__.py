@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import pandas as pd
-from statsmodels.formula._manager import FormulaManager
 from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm import MetaReg, datasets
 from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.options import formula_error
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.summary import describe
 
@@ -107,9 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             cov_kwds["correction"] = arguments.correction
     elif arguments.groups is not None or arguments.correction is not None:
         parser.error("--groups and --correction go with --cov-type cluster")
-    engine_error = FormulaManager().factor_evaluation_error
-    # the most general error of the formula engine: its syntax errors are not evaluation errors
-    bad_formula = [c for c in engine_error.__mro__ if c not in Exception.__mro__][-1]
     expected = (
         OSError,
         ValueError,
@@ -117,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         NameError,
         SyntaxError,
         MissingDataError,
-        bad_formula,
+        formula_error(),
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
+from statsmodels.formula._manager import FormulaManager
+
 from metareg_sm.exceptions import OptionError
 
 T = TypeVar("T")
@@ -71,3 +73,9 @@ def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> 
             f"{where} got an unknown keyword {unknown[0]!r}.{suggestion(unknown[0], allowed)} "
             f"It takes {', '.join(allowed) if allowed else 'no further keywords'}."
         )
+
+
+def formula_error() -> type[Exception]:
+    """The most general error of the formula engine in use; syntax errors are such, too."""
+    own = FormulaManager().factor_evaluation_error.__mro__
+    return [c for c in own if c not in Exception.__mro__][-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from statsmodels.regression._prediction import PredictionResults
 
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.options import formula_error
 from metareg_sm.stats.prediction import critical_value, tail_probability
 
 
@@ -36,6 +38,7 @@ class MetaRegPrediction(PredictionResults):
         df: float | Array | None,
         df_obs: float | Array | None,
         row_labels: Any,
+        transform: Callable[[Array], Array] | None = None,
     ) -> None:
         super().__init__(
             predicted_mean,
@@ -46,6 +49,7 @@ class MetaRegPrediction(PredictionResults):
             row_labels=row_labels,
         )
         self.df_obs = df_obs
+        self.transform = transform
 
     def conf_int(self, obs: bool = False, alpha: float = 0.05) -> Array:
         """Interval for the mean effect, or with `obs` for the true effect of a new study.
@@ -76,7 +80,8 @@ class MetaRegPrediction(PredictionResults):
             1 minus the coverage.
         transform : callable, optional
             Monotone function of effects and interval ends, such as `numpy.exp` for log ratios;
-            `mean_se` then drops out, being on another scale.
+            `mean_se` then drops out, being on another scale. By default what `get_prediction` was
+            given.
 
         Returns
         -------
@@ -84,6 +89,7 @@ class MetaRegPrediction(PredictionResults):
             Columns mean, mean_se, mean_ci_lower, mean_ci_upper, obs_ci_lower, obs_ci_upper.
         """
         frame = super().summary_frame(alpha)
+        transform = self.transform if transform is None else transform
         if transform is None:
             return frame
         changed = frame.drop(columns="mean_se").transform(transform)
@@ -126,7 +132,8 @@ def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
     Raises
     ------
     DesignError
-        If columns do not match or a value is missing or infinite.
+        If columns do not match, a factor has a level that the model does not know, or a value is
+        missing or infinite.
     """
     if exog is None:
         return results.model.exog, results.model.data.row_labels
@@ -134,7 +141,14 @@ def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
     if formula and isinstance(exog, dict):
         scalar = all(np.ndim(v) == 0 for v in exog.values())
         exog = pd.DataFrame(exog, index=[0] if scalar else None)
-    rows, labels = results._transform_predict_exog(exog, transform=transform)
+    with warnings.catch_warnings():
+        # formulaic makes a warning of a level that it does not know, and 0 of its columns
+        warnings.filterwarnings("error", message="Data has categories outside")
+        try:
+            rows, labels = results._transform_predict_exog(exog, transform=transform)
+        except (formula_error(), Warning, KeyError) as error:
+            reason = str(error).rpartition(" is:\n ")[2] or str(error)
+            raise DesignError(f"exog does not fit the formula of the model: {reason}") from error
     p = len(results.params)
     if rows.shape[1] != p:
         raise DesignError(f"exog has {rows.shape[1]} columns; the model has {p} coefficients.")
@@ -146,10 +160,11 @@ def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
 
 
 def predict_effects(
-    results: Any, exog: Any, transform: bool, row_labels: Any, df: Any
+    results: Any, exog: Any, transform: Any, row_labels: Any, df: Any
 ) -> MetaRegPrediction:
     """Predictions of a fit; see `MetaRegResults.get_prediction`."""
-    rows, labels = new_rows(results, exog, transform)
+    outward = transform if callable(transform) else None
+    rows, labels = new_rows(results, exog, True if outward else bool(transform))
     mean_df = results._contrast_df(rows)
     obs_df = mean_df
     if df == "riley":
@@ -168,4 +183,5 @@ def predict_effects(
         mean_df,
         obs_df,
         labels if row_labels is None else row_labels,
+        outward,
     )

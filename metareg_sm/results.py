@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -219,7 +220,11 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
     # --- predictions ---------------------------------------------------------------------------
 
     def get_prediction(
-        self, exog: Any = None, transform: bool = True, row_labels: Any = None, df: Any = None
+        self,
+        exog: Any = None,
+        transform: bool | Callable[[Array], Array] = True,
+        row_labels: Any = None,
+        df: Any = None,
     ) -> MetaRegPrediction:
         """Predict mean effects, and the true effects of new studies.
 
@@ -228,8 +233,9 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
         exog : DataFrame, dict or array_like, optional
             Moderators of the new studies, in the terms of the formula where there was one; the
             studies of the model by default.
-        transform : bool, default True
-            Pass `exog` through the formula.
+        transform : bool or callable, default True
+            Pass `exog` through the formula. A callable, such as `numpy.exp` for log ratios, does
+            so too, and `summary_frame` shows effects and intervals transformed by it.
         row_labels : list, optional
             Labels of the rows.
         df : float or "riley", optional

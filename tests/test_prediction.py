@@ -192,3 +192,19 @@ def test_coverage_of_both_intervals():
     # takes the estimate of tau2 for the truth
     assert 0.895 <= inside[0] / n <= 1.0
     assert 0.865 <= inside[1] / n <= 1.0
+
+
+def test_unseen_level_is_an_error(engine, bcg):
+    res = MetaReg.from_formula("yi ~ C(alloc) + ablat", bcg, vi="vi").fit()
+    with pytest.raises(DesignError, match="does not fit the formula"):
+        res.get_prediction({"alloc": ["random", "tossed"], "ablat": [30, 40]})
+    with pytest.raises(DesignError, match="does not fit the formula"):
+        res.get_prediction({"alloc": ["random"]})
+
+
+def test_transform_of_get_prediction(bcg):
+    res = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+    plain = res.get_prediction({"ablat": [30]}).summary_frame()
+    found = res.get_prediction({"ablat": [30]}, transform=np.exp).summary_frame()
+    assert list(found) == [c for c in plain if c != "mean_se"]
+    np.testing.assert_allclose(found.to_numpy(), np.exp(plain[list(found)].to_numpy()), rtol=1e-14)

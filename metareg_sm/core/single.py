@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metareg_sm.core.likelihood import Profile
+from metareg_sm.core.likelihood import Profile, SpectralProfile
 from metareg_sm.core.search import climb, find_brackets, peak, pick, settled
 
 _EPS = float(np.finfo(float).eps)
@@ -33,6 +33,8 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     Where a grid settles everything, which it nearly always does, this is several times faster than
     `find_brackets`, whose parameters it has.
     """
+    if not isinstance(profile, SpectralProfile):
+        return _best(profile, lower, upper)
     edges = lower + (upper - lower) * _FRACTIONS
     at = profile.slopes(edges)
     falls = at.ypp <= at.trace
@@ -49,6 +51,10 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
             start = 0.5 * (low + high)
         information = 0.5 * float(one.observed_information + two.observed_information)
         return Bracket(low, high, start, abs(information))
+    return _best(profile, lower, upper)
+
+
+def _best(profile: Profile, lower: float, upper: float) -> Bracket:
     found = find_brackets(profile, np.array([lower]), np.array([upper]))
     best = 0
     if len(found.row) > 1:
