@@ -12,7 +12,7 @@ from metareg_sm.core.search import climb, find_brackets, peak, pick, settled
 _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 100
 # after a Newton step of this relative size the next one would be below rounding
-_LAST_STEP = 1e-9
+_LAST_STEP = 1e-10
 # One data set is looked at on a grid, which costs as little as a single point.
 _FRACTIONS = np.linspace(0.0, 1.0, 25) ** 2
 _LEFT, _RIGHT = np.s_[:-1], np.s_[1:]
