@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from scipy import optimize
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.options import suggestion
+from metareg_sm.prediction import new_rows
 from metareg_sm.stats.prediction import critical_value
 
 __all__ = ["JohnsonNeyman", "SimpleSlopes", "simple_slopes"]
@@ -274,7 +274,7 @@ def _contrasts(results: Any, frame: pd.DataFrame, moderator: str, at: Mapping[st
         column = pd.Series([cell[j] for cell in cells]).iloc[where].reset_index(drop=True)
         grid[name] = column if _numeric(frame[name]) else column.astype(frame[name].dtype)
     grid[moderator] = np.tile(np.repeat(points, k), len(cells))
-    design = _rows(results, grid).reshape(len(cells), m, k, -1)
+    design = new_rows(results, grid, True)[0].reshape(len(cells), m, k, -1)
     x = points.astype(float)
     slopes = np.diff(design, axis=1) / np.diff(x)[:, None, None]
     total = (design[:, -1] - design[:, 0]) / (x[-1] - x[0])
@@ -307,21 +307,6 @@ def _contrasts(results: Any, frame: pd.DataFrame, moderator: str, at: Mapping[st
                 f"The slope of {moderator!r} at {cell} is not identified; see results.redundant."
             )
     return contrasts
-
-
-def _rows(results: Any, grid: pd.DataFrame) -> Array:
-    with warnings.catch_warnings():
-        # one engine only warns of a value that is no level, and codes it as the reference
-        warnings.filterwarnings("error", message=".*categories.*")
-        try:
-            rows, _ = results._transform_predict_exog(grid, transform=True)
-        except Exception as error:
-            raise DesignError(
-                f"The formula cannot be evaluated at these values: {error}"
-            ) from error
-    if not np.isfinite(rows).all():
-        raise DesignError("The formula is not finite at these values; see at.")
-    return np.asarray(rows, dtype=float)
 
 
 def _line(z: Array, rows: Array, moderator: str, partner: str) -> tuple[Array, Array]:
