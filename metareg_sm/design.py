@@ -7,7 +7,7 @@ which lives on removed rows alone leaves no empty column.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -312,7 +312,7 @@ def formula_studies(
             raise MissingStudiesError(f"No study is left: {label} is missing for every row.")
         frame, v, positions = frame[~absent], v[~absent], positions[~absent]
     used = _mentioned(frame, formula)
-    if any(values.isna().any() for values in used.values()):
+    if any(_has_missing(values) for values in used.values()):
         gone = _missing_rows(formula, frame, eval_env)
         if missing != "drop" and gone.any():
             first = _label(frame.index, int(np.flatnonzero(gone)[0]))
@@ -345,13 +345,23 @@ def _missing_rows(formula: Any, frame: pd.DataFrame, eval_env: Any) -> npt.NDArr
     return np.zeros(len(frame), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
 
 
-def _without_empty_levels(frame: pd.DataFrame, used: Iterable[Any]) -> pd.DataFrame:
+def _has_missing(values: pd.Series) -> bool:
+    kind = getattr(values.dtype, "kind", "O")
+    if kind in "iub" and isinstance(values.dtype, np.dtype):
+        return False
+    if kind == "f" and isinstance(values.dtype, np.dtype):
+        return bool(np.isnan(values.to_numpy()).any())
+    return bool(values.isna().any())
+
+
+def _without_empty_levels(frame: pd.DataFrame, used: Mapping[Any, pd.Series]) -> pd.DataFrame:
     changed = {}
-    for column in used:
-        values = frame[column]
+    for column, values in used.items():
         if isinstance(values.dtype, pd.CategoricalDtype):
-            trimmed = values.cat.remove_unused_categories()
-            if len(trimmed.cat.categories) < len(values.cat.categories):
+            # rows may have gone since the column was looked up
+            kept = frame[column].cat
+            trimmed = kept.remove_unused_categories()
+            if len(trimmed.cat.categories) < len(kept.categories):
                 changed[column] = trimmed
     return frame.assign(**changed) if changed else frame
 

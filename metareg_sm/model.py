@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from statsmodels.base.model import LikelihoodModel
+from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm import design
 from metareg_sm.core.likelihood import Slopes
@@ -129,8 +130,13 @@ class MetaReg(FitChecks, LikelihoodModel):
         index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
         if "formula" not in kwargs:
             vi = design.variances(vi, sei, index, len(np.asarray(endog)))
-        design.check_values(endog, exog, np.asarray(vi), index, missing)
-        super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
+            design.check_values(endog, exog, np.asarray(vi), index, missing)
+        try:
+            super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
+        except MissingDataError:
+            # a formula has dropped what is missing, so that only infinite values are left to name
+            design.check_values(endog, exog, np.asarray(vi), index, missing)
+            raise
         self._data_attr.extend(["vi", "_basis", "_studies", "data.table_rows"])
 
     def initialize(self) -> None:
@@ -153,6 +159,9 @@ class MetaReg(FitChecks, LikelihoodModel):
 
     def _check_studies(self) -> None:
         k, p = self.exog.shape
+        if not np.isfinite(np.vdot(self.endog, self.endog)):
+            endog, exog = self.data.orig_endog, self.data.orig_exog
+            design.check_values(endog, exog, self.vi, getattr(endog, "index", None), "none")
         if self.endog.ndim != 1:
             raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
         if k < p:
