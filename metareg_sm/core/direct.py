@@ -140,10 +140,7 @@ class DirectProfile:
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
-        return self.loglike_of(self.solve(tau2, rows), rows)
-
-    def loglike_of(self, at: Solution, rows: Rows | None = None) -> Array:
-        """Log-likelihood of a solution."""
+        at = self.solve(tau2, rows)
         logdet = -self._counted(np.log(at.w), rows).sum(-1)
         n: Array | int = at.w.shape[-1]
         if self.counts is not None:

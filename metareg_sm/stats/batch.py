@@ -282,17 +282,11 @@ def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
     out = np.full((len(tau2), 3), np.nan)
     if studies.v.shape[-1] <= studies.rank:
         return out
-    positive = bool((studies.v > 0.0).all())
-    if positive:
-        out[:, 0] = q_residual(studies)
-        out[:, 1] = i2_h2(value, typical_variance(studies))[0]
     out[:, 2] = studies.profile(reml).loglike(value)
-    if not positive:
-        ok = (np.broadcast_to(studies.v, studies.y.shape) > 0.0).all(-1)
-        if ok.any():
-            index = np.flatnonzero(ok)
-            part = studies.take(index)
-            out[index, 0] = q_residual(part)
-            out[index, 1] = i2_h2(value[index], typical_variance(part))[0]
+    defined = np.broadcast_to((studies.v > 0.0).all(-1), len(tau2))
+    part = studies if defined.all() else studies.take(np.flatnonzero(defined))
+    if defined.any():
+        out[defined, 0] = q_residual(part)
+        out[defined, 1] = i2_h2(value[defined], typical_variance(part))[0]
     out[bad] = np.nan
     return out

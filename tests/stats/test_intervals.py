@@ -134,6 +134,7 @@ def test_two_peaks_and_one_interval(two_peaks, alpha, both):
     inside = grid_set(two_peaks, alpha)
     assert (inside.min() < 0.2) == both
     found = table.loc["tau2", ["ci_lower", "ci_upper"]]
+    # the ends of the set are read off a grid, to the width of its steps
     assert_allclose(found, [inside.min(), inside.max()], rtol=2e-3, atol=1e-4)
 
 
