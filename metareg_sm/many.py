@@ -19,7 +19,7 @@ from metareg_sm.stats.covariance import COVARIANCES
 __all__ = ["REASONS", "ManyResults", "ManyTest", "fit_many"]
 
 # cells in one block: the arrays of a block then stay in the processor's cache
-_BLOCK_CELLS = 80_000
+_BLOCK_CELLS = 160_000
 
 
 def fit_many(
@@ -100,5 +100,5 @@ def fit_many(
     size = max(64, _BLOCK_CELLS // len(X)) if chunk is None else int(chunk)
     source = open_outcomes(endog, vi, X, size, progress)
     plan = Plan(basis, estimator, fixed, covariance)
-    table = source.map(plan.fit, plan.p + plan.q + 4)
+    table = source.map(plan.fit, plan.p + plan.width + 4)
     return ManyResults(table, plan, source, names)

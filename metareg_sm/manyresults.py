@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm.core.gram import diagonal_of
+from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis
 from metareg_sm.exceptions import DesignError
 from metareg_sm.manyio import Source, write_results
-from metareg_sm.stats.batch import Block, Reason, block_statistics, fit_block, prepare
+from metareg_sm.stats.batch import Block, Reason, block_statistic, fit_block, prepare
 from metareg_sm.stats.covariance import CovarianceType
+from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
 from metareg_sm.stats.prediction import interval, two_sided_pvalue
 
 REASONS = {
@@ -49,7 +51,7 @@ class Plan:
         return self.basis.to_params.shape[0]
 
     @property
-    def q(self) -> int:
+    def width(self) -> int:
         """Number of distinct elements of their covariance."""
         return self.basis.rank * (self.basis.rank + 1) // 2
 
@@ -73,9 +75,25 @@ class Plan:
         columns = (fit.params, fit.unscaled, fit.tau2, fit.scale, block.nobs, block.reason)
         return np.column_stack(columns)
 
-    def statistics(self, y: Array, v: Array, tau2: Array) -> Array:
-        """One row an outcome: Q_E, I2 and the log-likelihood."""
-        return block_statistics(self.prepare(y, v), tau2, self.reml)
+    def q(self, y: Array, v: Array, tau2: Array) -> Array:
+        """One row an outcome: Q_E."""
+        return block_statistic(self.prepare(y, v), tau2, lambda s, _: q_residual(s), True)
+
+    def i2(self, y: Array, v: Array, tau2: Array) -> Array:
+        """One row an outcome: I2."""
+
+        def i2(studies: Studies, tau2: Array) -> Array:
+            return i2_h2(tau2, typical_variance(studies))[0]
+
+        return block_statistic(self.prepare(y, v), tau2, i2, True)
+
+    def llf(self, y: Array, v: Array, tau2: Array) -> Array:
+        """One row an outcome: log-likelihood, restricted for REML."""
+
+        def llf(studies: Studies, tau2: Array) -> Array:
+            return studies.profile(self.reml).loglike(tau2)
+
+        return block_statistic(self.prepare(y, v), tau2, llf, False)
 
 
 class ManyResults:
@@ -122,7 +140,7 @@ class ManyResults:
         return self._table[:, begin:end]
 
     def _column(self, offset: int) -> Any:
-        return self._table[:, self._plan.p + self._plan.q + offset]
+        return self._table[:, self._plan.p + self._plan.width + offset]
 
     @property
     def params(self) -> Any:
@@ -160,8 +178,8 @@ class ManyResults:
         return self._column(3) == 0
 
     def _standard_errors(self, contrasts: Array) -> Any:
-        packed = self._columns(self._plan.p, self._plan.p + self._plan.q)
-        weights = diagonal_of(contrasts @ self._plan.basis.to_params, np.eye(self._plan.q))
+        packed = self._columns(self._plan.p, self._plan.p + self._plan.width)
+        weights = diagonal_of(contrasts @ self._plan.basis.to_params, np.eye(self._plan.width))
         return np.sqrt(packed @ weights.T * self.scale[:, None])
 
     @property
@@ -196,25 +214,23 @@ class ManyResults:
         """
         return interval(self.params, self.bse, alpha, self._df())
 
-    @cached_property
-    def _statistics(self) -> Any:
-        plan = self._plan
-        return self._source.map(plan.statistics, 3, self.tau2)
+    def _each(self, statistic: Callable[[Array, Array, Array], Array]) -> Any:
+        return self._source.map(statistic, 1, self.tau2)[:, 0]
 
-    @property
+    @cached_property
     def q(self) -> Any:
         """Residual heterogeneity Q_E with weights 1/v, (n,)."""
-        return self._statistics[:, 0]
+        return self._each(self._plan.q)
 
-    @property
+    @cached_property
     def i2(self) -> Any:
         """tau2 / (s2 + tau2), a fraction, (n,)."""
-        return self._statistics[:, 1]
+        return self._each(self._plan.i2)
 
-    @property
+    @cached_property
     def llf(self) -> Any:
         """Log-likelihood, restricted for REML, (n,)."""
-        return self._statistics[:, 2]
+        return self._each(self._plan.llf)
 
     def t_test(self, r_matrix: npt.ArrayLike) -> ManyTest:
         """Test linear combinations of the coefficients, in every outcome.
@@ -299,9 +315,9 @@ class ManyResults:
         """The same results in memory, where they are dask's; otherwise these."""
         if isinstance(self._table, np.ndarray):
             return self
-        table, statistics = self._source.compute(self._table, self._statistics)
+        table, *statistics = self._source.compute(self._table, self.q, self.i2, self.llf)
         fitted = ManyResults(table, self._plan, self._source, self.exog_names)
-        fitted.__dict__["_statistics"] = statistics
+        fitted.__dict__.update(zip(("q", "i2", "llf"), statistics, strict=True))
         return fitted
 
     def model(self, i: int) -> Any:
@@ -351,7 +367,7 @@ class ManyResults:
             plan = self._plan
             # dask would read the block once more for every number that is asked of it
             lazy = self._source.lazy
-            table = source.map(plan.fit, plan.p + plan.q + 4) if lazy else self._table[rows]
+            table = source.map(plan.fit, plan.p + plan.width + 4) if lazy else self._table[rows]
             yield ManyResults(table, plan, source, self.exog_names).to_frame()
 
 

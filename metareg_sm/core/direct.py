@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm.core.gram import Gram, times, trace_of_four, trace_product
+from metareg_sm.core.gram import Gram, times, trace, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.profile import LOG_2PI, Limit, Slopes, take
+from metareg_sm.core.gram import logdet as gram_logdet
+from metareg_sm.core.profile import LOG_2PI, Limit, Slopes
+from metareg_sm.core.scratch import New, scratch, studies_first
 from metareg_sm.core.wls import Array, Rows
 
 
@@ -23,10 +25,8 @@ class Solution:
         Weights 1/(v + tau2).
     coefs : ndarray, (r, ...)
         Coefficients of the basis.
-    inverse : ndarray, (q, ...)
-        Packed (Z'WZ)^-1.
-    logdet : ndarray, (...)
-        ln|Z'WZ|.
+    cross, inverse : ndarray, (r, r, ...)
+        Z'WZ and its inverse.
     resid : ndarray, (..., k)
         Residuals.
     total : ndarray, (...)
@@ -35,8 +35,8 @@ class Solution:
 
     w: Array
     coefs: Array
+    cross: Array
     inverse: Array
-    logdet: Array
     resid: Array
     total: Array
 
@@ -44,6 +44,8 @@ class Solution:
 @dataclass(frozen=True, slots=True)
 class DirectProfile:
     """Profile likelihood evaluated from the weights, for any number of studies.
+
+    Of many data sets the arrays should have the studies outermost in memory (`core.scratch`).
 
     Attributes
     ----------
@@ -68,87 +70,121 @@ class DirectProfile:
     def __post_init__(self) -> None:
         object.__setattr__(self, "gram", Gram(self.Z))
 
-    def _counted(self, a: Array, rows: Rows | None) -> Array:
-        return a if self.counts is None else a * take(self.counts, rows, 1)
+    def _counts(self, rows: Rows | None, new: New) -> Array | None:
+        return None if self.counts is None else _take(self.counts, rows, new)
 
-    def solve(self, tau2: Array, rows: Rows | None = None) -> Solution:
-        """Weighted regression at `tau2`."""
-        y, v = take(self.y, rows, 1), take(self.v, rows, 1)
-        gram = self.gram.take(rows)
-        w = 1.0 / (v + np.asarray(tau2)[..., None])
-        g = self._counted(w, rows)
-        packed, total = gram.quadratic(g)
-        inverse, logdet = gram_inverse(packed, gram.rank)
-        coefs = times(inverse, gram.linear(g * y)) if gram.rank else np.zeros((0, *total.shape))
-        resid = y - gram.combine(coefs)
-        return Solution(w, coefs, inverse, logdet, resid, total)
+    def _times(self, a: Array, counts: Array | None, new: New) -> Array:
+        """Terms of a sum over studies, each as often as its study counts."""
+        if counts is None:
+            return a
+        return np.multiply(a, counts, out=new(_together(a.shape, counts.shape)))
+
+    def solve(self, tau2: Array, rows: Rows | None = None, new: New = studies_first) -> Solution:
+        """Weighted regression at `tau2`, with arrays of study size from `new`."""
+        y, v, counts = _take(self.y, rows, new), _take(self.v, rows, new), self._counts(rows, new)
+        gram, t = self.gram.take(rows), np.asarray(tau2)[..., None]
+        w = np.add(v, t, out=new(_together(v.shape, t.shape)))
+        np.reciprocal(w, out=w)
+        g = self._times(w, counts, new)
+        cross, total = gram.quadratic(g)
+        inverse = gram_inverse(cross)
+        resid = new(_together(_together(g.shape, y.shape), (*gram.shape, 1)))
+        coefs = times(inverse, gram.linear(np.multiply(g, y, out=resid)))
+        np.subtract(y, gram.combine(coefs, resid), out=resid)
+        return Solution(w, coefs, cross, inverse, resid, total)
 
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
-        at = self.solve(tau2, rows)
+        new = scratch()
+        at = self.solve(tau2, rows, new)
         gram, w, r = self.gram.take(rows), at.w, self.gram.rank
-        u = w * at.resid
-        gu = self._counted(u, rows)
-        wgu = w * gu
-        ypp = np.einsum("...k,...k->...", gu, u)
-        yppp = np.einsum("...k,...k->...", wgu, u)
-        g2 = self._counted(w * w, rows)
+        counts = self._counts(rows, new)
+        u = np.multiply(w, at.resid, out=at.resid)
+        gu = self._times(u, counts, new)
+        ypp = _dot(gu, u)
+        wgu = np.multiply(w, gu, out=new(u.shape))
+        yppp = _dot(wgu, u)
         if r:
             b = gram.linear(wgu)
-            yppp = yppp - np.einsum("r...,r...->...", b, times(at.inverse, b))
-        if not (self.reml and r):
-            return Slopes(ypp, yppp, at.total, g2.sum(-1))
+            yppp -= np.einsum("r...,r...->...", b, times(at.inverse, b))
+        g2 = np.multiply(w, self._times(w, counts, new), out=new(at.total.shape + w.shape[-1:]))
         M2, trace2 = gram.quadratic(g2)
-        M3, _ = gram.quadratic(g2 * w)
-        trace = at.total - trace_product(at.inverse, M2, r)
-        trace2 = trace2 - 2.0 * trace_product(at.inverse, M3, r)
-        return Slopes(ypp, yppp, trace, trace2 + trace_of_four(at.inverse, M2, M2, r))
+        if not (self.reml and r):
+            return Slopes(ypp, yppp, at.total, trace2)
+        M3, _ = gram.quadratic(np.multiply(g2, w, out=g2))
+        trace1 = at.total - trace_product(at.inverse, M2)
+        trace2 -= 2.0 * trace_product(at.inverse, M3)
+        trace2 += trace_of_four(at.inverse, M2, M2)
+        return Slopes(ypp, yppp, trace1, trace2)
 
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
-        gram, r, v = self.gram, self.gram.rank, self.v
-        coefs = gram.linear(self._counted(self.y, None))
-        n: Any = self.y.shape[-1]
+        new, gram, r, v = scratch(), self.gram, self.gram.rank, self.v
+        y, counts = self.y, self.counts
+        coefs = gram.linear(self._times(y, counts, new))
+        n: Any = y.shape[-1]
         inverse = None
-        if self.counts is not None:
-            n = self.counts.sum(-1)
+        if counts is not None:
+            n = counts.sum(-1)
             if r:
-                inverse, _ = gram_inverse(gram.quadratic(self.counts)[0], r)
+                inverse = gram_inverse(gram.quadratic(counts)[0])
                 coefs = times(inverse, coefs)
-        e2 = np.square(self.y - gram.combine(coefs))
-        e2 = self._counted(e2, None)
+        e2 = new((*coefs.shape[1:], y.shape[-1]))
+        np.subtract(y, gram.combine(coefs, e2), out=e2)
+        e2 = self._times(np.square(e2, out=e2), counts, new)
         rss = e2.sum(-1)
         with np.errstate(invalid="ignore"):
-            variance = np.einsum("...k,...k->...", e2, v) / rss
-        packed, total = gram.quadratic(self._counted(v, None))
+            variance = _dot(e2, v) / rss
+        cross, total = gram.quadratic(self._times(v, counts, new))
         if self.reml and r:
             n = n - r
             if inverse is None:
-                # Z is orthonormal: the trace of Z'VZ is the sum of its diagonal
-                total = total - packed[[i * (i + 3) // 2 for i in range(r)]].sum(0)
+                total = total - trace(cross)
             else:
-                total = total - trace_product(inverse, packed, r)
+                total = total - trace_product(inverse, cross)
         return Limit(rss, variance, n, total / n)
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
-        return self.rss_of(self.solve(tau2, rows), rows)
+        new = scratch()
+        return self.rss_of(self.solve(tau2, rows, new), rows, new)
 
-    def rss_of(self, at: Solution, rows: Rows | None = None) -> Array:
+    def rss_of(self, at: Solution, rows: Rows | None = None, new: New = studies_first) -> Array:
         """Weighted residual sum of squares of a solution."""
-        return np.einsum("...k,...k->...", self._counted(at.w * at.resid, rows), at.resid)
+        wr = np.multiply(at.w, at.resid, out=new(at.resid.shape))
+        return _dot(self._times(wr, self._counts(rows, new), new), at.resid)
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
-        at = self.solve(tau2, rows)
-        logdet = -self._counted(np.log(at.w), rows).sum(-1)
-        n: Array | int = at.w.shape[-1]
-        if self.counts is not None:
-            n = take(self.counts, rows, 1).sum(-1)
-        if self.reml and self.gram.rank:
-            logdet, n = logdet + at.logdet, n - self.gram.rank
-            if self.counts is not None:
+        new = scratch()
+        at = self.solve(tau2, rows, new)
+        counts, r = self._counts(rows, new), self.gram.rank
+        rss = self.rss_of(at, rows, new)
+        logs = np.log(at.w, out=at.w)
+        total = -self._times(logs, counts, new).sum(-1)
+        n: Array | int = at.w.shape[-1] if counts is None else counts.sum(-1)
+        if self.reml and r:
+            total, n = total + gram_logdet(at.cross), n - r
+            if counts is not None:
                 # Z is orthonormal over all studies, not over those that count
-                packed, _ = self.gram.take(rows).quadratic(take(self.counts, rows, 1))
-                logdet = logdet - gram_inverse(packed, self.gram.rank)[1]
-        return -0.5 * (n * LOG_2PI + logdet + self.rss_of(at, rows))
+                cross, _ = self.gram.take(rows).quadratic(counts)
+                total = total - gram_logdet(cross)
+        return -0.5 * (n * LOG_2PI + total + rss)
+
+
+def _take(values: Array, rows: Rows | None, new: New) -> Array:
+    """Values of some data sets; all of them where they share one."""
+    if rows is None or values.ndim == 1:
+        return values
+    out = new((len(rows), values.shape[-1]))
+    np.take(values.T, rows, axis=1, out=out.T, mode="clip")
+    return out
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return np.einsum("...k,...k->...", a, b)
+
+
+def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of arrays of two shapes; nearly always one of the two."""
+    return a if b in (a, (*a[:-1], 1)) else np.broadcast_shapes(a, b)

@@ -1,9 +1,8 @@
 """Weighted cross products of a design for many weight vectors at once.
 
-For r columns there are q = r(r+1)/2 distinct products of two of them, and Z'AZ for any number of
-weight vectors A is one matrix product with these. Symmetric r x r matrices are kept packed, one
-array for each distinct element, so that what is done with them runs over data sets, not over
-matrices. Loops here are over coefficients.
+Z'AZ for any number of weight vectors A is one matrix product with the products of two columns of
+Z. Matrices (r, r, ...) and vectors (r, ...) have their coefficients first, so that what is done
+with them runs over data sets, not over matrices. Loops here are over coefficients.
 """
 
 from __future__ import annotations
@@ -13,28 +12,15 @@ from functools import lru_cache
 
 import numpy as np
 
+from metareg_sm.core.scratch import studies_first
 from metareg_sm.core.wls import Array, Rows
 
-# up to this many matrices the calls that the unrolled factorisation makes cost more than LAPACK
-_FEW = 32
+# Up to this many matrices LAPACK needs less time than the calls of an elimination that runs over
+# matrices, unless they are very small.
+_FEW, _SMALL = 32, 4
 # Multiplications in one matrix product. BLAS libraries start threads above about this, which cost
 # more than they bring for matrices of this shape and stall where the processors are busy.
 _PANEL = 1 << 18
-
-
-@lru_cache(maxsize=64)
-def _pairs(r: int) -> tuple[tuple[tuple[int, int], ...], Rows]:
-    """Row and column of each packed element, and where each full element is packed."""
-    pairs = tuple((i, j) for i in range(r) for j in range(i + 1))
-    where = np.empty((r, r), dtype=np.intp)
-    for position, (i, j) in enumerate(pairs):
-        where[i, j] = where[j, i] = position
-    return pairs, where
-
-
-def pairs_of(r: int) -> tuple[tuple[int, int], ...]:
-    """Row and column of each packed element."""
-    return _pairs(r)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +33,7 @@ class Gram:
         The design; with a leading axis each data set has its own.
     columns : ndarray, (r, k) or (r, n, k)
         Its columns.
-    products : ndarray, (q + 1, k) or (q + 1, n, k)
+    products : ndarray, (r * r + 1, k) or (r * r + 1, n, k)
         Products of two columns, and a row of ones that gives the sum of the weights.
     """
 
@@ -57,10 +43,10 @@ class Gram:
 
     def __post_init__(self) -> None:
         columns = np.ascontiguousarray(np.moveaxis(self.Z, -1, 0))
-        pairs, _ = _pairs(len(columns))
-        products = np.empty((len(pairs) + 1, *columns.shape[1:]))
-        for position, (i, j) in enumerate(pairs):
-            np.multiply(columns[i], columns[j], out=products[position])
+        r = len(columns)
+        products = np.empty((r * r + 1, *columns.shape[1:]))
+        square = products[:-1].reshape(r, r, *columns.shape[1:])
+        np.multiply(columns[:, None], columns[None], out=square)
         products[-1] = 1.0
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "products", products)
@@ -70,137 +56,160 @@ class Gram:
         """Number of columns r."""
         return self.Z.shape[-1]
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes: the data sets that have a design of their own."""
+        return self.Z.shape[:-2]
+
     def take(self, rows: Rows | None) -> Gram:
         """The designs of some data sets; the same where all share one."""
         return self if rows is None or self.Z.ndim == 2 else Gram(self.Z[rows])
 
     def quadratic(self, a: Array) -> tuple[Array, Array]:
-        """Packed Z'AZ, (q, ...), and the sum of the weights, (...), for weights a (..., k)."""
+        """Z'AZ, (r, r, ...), and the sum of the weights, (...), for weights a (..., k)."""
         out = _contract(self.products, a)
-        return out[:-1], out[-1]
+        return out[:-1].reshape(self.rank, self.rank, *out.shape[1:]), out[-1]
 
     def linear(self, a: Array) -> Array:
         """Z'a, (r, ...), for a (..., k)."""
         return _contract(self.columns, a)
 
-    def combine(self, coefs: Array) -> Array:
-        """Z times coefficients (r, ...): (..., k)."""
+    def combine(self, coefs: Array, out: Array | None = None) -> Array:
+        """Z times coefficients (r, ...): (..., k), with the studies outermost in memory."""
+        if out is None:
+            out = studies_first((*coefs.shape[1:], self.Z.shape[-2]))
+        if self.rank == 0:
+            out[...] = 0.0
+            return out
         if self.Z.ndim == 2:
-            return np.moveaxis(coefs, 0, -1) @ self.columns
-        return np.einsum("rnk,r...n->...nk", self.columns, coefs)
+            rows = _by_study(out)
+            _matmul(self.Z, coefs.reshape(self.rank, -1), rows.reshape(len(rows), -1))
+            return out
+        return np.einsum("rnk,r...n->...nk", self.columns, coefs, out=out)
 
 
 def _contract(rows: Array, a: Array) -> Array:
-    if rows.ndim == 2:
-        if a.ndim == 1:
-            return rows @ a
-        flat = a.reshape(-1, a.shape[-1])
-        out = np.empty((len(rows), len(flat)))
-        panel = max(1, _PANEL // max(rows.size, 1))
-        for begin in range(0, len(flat), panel):
-            end = begin + panel
-            np.matmul(rows, flat[begin:end].T, out=out[:, begin:end])
-        return out.reshape(len(rows), *a.shape[:-1])
-    return np.einsum("qnk,...nk->q...n", rows, a)
+    if rows.ndim == 3:
+        return np.einsum("qnk,...nk->q...n", rows, a)
+    if a.ndim == 1:
+        return rows @ a
+    columns = _by_study(a).reshape(a.shape[-1], -1)
+    out = np.empty((len(rows), columns.shape[1]))
+    _matmul(rows, columns, out)
+    return out.reshape(len(rows), *a.shape[:-1])
 
 
-def inverse(packed: Array, r: int) -> tuple[Array, Array]:
-    """Inverse and log determinant of positive definite matrices.
+def _by_study(a: Array) -> Array:
+    """View of an array (..., k) as (k, ...)."""
+    return a.T if a.ndim <= 2 else np.moveaxis(a, -1, 0)
+
+
+def _matmul(A: Array, B: Array, out: Array) -> None:
+    panel = max(1, _PANEL // max(A.size, 1))
+    for begin in range(0, B.shape[1], panel):
+        end = begin + panel
+        np.matmul(A, B[:, begin:end], out=out[:, begin:end])
+
+
+def inverse(M: Array) -> Array:
+    """Inverse of positive definite matrices.
 
     Parameters
     ----------
-    packed : ndarray, (q, ...)
-        Distinct elements.
-    r : int
-        Size of the matrices.
+    M : ndarray, (r, r, ...)
 
     Returns
     -------
-    inverse : ndarray, (q, ...)
-        Packed inverse; NaN where a matrix is not positive definite.
-    logdet : ndarray, (...)
-        Log determinant.
+    ndarray, (r, r, ...)
+        NaN where a matrix is not positive definite.
     """
-    pairs, where = _pairs(r)
-    if r == 0:
-        return packed, np.zeros(packed.shape[1:])
-    if packed[0].size <= _FEW:
-        full = np.moveaxis(packed[where], (0, 1), (-2, -1))
-        sign, logdet = np.linalg.slogdet(full)
-        if np.all(sign > 0):
-            inv = np.linalg.inv(full)
-            return np.stack([inv[..., i, j] for i, j in pairs]), logdet
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return _unrolled(packed, r)
-
-
-def _unrolled(packed: Array, r: int) -> tuple[Array, Array]:
-    pairs, where = _pairs(r)
-    # Cholesky factor with inverted diagonal, then its inverse K, then K'K
-    L = np.empty_like(packed)
-    logdet = np.zeros(packed.shape[1:])
-    for i, j in pairs:
-        value = packed[where[i, j]].copy()
-        for m in range(j):
-            value -= L[where[i, m]] * L[where[j, m]]
-        if i == j:
-            np.log(value, out=L[where[i, i]])
-            logdet += L[where[i, i]]
-            L[where[i, i]] = 1.0 / np.sqrt(value)
-        else:
-            np.multiply(value, L[where[j, j]], out=L[where[i, j]])
-    K = np.empty_like(packed)
-    for j in range(r):
-        K[where[j, j]] = L[where[j, j]]
-        for i in range(j + 1, r):
-            value = L[where[i, j]] * K[where[j, j]]
-            for m in range(j + 1, i):
-                value += L[where[i, m]] * K[where[m, j]]
-            np.multiply(value, -L[where[i, i]], out=K[where[i, j]])
-    out = np.empty_like(packed)
-    for i, j in pairs:
-        # rows of K from i on hold both columns
-        value = K[where[i, i]] * K[where[i, j]]
-        for m in range(i + 1, r):
-            value += K[where[m, i]] * K[where[m, j]]
-        out[where[i, j]] = value
-    return out, logdet
-
-
-def times(packed: Array, vector: Array) -> Array:
-    """Symmetric matrix (q, ...) times vector (r, ...)."""
-    r = len(vector)
-    _, where = _pairs(r)
-    out = np.empty((r, *np.broadcast_shapes(vector.shape[1:], packed.shape[1:])))
-    for i in range(r):
-        out[i] = packed[where[i, 0]] * vector[0]
-        for j in range(1, r):
-            out[i] += packed[where[i, j]] * vector[j]
+    r = len(M)
+    if r > _SMALL and M[0, 0].size <= _FEW:
+        full = np.moveaxis(M, (0, 1), (-2, -1))
+        if np.all(np.linalg.slogdet(full)[0] > 0):
+            return np.moveaxis(np.asarray(np.linalg.inv(full), dtype=float), (-2, -1), (0, 1))
+    L, pivots = _factor(M)
+    out = np.empty_like(M)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        weights = 1.0 / pivots
+        # L^-1 is K, with a diagonal of ones; the inverse is K'D^-1 K
+        K, scaled = np.empty_like(M), np.empty_like(M)
+        for j in range(r):
+            for i in range(j + 1, r):
+                np.negative(L[i, j], out=K[i, j, ...])
+                for m in range(j + 1, i):
+                    K[i, j] -= L[i, m] * K[m, j]
+                np.multiply(K[i, j], weights[i], out=scaled[i, j, ...])
+        for i in range(r):
+            for j in range(i + 1):
+                out[i, j] = weights[i] if i == j else scaled[i, j]
+                for m in range(i + 1, r):
+                    out[i, j] += scaled[m, i] * K[m, j]
+                out[j, i] = out[i, j]
+    if not pivots.min(initial=np.inf) > 0.0:
+        out[..., ~(pivots > 0.0).all(0)] = np.nan
     return out
 
 
-def trace_product(A: Array, B: Array, r: int) -> Array:
-    """tr(AB) of symmetric matrices (q, ...)."""
-    pairs, _ = _pairs(r)
-    total = np.zeros(A.shape[1:])
-    for position, (i, j) in enumerate(pairs):
-        term = A[position] * B[position]
-        total += term if i == j else 2.0 * term
-    return total
+def logdet(M: Array) -> Array:
+    """Log determinant of positive definite matrices (r, r, ...); NaN where one is not."""
+    pivots = _factor(M)[1]
+    with np.errstate(invalid="ignore"):
+        return np.log(np.where(pivots > 0.0, pivots, np.nan)).sum(0)
 
 
-def trace_of_four(A: Array, B: Array, C: Array, r: int) -> Array:
-    """tr(ABAC) of symmetric matrices (q, ...)."""
-    _, where = _pairs(r)
-    H = np.einsum("im...,mj...->ij...", A[where], B[where])
-    K = H if C is B else np.einsum("im...,mj...->ij...", A[where], C[where])
+def _factor(M: Array) -> tuple[Array, Array]:
+    """L below its diagonal of ones and the diagonal (r, ...) of D in LDL'."""
+    r = len(M)
+    L, pivots = M.copy(), np.empty((r, *M.shape[2:]))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for j in range(r):
+            pivots[j] = L[j, j]
+            # the part of row j beyond the diagonal is still that of the symmetric matrix
+            for i in range(j + 1, r):
+                np.divide(L[j, i], pivots[j], out=L[i, j, ...])
+                L[i, i:] -= L[i, j] * L[j, i:]
+    return L, pivots
+
+
+def times(M: Array, vector: Array) -> Array:
+    """Matrix (r, r, ...) times vector (r, ...)."""
+    return np.einsum("ij...,j...->i...", M, vector)
+
+
+def trace(M: Array) -> Array:
+    """Trace of matrices (r, r, ...)."""
+    return np.einsum("ii...->...", M)
+
+
+def trace_product(A: Array, B: Array) -> Array:
+    """tr(AB) of symmetric matrices (r, r, ...)."""
+    return np.einsum("ij...,ij...->...", A, B)
+
+
+def trace_of_four(A: Array, B: Array, C: Array) -> Array:
+    """tr(ABAC) of symmetric matrices (r, r, ...)."""
+    H = np.einsum("im...,mj...->ij...", A, B)
+    K = H if C is B else np.einsum("im...,mj...->ij...", A, C)
     return np.einsum("ij...,ji...->...", H, K)
 
 
-def diagonal_of(to_params: Array, packed: Array) -> Array:
-    """Diagonal of T M T' for symmetric M (q, ...) and T (p, r): (p, ...)."""
-    pairs, _ = _pairs(to_params.shape[1])
+@lru_cache(maxsize=64)
+def pairs_of(r: int) -> tuple[tuple[int, int], ...]:
+    """Row and column of each of the r (r + 1) / 2 elements that are kept of a symmetric matrix."""
+    return tuple((i, j) for i in range(r) for j in range(i + 1))
+
+
+def packed(M: Array) -> Array:
+    """Distinct elements of symmetric matrices (r, r, ...): (q, ...)."""
+    rows, columns = np.tril_indices(len(M))
+    return M[rows, columns]
+
+
+def diagonal_of(to_params: Array, elements: Array) -> Array:
+    """Diagonal of T M T' for symmetric M with distinct elements (q, ...) and T (p, r): (p, ...)."""
+    pairs = pairs_of(to_params.shape[1])
     weights = np.stack(
         [to_params[:, i] * to_params[:, j] * (1.0 if i == j else 2.0) for i, j in pairs], axis=1
     )
-    return np.tensordot(weights, packed, axes=1)
+    return np.tensordot(weights, elements, axes=1)

@@ -35,10 +35,10 @@ class Projection:
 def projection(studies: Studies, a: Array) -> Projection:
     """Quadratic form and traces with weights a (..., k)."""
     gram = Gram(studies.Z)
-    r, y, v = gram.rank, studies.y, studies.v
+    y, v = studies.y, studies.v
     a, v, y = np.broadcast_arrays(a, v, y)
     counted = studies.counted
-    inverse, _ = gram_inverse(gram.quadratic(counted(a))[0], r)
+    inverse = gram_inverse(gram.quadratic(counted(a))[0])
     resid = y - gram.combine(times(inverse, gram.linear(counted(a * y))))
     a2 = a * a
     mids = {}
@@ -47,14 +47,14 @@ def projection(studies: Studies, a: Array) -> Projection:
 
     def trace(name: str) -> Array:
         total = gram.quadratic(counted(a * (v if name == "v" else 1.0)))[1]
-        return total - trace_product(inverse, mids[name][0], r)
+        return total - trace_product(inverse, mids[name][0])
 
     def trace_of_two(first: str, second: str, d: Array | float) -> Array:
         # tr(P D1 P D2) without forming a k x k matrix; d is D1 D2
         total = counted(a2 * d).sum(-1)
         cross, _ = gram.quadratic(counted(a2 * a * d))
-        total = total - 2.0 * trace_product(inverse, cross, r)
-        return total + trace_of_four(inverse, mids[first][0], mids[second][0], r)
+        total = total - 2.0 * trace_product(inverse, cross)
+        return total + trace_of_four(inverse, mids[first][0], mids[second][0])
 
     return Projection(
         quadratic=np.einsum("...k,...k->...", counted(a * resid), resid),

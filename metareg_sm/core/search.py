@@ -2,24 +2,27 @@
 
 The score has the sign of h - 1 with h = y'PPy / trace, and a local maximum is where h falls through
 1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the
-inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence h falls
-throughout a cell from a to b where
+inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence in a cell
+from a to b, with c = 1/r1(b) - b + a and d = 1/r2(b) - b + a,
 
-    2/r2(a) - a  >  1/r1(b) - b,
+    h(a + x) <= h(a) (1 + x r2(a)) / (1 + x/c)^2,    h(a + x) >= h(a) (1 + x/d) / (1 + x r1(a))^2,
 
-and rises throughout it where 2/r2(b) - b < 1/r1(a) - a. That y'PPy and the traces fall bounds the
-score besides. A cell that none of this settles is halved. Once all are settled every local maximum
-lies in a bracket of its own and none can have been missed: the likelihood does have several, mostly
-under ML with very unequal variances. The limit of 1/r1(b) - b is known, so that for ordinary data
-the values at 0 settle the cell from 0 to infinity.
+and h falls from x = c - 2/r2(a) on. So a cell holds one maximum for certain if the lower bound is
+above 1 as far as there, and none if the upper bound is below 1 there. h rises throughout where
+2/r2(b) - b < 1/r1(a) - a. That y'PPy and the traces fall bounds the score besides. A cell that none
+of this settles is cut in two. Once all are settled every local maximum lies in a bracket of its own
+and none can have been missed: the likelihood does have several, mostly under ML with very unequal
+variances. The limits of 1/r1(b) - b and 1/r2(b) - b are known, so that values at 0 alone settle the
+cell from 0 to infinity of many data sets.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm.core.likelihood import Limit, Profile, Slopes
 from metareg_sm.core.wls import Array, Rows
@@ -27,10 +30,10 @@ from metareg_sm.core.wls import Array, Rows
 _EPS = float(np.finfo(float).eps)
 _MAX_HALVINGS = 60
 _MAX_NEWTON = 100
-# Share of unfinished data sets above which all are evaluated.
-_MOST = 0.6
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
+# relative error to leave after an interpolation
+_ERROR = 1e-15
 _BRACKET = ("row", "lower", "upper", "start", "information")
 
 
@@ -74,6 +77,8 @@ class Brackets:
         Where to begin inside: the maximum to a few digits.
     information : ndarray, (m,)
         Observed information nearby, for scaling; 0 on the boundary.
+    left : Slopes
+        At the lower ends.
     """
 
     row: Rows
@@ -81,6 +86,7 @@ class Brackets:
     upper: Array
     start: Array
     information: Array
+    left: Slopes
 
 
 def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
@@ -102,90 +108,153 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     """
     n = len(upper)
     limit = Limit(*(np.broadcast_to(x, n) for x in profile.limit()))
-    left = profile.slopes(lower)
-    unit = left.trace / left.trace2
-    rows, a = np.arange(n), lower
+    at = profile.slopes(lower)
     found = []
-    falls = np.flatnonzero(left.ypp <= left.trace)
+    falls = np.flatnonzero(at.ypp <= at.trace)
     if falls.size:
         low = lower[falls]
-        found.append(Brackets(falls, low, low, low, np.zeros(len(falls))))
-    # cells from a to infinity
-    open_ = np.flatnonzero(~_settled_to_infinity(a, left, limit))
-    hit = np.flatnonzero(left.ypp > left.trace)
-    guess = np.where(left.ypp > left.trace, _guess(a, left, limit, upper), _middle(a, upper, unit))
-    if open_.size:
-        closed = np.ones(n, dtype=bool)
-        closed[open_] = False
-        hit = hit[closed[hit]]
-    if hit.size:
-        at = pick(left, hit)
-        information = np.abs(at.observed_information)
-        found.append(Brackets(hit, a[hit], upper[hit], guess[hit], information))
-    if open_.size:
-        rows, a, middle = open_, a[open_], guess[open_]
-        at = profile.slopes(middle, rows)
-        found += _refine(profile, rows, a, pick(left, open_), middle, at, upper, limit, unit)
-    row, low, *others = (np.concatenate([getattr(f, c) for f in found]) for c in _BRACKET)
-    order = np.lexsort((low, row))
-    return Brackets(row[order], low[order], *(other[order] for other in others))
-
-
-def _refine(
-    profile: Profile,
-    rows: Rows,
-    a: Array,
-    left: Slopes,
-    middle: Array,
-    at: Slopes,
-    upper: Array,
-    limit: Limit,
-    unit: Array,
-) -> list[Brackets]:
-    """Brackets of rows that one cell does not settle: from a to middle and from there on."""
-    found = []
-    beyond = np.flatnonzero(~_settled_to_infinity(middle, at, Limit(*(x[rows] for x in limit))))
-    up = at.ypp > at.trace
-    simple = np.setdiff1d(np.flatnonzero(up), beyond, assume_unique=True)
-    if simple.size:
-        r, low, s = rows[simple], middle[simple], pick(at, simple)
-        start = _guess(low, s, Limit(*(x[r] for x in limit)), upper[r])
-        found.append(Brackets(r, low, upper[r], start, np.abs(s.observed_information)))
-    # cells with two finite ends
-    b, right = middle, at
-    if beyond.size:
-        r = rows[beyond]
-        end = profile.slopes(upper[r], r)
-        right = _join(right, end)
-        left = _join(left, pick(at, beyond))
-        a, b = np.concatenate([a, middle[beyond]]), np.concatenate([b, upper[r]])
-        rows = np.concatenate([rows, r])
+        at_low = pick(at, falls)
+        found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low))
+    cells = _to_infinity(np.arange(n), lower, at, limit)
     for halving in range(_MAX_HALVINGS):
-        certain = settled(a, b, left, right)
-        if not certain.all():
-            certain |= b - a <= 4.0 * _EPS * b
-            certain |= halving == _MAX_HALVINGS - 1
+        certain, falling = _examine(cells, upper)
+        if halving == _MAX_HALVINGS - 1:
+            certain[:] = True
+        left, right = cells.left, cells.right
         hit = np.flatnonzero(certain & (left.ypp > left.trace) & (right.ypp <= right.trace))
         if hit.size:
-            found.append(_bracket(rows[hit], a[hit], b[hit], pick(left, hit), pick(right, hit)))
+            found.append(_brackets(cells.take(hit), limit, upper))
         open_ = np.flatnonzero(~certain)
         if not open_.size:
             break
-        rows, a, b = rows[open_], a[open_], b[open_]
-        middle = _middle(a, b, unit[rows])
-        at = profile.slopes(middle, rows)
-        left, right = pick(left, open_), pick(right, open_)
-        left, right = _join(left, at), _join(at, right)
-        rows = np.concatenate([rows, rows])
-        a, b = np.concatenate([a, middle]), np.concatenate([middle, b])
-    return found
+        cells = cells.take(open_)
+        point = _point_inside(cells, falling[open_], limit, upper)
+        at = profile.slopes(point, cells.row)
+        cells = _halves(cells, point, at)
+    return _sorted(found, n)
 
 
-def _settled_to_infinity(a: Any, left: Slopes, limit: Limit) -> Any:
-    """Whether h falls from a on."""
+def _sorted(found: list[Brackets], n: int) -> Brackets:
+    row, low, high, start, information = (
+        np.concatenate([getattr(f, name) for f in found]) for name in _BRACKET
+    )
+    left = Slopes(*(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True)))
+    if len(row) == n:
+        # each has one
+        order = np.empty(n, dtype=np.intp)
+        order[row] = np.arange(n)
+    else:
+        order = np.lexsort((low, row))
+    return Brackets(
+        row[order], low[order], high[order], start[order], information[order], pick(left, order)
+    )
+
+
+class _Cells(NamedTuple):
+    """Cells from `low` to `high`, which may be infinite, of the data sets `row`.
+
+    Between them 1/r1 - tau2 is at most `reach1` and 1/r2 - tau2 at most `reach2`.
+    """
+
+    row: Rows
+    low: Array
+    high: Array
+    left: Slopes
+    right: Slopes
+    reach1: Array
+    reach2: Array
+
+    def take(self, index: Rows) -> _Cells:
+        """Some of the cells."""
+        row, low, high, left, right, reach1, reach2 = self
+        return _Cells(
+            row[index],
+            low[index],
+            high[index],
+            pick(left, index),
+            pick(right, index),
+            reach1[index],
+            reach2[index],
+        )
+
+
+def _to_infinity(row: Rows, low: Array, left: Slopes, limit: Limit) -> _Cells:
+    zero = np.zeros(len(row))
+    # without residual variation there is no limit, and no maximum but the lower end
+    variance = np.where(limit.rss[row] == 0.0, 0.0, limit.variance[row])
+    right = Slopes(zero, zero, zero, zero)
+    return _Cells(row, low, zero + np.inf, left, right, variance, limit.mean[row])
+
+
+def _halves(cells: _Cells, point: Array, at: Slopes) -> _Cells:
+    """Both parts of cells that are cut at a point."""
+    row, low, high, left, right, reach1, reach2 = cells
     with np.errstate(divide="ignore", invalid="ignore"):
-        # without residual variation there is no limit, and no maximum but the lower end
-        return (2.0 * left.trace / left.trace2 - a > limit.variance) | (limit.rss == 0.0)
+        nearer1, nearer2 = at.ypp / at.yppp - point, at.trace / at.trace2 - point
+    return _Cells(
+        np.concatenate([row, row]),
+        np.concatenate([low, point]),
+        np.concatenate([point, high]),
+        _join(left, at),
+        _join(at, right),
+        np.concatenate([nearer1, reach1]),
+        np.concatenate([nearer2, reach2]),
+    )
+
+
+def _examine(cells: _Cells, upper: Array) -> tuple[npt.NDArray[np.bool_], Array]:
+    """Whether each cell holds at most one maximum for certain, and from where on h falls in it."""
+    row, low, high, left, right, reach1, reach2 = cells
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        width = high - low
+        # h falls from low + x on
+        scale = left.trace / left.trace2
+        x = np.clip(reach1 + low - 2.0 * scale, 0.0, width)
+        down = right.ypp <= right.trace
+        t = np.where(down, x, width)
+        above = left.ypp * (1.0 + t / (reach2 + low)) > left.trace * np.square(
+            1.0 + t * left.yppp / left.ypp
+        )
+        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (reach1 + low))
+        certain = (x <= 0.0) | np.where(left.ypp > left.trace, above, below & down)
+        certain |= settled(low, high, left, right)
+    with np.errstate(invalid="ignore"):
+        certain |= (low >= upper[row]) | (high * (1.0 - 4.0 * _EPS) <= low)
+    return certain, low + x
+
+
+def _point_inside(cells: _Cells, falling: Array, limit: Limit, upper: Array) -> Array:
+    """Where to cut cells."""
+    row, low, high, left, *_ = cells
+    scale = left.trace / left.trace2
+    top = np.minimum(high, upper[row])
+    infinite = np.isinf(high)
+    # what is beyond a point where h certainly falls is settled: not farther than that
+    end = np.where(infinite & (falling > low) & (falling < top), falling, top)
+    middle = _middle(low, end, scale)
+    beyond = np.flatnonzero(infinite & (left.ypp > left.trace))
+    if beyond.size:
+        # nor before the maximum, where one is expected: next to it nothing tells more of h - 1
+        few = cells.take(beyond)
+        middle[beyond] = np.maximum(middle[beyond], _guess(few, limit, upper))
+    return middle
+
+
+def _brackets(cells: _Cells, limit: Limit, upper: Array) -> Brackets:
+    row, low, high, left, right, *_ = cells
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        start = peak(low, high, left, right)
+    information = np.abs(0.5 * (left.observed_information + right.observed_information))
+    infinite = np.flatnonzero(np.isinf(high))
+    if infinite.size:
+        few = cells.take(infinite)
+        high = high.copy()
+        high[infinite] = upper[few.row]
+        start[infinite] = _guess(few, limit, upper)
+        information[infinite] = np.abs(few.left.observed_information)
+    inside = (start > low) & (start < high)
+    start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
+    return Brackets(row, low, high, start, information, left)
 
 
 def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
@@ -197,16 +266,18 @@ def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
     return h_falls | h_rises | (left.ypp < right.trace) | (right.ypp > left.trace)
 
 
-def _guess(a: Any, left: Slopes, limit: Limit, upper: Any) -> Any:
-    """Where h = 1 beyond a: 1/h is nearly a hyperbola with the known asymptote.
+def _guess(cells: _Cells, limit: Limit, upper: Array) -> Array:
+    """Where h = 1 beyond the lower ends: 1/h is nearly a hyperbola with the known asymptote.
 
     With x = tau2 - a the hyperbola is (x + c)/s2 + d k/(x + k), of the value and slope at a.
     """
+    a, left, top = cells.low, cells.left, upper[cells.row]
+    rss, variance, n, mean = (x[cells.row] for x in limit)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         f = left.trace / left.ypp
         slope = f * (2.0 * left.yppp / left.ypp - left.trace2 / left.trace)
-        s2 = limit.rss / limit.n
-        start = (a + 2.0 * limit.variance - limit.mean) / s2
+        s2 = rss / n
+        start = (a + 2.0 * variance - mean) / s2
         k = (f - start) / (1.0 / s2 - slope)
         half = 0.5 * (k + s2 * (start - 1.0))
         x = np.sqrt(half * half + s2 * k * (1.0 - f)) - half
@@ -214,16 +285,7 @@ def _guess(a: Any, left: Slopes, limit: Limit, upper: Any) -> Any:
         x = np.where((k > 0.0) & (x > 0.0), x, newton)
         t = a + x
         # within the range; a wild guess is replaced by a cautious one
-        return np.where((t > a) & (t < upper), t, _middle(a, upper, left.trace / left.trace2))
-
-
-def _bracket(row: Rows, low: Array, high: Array, left: Slopes, right: Slopes) -> Brackets:
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        start = peak(low, high, left, right)
-        inside = (start > low) & (start < high)
-    start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
-    information = np.abs(0.5 * (left.observed_information + right.observed_information))
-    return Brackets(row, low, high, start, information)
+        return np.where((t > a) & (t < top), t, _middle(a, top, left.trace / left.trace2))
 
 
 def peak(low: Any, high: Any, left: Slopes, right: Slopes) -> Any:
@@ -276,33 +338,35 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
         tau2, to the precision that the score allows.
     """
     tau2 = brackets.start.copy()
-    row, low, high = brackets.row, brackets.lower.copy(), brackets.upper.copy()
-    open_ = high > low
-    one_each = len(row) == n and bool((row[1:] > row[:-1]).all())
-    active: Any = slice(None) if one_each else np.flatnonzero(open_)
+    active = np.flatnonzero(brackets.upper > brackets.lower)
+    row, t = brackets.row[active], tau2[active]
+    low, high = brackets.lower[active], brackets.upper[active]
+    before, past = low, pick(brackets.left, active)
     for _ in range(_MAX_NEWTON):
-        if not open_.any():
+        if not active.size:
             break
-        # picking data sets copies them: not worth it before most of them are finished
-        if not (isinstance(active, slice) and np.count_nonzero(open_) > _MOST * n):
-            active = np.flatnonzero(open_)
-        t = tau2[active]
-        s = profile.slopes(t, None if isinstance(active, slice) else row[active])
+        s = profile.slopes(t, None if len(row) == n and (row[1:] > row[:-1]).all() else row)
         up = s.ypp > s.trace
-        lo, hi = np.where(up, t, low[active]), np.where(up, high[active], t)
+        low, high = np.where(up, t, low), np.where(up, high, t)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             h = s.ypp / s.trace
             scale = s.trace / s.trace2
             step = (h - 1.0) / (2.0 * s.yppp / s.ypp - 1.0 / scale)
-            new = t + step
-            inside = (new >= lo) & (new <= hi)
-            new = np.where(inside, new, _middle(lo, hi, scale))
-        done = (inside & (np.abs(step) <= _LAST_STEP * scale)) | (hi - lo <= 2.0 * _EPS * hi)
-        # what is finished stays as it is, whoever shares its block
-        mine = open_[active]
-        tau2[active] = np.where(mine, new, t)
-        low[active], high[active] = lo, hi
-        open_[active] &= ~done
+            # Newton's method knows this point alone, the interpolation that before it, too
+            cubic = peak(before, t, past, s)
+            gain = np.abs(cubic - (t + step))
+            close = gain <= 0.5 * np.abs(step)
+            new = np.where(close, cubic, t + step)
+            inside = (new >= low) & (new <= high)
+            new = np.where(inside, new, _middle(low, high, scale))
+            # the error left is smaller than what the interpolation corrected by distance squared
+            left = gain * np.square((t - before) / scale)
+        done = inside & ((np.abs(step) <= _LAST_STEP * scale) | (close & (left <= _ERROR * scale)))
+        done |= high - low <= 2.0 * _EPS * high
+        tau2[active] = new
+        open_ = np.flatnonzero(~done)
+        active, row, low, high = active[open_], row[open_], low[open_], high[open_]
+        before, past, t = t[open_], pick(s, open_), new[open_]
     return tau2
 
 

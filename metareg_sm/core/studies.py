@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from metareg_sm.core.gram import Gram
 from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
 from metareg_sm.core.search import Optimum, maximize, upper_bound
 from metareg_sm.core.wls import Array, Basis, Rows
@@ -16,6 +17,21 @@ from metareg_sm.core.wls import Array, Basis, Rows
 UNEQUAL = 1e3
 # Studies up to which an eigendecomposition is affordable where it is needed for that.
 STABLE_LIMIT = 2000
+
+
+def residuals(y: Array, Z: Array) -> Array:
+    """Least-squares residuals of outcomes (..., k) that carry no trace of a large level."""
+    if y.ndim == 1:
+        y = y - Z @ (y @ Z)
+        return y - Z @ (y @ Z)
+    gram = Gram(Z)
+    coefs = gram.linear(y)
+    y = y - gram.combine(coefs)
+    level = np.einsum("r...,r...->...", coefs, coefs)
+    if np.any(level > 100.0 * np.einsum("...k,...k->...", y, y)):
+        # the first residuals are so small that rounding shows in them
+        y = y - gram.combine(gram.linear(y))
+    return y
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +67,9 @@ class Studies:
     @classmethod
     def build(cls, y: Array, v: Array, basis: Basis, counts: Array | None = None) -> Studies:
         """Data sets that share a design."""
-        Z = basis.Z
-        outcome = y
-        # twice, so that the residuals carry no trace of a large level of y
-        for _ in range(2):
-            y = y - (y @ Z) @ Z.T
+        outcome, y = y, residuals(y, basis.Z)
         shared = basis.complement if v.ndim == 1 and counts is None else None
-        return cls(y, v, Z, shared, outcome, counts)
+        return cls(y, v, basis.Z, shared, outcome, counts)
 
     @property
     def k(self) -> Any:

@@ -9,12 +9,11 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from metareg_sm.core.gram import Gram, pairs_of
+from metareg_sm.core.gram import Gram, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis, wls
-from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
 
 
 class Reason(IntEnum):
@@ -73,6 +72,8 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
     """
     n, k = y.shape
     r = basis.rank
+    # loops over data sets rather than over the few studies of each
+    y, v = np.asfortranarray(y), np.asfortranarray(v)
     reason = np.zeros(n, dtype=np.intp)
     # a sum is NaN exactly where a cell is, values being finite else
     missing = np.isnan(y.sum() + v.sum())
@@ -129,9 +130,9 @@ def count_reasons(counts: Array, basis: Basis) -> npt.NDArray[np.intp]:
     reason = np.zeros(len(counts), dtype=np.intp)
     few = np.count_nonzero(counts, axis=-1) <= basis.rank
     if basis.rank:
-        inverse, _ = gram_inverse(Gram(basis.Z).quadratic(counts)[0], basis.rank)
+        inverse = gram_inverse(Gram(basis.Z).quadratic(counts)[0])
         # no element of an inverse exceeds 1 / the smallest eigenvalue
-        worst = np.max(np.abs(inverse), axis=0)
+        worst = np.max(np.abs(inverse), axis=(0, 1))
         reason[~(worst < 1.0 / _RANK_TOLERANCE)] = Reason.REDUNDANT_MODERATORS
     reason[few] = Reason.TOO_FEW_STUDIES
     return reason
@@ -245,11 +246,11 @@ def _fit(
         weights = studies.counted(1.0 / (studies.v + safe[:, None]))
         solved = wls(np.broadcast_to(studies.y, weights.shape), weights, studies.Z)
         coefs, rss = solved.params, solved.rss
-        unscaled = np.stack([solved.cov_unscaled[:, i, j] for i, j in pairs_of(basis.rank)], axis=1)
+        unscaled = packed(np.moveaxis(solved.cov_unscaled, 0, -1)).T
     else:
         profile = studies.direct(True)
         at = profile.solve(safe)
-        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at), np.ascontiguousarray(at.inverse.T)
+        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at), packed(at.inverse).T
     params = (block.level + coefs) @ basis.to_params.T
     fit = BlockFit(params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df))
     bad = block.reason > 0
@@ -259,8 +260,10 @@ def _fit(
     return fit
 
 
-def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
-    """Q_E, I2 and the log-likelihood of every data set of a block.
+def block_statistic(
+    block: Block, tau2: Array, statistic: Callable[[Studies, Array], Array], needs_variance: bool
+) -> Array:
+    """A statistic of every data set of a block.
 
     Parameters
     ----------
@@ -268,25 +271,25 @@ def block_statistics(block: Block, tau2: Array, reml: bool) -> Array:
         From `prepare`.
     tau2 : ndarray, (n,)
         Heterogeneity of each.
-    reml : bool
-        Restricted likelihood, else maximum likelihood.
+    statistic : callable
+        Gives it from studies and tau2, such as `q_residual`.
+    needs_variance : bool
+        It weights by 1/v.
 
     Returns
     -------
-    ndarray, (n, 3)
-        NaN where a data set was not fitted, and in Q and I2 where a sampling variance is 0.
+    ndarray, (n, 1)
+        NaN where a data set was not fitted, or weights by a sampling variance of 0.
     """
     studies = block.studies
-    bad = np.isnan(tau2)
-    value = np.where(bad, 1.0, tau2)
-    out = np.full((len(tau2), 3), np.nan)
+    out = np.full((len(tau2), 1), np.nan)
     if studies.v.shape[-1] <= studies.rank:
         return out
-    out[:, 2] = studies.profile(reml).loglike(value)
-    defined = np.broadcast_to((studies.v > 0.0).all(-1), len(tau2))
-    part = studies if defined.all() else studies.take(np.flatnonzero(defined))
-    if defined.any():
-        out[defined, 0] = q_residual(part)
-        out[defined, 1] = i2_h2(value[defined], typical_variance(part))[0]
-    out[bad] = np.nan
+    known = ~np.isnan(tau2)
+    if needs_variance:
+        known &= studies.v.min(-1) > 0.0
+    if known.all():
+        out[:, 0] = statistic(studies, tau2)
+    elif known.any():
+        out[known, 0] = statistic(studies.take(np.flatnonzero(known)), tau2[known])
     return out

@@ -72,9 +72,8 @@ class Refit:
         """Wald statistic of joint contrasts (m, p) over m, (n,)."""
         m = len(contrasts)
         T = contrasts @ self.basis.to_params
-        pairs = pairs_of(m)
-        rows = [_bilinear(T[i], T[j], fit.unscaled.T) for i, j in pairs]
-        precision, _ = inverse(np.stack(rows) * fit.scale, m)
+        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in T] for a in T]
+        precision = inverse(np.array(covariance) * fit.scale)
         effect = contrasts @ fit.params.T
         return np.einsum("mn,mn->n", effect, times(precision, effect)) / m
 

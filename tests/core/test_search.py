@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm.core.likelihood import hessian, loglike, score
+from metareg_sm.core.search import find_brackets
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import design_basis
 
@@ -172,3 +173,25 @@ def test_units_do_not_matter():
         known = solve(y, v, X, reml).tau2[0]
         for c in (1e-8, 1e-3, 1e6):
             assert_allclose(solve(c * y, c**2 * v, X, reml).tau2[0], c**2 * known, rtol=1e-9)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("decades", [1.0, 3.0, 5.0])
+def test_each_maximum_of_a_grid_has_a_bracket(decades, reml):
+    # what settles a cell is wrong if a grid sees the score change its sign more often
+    rng = np.random.default_rng(int(decades))
+    n, k = 1500, 6
+    v = 10.0 ** (decades * rng.uniform(-0.5, 0.5, size=(n, k)))
+    y = rng.standard_t(2.0, size=(n, k)) * np.sqrt(v + 10.0 ** rng.uniform(-3.0, 2.0, size=(n, 1)))
+    studies = Studies.build(y, v, design_basis(np.ones((k, 1))))
+    profile, (lower, upper) = studies.profile(reml), studies.search_range(reml)
+    found = find_brackets(profile, lower, upper)
+    maxima = np.bincount(found.row, minlength=n)
+    grid = np.concatenate([[0.0], np.geomspace(1e-5 * v.min(), 1e3 * np.ptp(y) ** 2, 1200)])
+    positive = np.stack([profile.slopes(np.full(n, t)).score > 0.0 for t in grid], axis=1)
+    falls = positive[:, :-1] & ~positive[:, 1:]
+    assert_array_equal(falls.sum(1) + ~positive[:, 0], maxima)
+    assert (maxima > 1).sum() >= (0 if reml or decades == 1.0 else 10)
+    for row, low, high in zip(found.row, found.lower, found.upper, strict=True):
+        edges = np.flatnonzero(falls[row])
+        assert low == high == 0.0 or ((grid[edges] < high) & (grid[edges + 1] > low)).any()
