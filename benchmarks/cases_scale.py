@@ -76,9 +76,8 @@ def memory(repeat: int | None) -> list[Finding]:
                 peer,
                 f"{big[name] / small[name]:.2f} times; grows by {100 * growth / data:.0f} % of "
                 "what the input grows by",
-                # the pages of mapped files are the system's to keep or to drop
-                "<= 1.05" if name == "private" else "",
-                bool(big[name] <= 1.05 * small[name]) if name == "private" else None,
+                "<= 1.05",
+                bool(big[name] <= 1.05 * small[name]),
                 here=f"{big[name]:.0f} MiB beside {small[name]:.0f} MiB",
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError, VarianceError
+from metareg_sm.paging import TableInFile, forget, mapping
 
 
 def _check_block(y: Array, v: Array, first: int | None) -> None:
@@ -211,6 +213,17 @@ class Source:
             labels = pd.RangeIndex(rows.start, rows.stop) if self.labels is None else None
             labels = labels if self.labels is None else self.labels[rows]
             yield rows, replace(self, endog=y, vi=v, progress=False, labels=labels)
+            self._forget(rows)
+
+    def _forget(self, rows: slice) -> None:
+        for values in (self.endog, self.vi):
+            if values.ndim == 2 and isinstance(values, np.ndarray):
+                forget(values[rows])
+
+    @property
+    def in_file(self) -> bool:
+        """Whether a file holds the outcomes."""
+        return isinstance(self.endog, _Parquet) or mapping(self.endog) is not None
 
     def map(self, function: Callable[..., Array], columns: int, *extra: Any) -> Any:
         """Apply a function of outcomes, variances and more to every block.
@@ -227,17 +240,22 @@ class Source:
         Returns
         -------
         ndarray or dask array, (n, columns)
+            Each column contiguous; in a temporary file where the outcomes are in a file.
         """
         if self.lazy:
             return self._map_lazily(function, columns, *extra)
-        out = np.empty((self.endog.shape[0], columns))
+        shape = (self.endog.shape[0], columns)
+        out = TableInFile(shape) if self.in_file else np.empty(shape, order="F")
         shared = None if self.vi.ndim == 2 else np.asarray(self.vi, dtype=float)
         for rows in self._ranges():
             y = np.asarray(self.endog[rows], dtype=float)
             v = np.asarray(self.vi[rows], dtype=float) if shared is None else shared
             _check_block(y, v, None if self.part else rows.start)
             out[rows] = function(y, v, *(e[rows] for e in extra))
-        return out
+            for used in extra:
+                forget(used[rows])
+            self._forget(rows)
+        return out.array() if isinstance(out, TableInFile) else out
 
     def _map_lazily(self, function: Callable[..., Array], columns: int, *extra: Any) -> Any:
         import dask.array as da
@@ -300,31 +318,39 @@ def open_outcomes(endog: Any, vi: Any, exog: Array, size: int, progress: bool) -
 
 def write_results(results: Any, path: Path) -> None:
     """Write results block by block; see `ManyResults.save`."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        writer = None
-        for frame in results.iter_frames():
-            table = pa.Table.from_pandas(frame)
-            if writer is None:
-                writer = pq.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-        if writer is None:
-            pq.write_table(pa.Table.from_pandas(results.to_frame()), path)
-        else:
-            writer.close()
-        return
-    if path.suffix != ".npy":
+    if path.suffix not in (".npy", ".parquet"):
         raise OptionError(f"path={str(path)!r} must end in '.parquet' or '.npy'.")
-    out, begin = None, 0
-    for frame in results.iter_frames():
-        if out is None:
-            shape = (len(results), frame.shape[1])
-            out = np.lib.format.open_memmap(path, mode="w+", dtype=float, shape=shape)
-        out[begin : begin + len(frame)] = frame.to_numpy(dtype=float)
-        begin += len(frame)
-    if out is None:
-        np.save(path, results.to_frame().to_numpy(dtype=float))
-    else:
-        out.flush()
+    with ExitStack() as stack:
+        write = None
+        for frame in _at_least_one(results):
+            if write is None:
+                kind = _parquet_writer if path.suffix == ".parquet" else _npy_writer
+                write = kind(path, frame, len(results), stack)
+            write(frame)
+
+
+Write = Callable[[pd.DataFrame], object]
+
+
+def _at_least_one(results: Any) -> Iterator[pd.DataFrame]:
+    """Tables of the blocks; without outcomes there is no block, yet there are columns."""
+    if len(results) == 0:
+        yield results.to_frame()
+    yield from results.iter_frames()
+
+
+def _parquet_writer(path: Path, first: pd.DataFrame, rows: int, stack: ExitStack) -> Write:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.Table.from_pandas(first).schema
+    writer = stack.enter_context(pq.ParquetWriter(path, schema))
+    return lambda frame: writer.write_table(pa.Table.from_pandas(frame))
+
+
+def _npy_writer(path: Path, first: pd.DataFrame, rows: int, stack: ExitStack) -> Write:
+    file = stack.enter_context(path.open("wb"))
+    descr = np.lib.format.dtype_to_descr(np.dtype(float))
+    header = {"descr": descr, "fortran_order": False, "shape": (rows, first.shape[1])}
+    np.lib.format.write_array_header_1_0(file, header)
+    return lambda frame: file.write(np.ascontiguousarray(frame, dtype=float).data)

@@ -18,6 +18,7 @@ from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis
 from metareg_sm.exceptions import DesignError
 from metareg_sm.manyio import Source, write_results
+from metareg_sm.paging import forget
 from metareg_sm.stats.batch import Block, Reason, block_statistic, fit_block, prepare
 from metareg_sm.stats.covariance import CovarianceType
 from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
@@ -369,6 +370,7 @@ class ManyResults:
             lazy = self._source.lazy
             table = source.map(plan.fit, plan.p + plan.width + 4) if lazy else self._table[rows]
             yield ManyResults(table, plan, source, self.exog_names).to_frame()
+            forget(table)
 
 
 @dataclass(frozen=True)

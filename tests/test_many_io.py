@@ -208,9 +208,7 @@ def test_memory_is_constant_in_the_number_of_outcomes(tmp_path, kind):
         vi = v[0] if kind == "shared" else paths[1]
         del y, v
         many, most = peak(lambda p=paths, vi=vi: fit_many(p[0], X, vi, chunk=chunk))
-        # the coefficients, their covariance, tau2 and little else are held
-        table = n * (2 + 3 + 4) * 8
-        needed[n] = most - table
+        needed[n] = most
         _, most = peak(lambda m=many, n=n: m.save(tmp_path / f"out{n}.npy"))
         needed[-n] = most
     # far less than either of the files, 640 kB each
