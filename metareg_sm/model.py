@@ -17,7 +17,7 @@ from metareg_sm import design
 from metareg_sm.core.likelihood import Slopes
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS, Tau2Estimate
-from metareg_sm.core.wls import Array, design_basis
+from metareg_sm.core.wls import TALL, Array, design_basis
 from metareg_sm.exceptions import (
     DesignError,
     MissingStudiesError,
@@ -131,6 +131,9 @@ class MetaReg(FitChecks, LikelihoodModel):
         if "formula" not in kwargs:
             vi = design.variances(vi, sei, index, len(np.asarray(endog)))
             design.check_values(endog, exog, np.asarray(vi), index, missing)
+        if isinstance(exog, np.ndarray) and len(exog) >= TALL:
+            # what statsmodels and the fit do with each column is slow across the rows of a table
+            exog = np.asfortranarray(exog)
         try:
             super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
         except MissingDataError:

@@ -3,21 +3,24 @@
 With w = 1/(v + tau2) and P = W - WX(X'WX)^-1X'W the coefficients are profiled out. Everything the
 likelihood, its derivatives and the search for its maximum need are four falling functions of tau2,
 y'PPy, y'PPPy and two traces (of P and PP for REML, of W and WW for ML), beside the value itself.
-Two profiles give them: `DirectProfile` for any number of studies, `SpectralProfile` after one
+Three profiles give them: `DirectProfile` for any number of studies; `SpectralProfile` after one
 eigendecomposition, which pays for few studies, wherever X and v are shared, and where the
-variances are so unequal that differences of weighted sums lose their digits.
+variances are so unequal that differences of weighted sums lose their digits; and
+`CompressedProfile` for one data set of very many studies.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from metareg_sm.core.compressed import CompressedProfile
 from metareg_sm.core.direct import DirectProfile
 from metareg_sm.core.profile import Limit, Profile, Slopes
 from metareg_sm.core.spectral import SpectralProfile
 from metareg_sm.core.wls import Array, design_basis
 
 __all__ = [
+    "CompressedProfile",
     "DirectProfile",
     "Limit",
     "Profile",

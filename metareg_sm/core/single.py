@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metareg_sm.core.likelihood import Profile, SpectralProfile
+from metareg_sm.core.likelihood import DirectProfile, Profile
 from metareg_sm.core.search import climb, find_brackets, peak, pick, settled
 
 _EPS = float(np.finfo(float).eps)
@@ -33,7 +33,7 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     Where a grid settles everything, which it nearly always does, this is several times faster than
     `find_brackets`, whose parameters it has.
     """
-    if not isinstance(profile, SpectralProfile):
+    if isinstance(profile, DirectProfile):
         return _best(profile, lower, upper)
     edges = lower + (upper - lower) * _FRACTIONS
     at = profile.slopes(edges)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from metareg_sm.core.compressed import WIDEST, CompressedProfile
 from metareg_sm.core.gram import Gram
 from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
 from metareg_sm.core.search import Optimum, maximize, upper_bound
@@ -17,6 +19,8 @@ from metareg_sm.core.wls import Array, Basis, Rows
 UNEQUAL = 1e3
 # Studies up to which an eigendecomposition is affordable where it is needed for that.
 STABLE_LIMIT = 2000
+# Studies of one data set from which on a compression costs less than the evaluations it saves.
+COMPRESSED_FROM = 5000
 
 
 def residuals(y: Array, Z: Array) -> Array:
@@ -34,7 +38,7 @@ def residuals(y: Array, Z: Array) -> Array:
     return y
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Studies:
     """Outcomes, sampling variances and the column space of the moderators.
 
@@ -123,6 +127,8 @@ class Studies:
         """Profile likelihood of tau2."""
         if self.L is not None:
             return SpectralProfile.build(self.y, self.v, self.L, reml)
+        if self.compressible:
+            return replace(self.compressed, reml=reml)
         if self.v.shape[-1] > STABLE_LIMIT or not self.unequal().any():
             return self.direct(reml)
         if self.counts is None and self.v.ndim == 1 and self.Z.ndim == 2:
@@ -131,6 +137,19 @@ class Studies:
         counts = np.ones(self.v.shape) if self.counts is None else self.counts
         counts = np.broadcast_to(counts, (*self.shape, counts.shape[-1]))
         return SpectralProfile.build_counted(self.y, self.v, self.Z, counts, reml)
+
+    @property
+    def compressible(self) -> bool:
+        """Whether one compression of the data set serves all that is asked of its likelihood."""
+        if self.v.shape[-1] < COMPRESSED_FROM or self.shape or self.counts is not None:
+            return False
+        low, high = float(self.v.min()), float(self.v.max())
+        return low > 0.0 and high <= WIDEST * low
+
+    @cached_property
+    def compressed(self) -> CompressedProfile:
+        """The restricted likelihood of one data set of very many studies."""
+        return CompressedProfile.build(self.y, self.v, self.Z, True)
 
     def unequal(self) -> npt.NDArray[np.bool_]:
         """Data sets whose variances are too unequal for differences of weighted sums; (...)."""

@@ -15,6 +15,8 @@ _EPS = float(np.finfo(float).eps)
 
 # beyond this many studies an eigendecomposition costs more than the evaluations it saves
 SPECTRAL_LIMIT = 128
+# Rows from which on it pays to multiply matrices rather than to reflect columns.
+TALL = 20_000
 
 
 def orthonormalize(X: Array, complete: bool = False) -> tuple[Array, Array | None]:
@@ -47,6 +49,59 @@ def orthonormalize(X: Array, complete: bool = False) -> tuple[Array, Array | Non
         factored = full
     Q = lapack.dorgqr(factored, tau, overwrite_a=1)[0] if p else np.eye(k)[:, : k * complete]
     return Q, None if singular else inverse
+
+
+def tall_inverse(X: Array) -> tuple[Array, bool] | None:
+    """Inverse of R in X = QR of a tall matrix, by the Cholesky factor of X'X.
+
+    One product of matrices instead of reflections: several times faster. Q = X R^-1 is as
+    orthogonal as rounding times the squared condition of X allows.
+
+    Parameters
+    ----------
+    X : ndarray, (k, p)
+        With k at least `TALL`.
+
+    Returns
+    -------
+    inverse : ndarray, (p, p)
+        R^-1, upper triangular.
+    accurate : bool
+        Whether X is so well conditioned that Q needs no second pass.
+
+    None is returned where too many digits are lost.
+    """
+    cross = X.T @ X
+    scale = np.sqrt(np.diagonal(cross))
+    if not scale.all():
+        return None
+    R, failed = lapack.dpotrf(cross / np.outer(scale, scale))
+    if failed:
+        return None
+    inverse, failed = lapack.dtrtri(R)
+    squared_condition = np.einsum("ij,ij->", R, R) * np.einsum("ij,ij->", inverse, inverse)
+    if failed or squared_condition > 1e8:
+        return None
+    return inverse / scale[:, None], bool(squared_condition < 100.0 * len(R) ** 2)
+
+
+def _tall_basis(X: Array) -> Basis | None:
+    """Basis by one or two products of matrices; None where that loses digits.
+
+    The second pass makes Q orthogonal to rounding (Yamamoto et al., 2015).
+    """
+    found = tall_inverse(X)
+    if found is None:
+        return None
+    inverse, accurate = found
+    # each column contiguous
+    Q = (inverse.T @ X.T).T
+    if not accurate:
+        again = tall_inverse(Q)
+        if again is None:
+            return None
+        Q, inverse = (again[0].T @ Q.T).T, inverse @ again[0]
+    return Basis(Q, inverse, (), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +155,10 @@ def design_basis(X: Array) -> Basis:
     (2,)
     """
     k, p = X.shape
+    if k >= TALL and p:
+        tall = _tall_basis(X)
+        if tall is not None:
+            return tall
     scale = np.sqrt(np.einsum("kp,kp->p", X, X))
     scale[scale == 0.0] = 1.0
     spectral = k <= SPECTRAL_LIMIT

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -24,14 +25,12 @@ Codes = npt.NDArray[np.intp]
 _SINGULAR = 1e-10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Whitened:
     """A weighted regression in whitened coordinates.
 
     Attributes
     ----------
-    Q : ndarray, (k, r)
-        Orthonormal basis of the weighted design.
     G : ndarray, (p, r)
         Maps Q'y, with y whitened, to the coefficients; GG' is (X'WX)^-1.
     resid : ndarray, (k,)
@@ -40,18 +39,33 @@ class Whitened:
         Marginal variances v + tau2, the inverse weights.
     unscaled : ndarray, (p, p)
         GG'.
+    Z : ndarray, (k, r)
+        Basis of the design.
+    inverse : ndarray, (r, r)
+        What makes the columns of the weighted basis orthonormal.
+    factor : ndarray, (k, r), or None
+        Q, where it was needed to come so far.
     """
 
-    Q: Array
     G: Array
     resid: Array
     theta: Array
     unscaled: Array
+    Z: Array
+    inverse: Array
+    factor: Array | None = None
+
+    @cached_property
+    def Q(self) -> Array:
+        """Orthonormal basis of the weighted design, (k, r)."""
+        if self.factor is not None:
+            return self.factor
+        return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
 
     @property
     def df_resid(self) -> int:
         """K - r."""
-        return self.Q.shape[0] - self.Q.shape[1]
+        return len(self.resid) - self.G.shape[1]
 
     @property
     def scale(self) -> float:
@@ -79,13 +93,21 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
     """
     theta = studies.v + tau2
     root = 1.0 / np.sqrt(theta)
-    Q, G = orthonormalize(root[:, None] * studies.Z)
-    if G is None:  # an orthonormal basis times positive weights
+    if studies.compressible:
+        cross, coefs = studies.compressed.solve(np.asarray(tau2))
+        G = np.linalg.inv(np.linalg.cholesky(cross)).T
+        resid = studies.y - studies.Z @ coefs
+        resid *= root
+        H = to_params @ G
+        return Whitened(H, resid, theta, H @ H.T, studies.Z, G), coefs
+    Q, inverse = orthonormalize(root[:, None] * studies.Z)
+    if inverse is None:  # an orthonormal basis times positive weights
         raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
     resid = root * studies.y
     coefs = resid @ Q
-    H = to_params @ G
-    return Whitened(Q, H, resid - Q @ coefs, theta, H @ H.T), G @ coefs
+    H = to_params @ inverse
+    whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
+    return whitened, inverse @ coefs
 
 
 @dataclass(frozen=True, slots=True)
