@@ -100,5 +100,5 @@ def fit_many(
     size = max(64, _BLOCK_CELLS // len(X)) if chunk is None else int(chunk)
     source = open_outcomes(endog, vi, X, size, progress)
     plan = Plan(basis, estimator, fixed, covariance)
-    table = source.map(plan.fit, plan.p + plan.width + 4)
+    table = source.map(plan.fit, plan.columns)
     return ManyResults(table, plan, source, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm.core.gram import diagonal_of
-from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis
 from metareg_sm.exceptions import DesignError
 from metareg_sm.manyio import Source, write_results
 from metareg_sm.paging import forget
-from metareg_sm.stats.batch import Block, Reason, block_statistic, fit_block, prepare
+from metareg_sm.stats.batch import Block, Reason, block_loglike, fit_block, prepare
 from metareg_sm.stats.covariance import CovarianceType
-from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
 from metareg_sm.stats.prediction import interval, two_sided_pvalue
 
 REASONS = {
@@ -57,6 +55,11 @@ class Plan:
         return self.basis.rank * (self.basis.rank + 1) // 2
 
     @property
+    def columns(self) -> int:
+        """Number of columns of `fit`."""
+        return self.p + self.width + 6
+
+    @property
     def reml(self) -> bool:
         """Whether the log-likelihood is the restricted one."""
         return self.estimator is not None and self.estimator.reml is True
@@ -68,33 +71,19 @@ class Plan:
         return prepare(y, v, self.basis, needs)
 
     def fit(self, y: Array, v: Array) -> Array:
-        """One row an outcome: params, packed covariance, tau2, scale, nobs, reason."""
+        """One row an outcome: params, packed covariance, tau2, scale, nobs, reason, q, i2."""
         block = self.prepare(y, v)
         factor = self.covariance.factor
         assert factor is not None
-        fit = fit_block(block, self.basis, self.estimator, self.fixed, factor)
-        columns = (fit.params, fit.unscaled, fit.tau2, fit.scale, block.nobs, block.reason)
-        return np.column_stack(columns)
+        fit = fit_block(block, self.basis, self.estimator, self.fixed, factor, heterogeneity=True)
+        assert fit.q is not None
+        assert fit.i2 is not None
+        more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
+        return np.column_stack([fit.params, fit.unscaled, *more])
 
-    def q(self, y: Array, v: Array, tau2: Array) -> Array:
-        """One row an outcome: Q_E."""
-        return block_statistic(self.prepare(y, v), tau2, lambda s, _: q_residual(s), True)
-
-    def i2(self, y: Array, v: Array, tau2: Array) -> Array:
-        """One row an outcome: I2."""
-
-        def i2(studies: Studies, tau2: Array) -> Array:
-            return i2_h2(tau2, typical_variance(studies))[0]
-
-        return block_statistic(self.prepare(y, v), tau2, i2, True)
-
-    def llf(self, y: Array, v: Array, tau2: Array) -> Array:
+    def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
         """One row an outcome: log-likelihood, restricted for REML."""
-
-        def llf(studies: Studies, tau2: Array) -> Array:
-            return studies.profile(self.reml).loglike(tau2)
-
-        return block_statistic(self.prepare(y, v), tau2, llf, False)
+        return block_loglike(self.prepare(y, v), tau2, self.reml)[:, None]
 
 
 class ManyResults:
@@ -215,23 +204,20 @@ class ManyResults:
         """
         return interval(self.params, self.bse, alpha, self._df())
 
-    def _each(self, statistic: Callable[[Array, Array, Array], Array]) -> Any:
-        return self._source.map(statistic, 1, self.tau2)[:, 0]
-
-    @cached_property
+    @property
     def q(self) -> Any:
         """Residual heterogeneity Q_E with weights 1/v, (n,)."""
-        return self._each(self._plan.q)
+        return self._column(4)
 
-    @cached_property
+    @property
     def i2(self) -> Any:
         """tau2 / (s2 + tau2), a fraction, (n,)."""
-        return self._each(self._plan.i2)
+        return self._column(5)
 
     @cached_property
     def llf(self) -> Any:
         """Log-likelihood, restricted for REML, (n,)."""
-        return self._each(self._plan.llf)
+        return self._source.map(self._plan.loglike, 1, self.tau2)[:, 0]
 
     def t_test(self, r_matrix: npt.ArrayLike) -> ManyTest:
         """Test linear combinations of the coefficients, in every outcome.
@@ -316,9 +302,9 @@ class ManyResults:
         """The same results in memory, where they are dask's; otherwise these."""
         if isinstance(self._table, np.ndarray):
             return self
-        table, *statistics = self._source.compute(self._table, self.q, self.i2, self.llf)
+        table, llf = self._source.compute(self._table, self.llf)
         fitted = ManyResults(table, self._plan, self._source, self.exog_names)
-        fitted.__dict__.update(zip(("q", "i2", "llf"), statistics, strict=True))
+        fitted.__dict__["llf"] = llf
         return fitted
 
     def model(self, i: int) -> Any:
@@ -368,7 +354,7 @@ class ManyResults:
             plan = self._plan
             # dask would read the block once more for every number that is asked of it
             lazy = self._source.lazy
-            table = source.map(plan.fit, plan.p + plan.width + 4) if lazy else self._table[rows]
+            table = source.map(plan.fit, plan.columns) if lazy else self._table[rows]
             yield ManyResults(table, plan, source, self.exog_names).to_frame()
             forget(table)
 

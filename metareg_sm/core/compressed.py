@@ -114,6 +114,10 @@ class CompressedProfile:
         trace2 = total2 - 2.0 * trace_product(inv, M3) + trace_of_four(inv, M2, M2)
         return Slopes(ypp, yppp, trace1, trace2)
 
+    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+        """Ingredients of the derivatives, and y'Py, at `tau2`."""
+        return self.slopes(tau2), self.rss(tau2)
+
     def limit(self) -> Limit:
         """Behaviour of the likelihood as tau2 grows."""
         # y is orthogonal to Z

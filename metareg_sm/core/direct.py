@@ -96,7 +96,16 @@ class DirectProfile:
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
         new = scratch()
-        at = self.solve(tau2, rows, new)
+        return self._slopes_at(self.solve(tau2, rows, new), rows, new)
+
+    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+        """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
+        new = scratch()
+        at = self.solve(tau2, None, new)
+        rss = self.rss_of(at, None, new)
+        return self._slopes_at(at, None, new), rss
+
+    def _slopes_at(self, at: Solution, rows: Rows | None, new: New) -> Slopes:
         gram, w, r = self.gram.take(rows), at.w, self.gram.rank
         counts = self._counts(rows, new)
         u = np.multiply(w, at.resid, out=at.resid)

@@ -76,6 +76,10 @@ class Profile(Protocol):
         """Ingredients of the derivatives at `tau2`."""
         ...
 
+    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+        """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
+        ...
+
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         ...

@@ -89,7 +89,9 @@ class Brackets:
     left: Slopes
 
 
-def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
+def find_brackets(
+    profile: Profile, lower: Array, upper: Array, at: Slopes | None = None
+) -> Brackets:
     """Bracket every local maximum of every data set between `lower` and `upper`.
 
     Parameters
@@ -99,6 +101,8 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     lower, upper : ndarray, (n,)
         Range of tau2; the log-likelihood must fall beyond `upper`. `lower` is 0 unless a zero
         variance leaves the likelihood undefined there.
+    at : Slopes, optional
+        At `lower`, where they are known.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     """
     n = len(upper)
     limit = Limit(*(np.broadcast_to(x, n) for x in profile.limit()))
-    at = profile.slopes(lower)
+    at = profile.slopes(lower) if at is None else at
     found = []
     falls = np.flatnonzero(at.ypp <= at.trace)
     if falls.size:
@@ -134,11 +138,17 @@ def find_brackets(profile: Profile, lower: Array, upper: Array) -> Brackets:
     return _sorted(found, n)
 
 
-def _sorted(found: list[Brackets], n: int) -> Brackets:
+def _joined(found: list[Brackets]) -> Brackets:
     row, low, high, start, information = (
         np.concatenate([getattr(f, name) for f in found]) for name in _BRACKET
     )
     left = Slopes(*(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True)))
+    return Brackets(row, low, high, start, information, left)
+
+
+def _sorted(found: list[Brackets], n: int) -> Brackets:
+    every = _joined(found)
+    row, low = every.row, every.lower
     if len(row) == n:
         # each has one
         order = np.empty(n, dtype=np.intp)
@@ -146,7 +156,12 @@ def _sorted(found: list[Brackets], n: int) -> Brackets:
     else:
         order = np.lexsort((low, row))
     return Brackets(
-        row[order], low[order], high[order], start[order], information[order], pick(left, order)
+        row[order],
+        low[order],
+        every.upper[order],
+        every.start[order],
+        every.information[order],
+        pick(every.left, order),
     )
 
 
@@ -217,7 +232,10 @@ def _examine(cells: _Cells, upper: Array) -> tuple[npt.NDArray[np.bool_], Array]
         )
         below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (reach1 + low))
         certain = (x <= 0.0) | np.where(left.ypp > left.trace, above, below & down)
-        certain |= settled(low, high, left, right)
+        finite = np.flatnonzero(np.isfinite(high))
+        if finite.size:
+            a, b = pick(left, finite), pick(right, finite)
+            certain[finite] |= settled(low[finite], high[finite], a, b)
     with np.errstate(invalid="ignore"):
         certain |= (low >= upper[row]) | (high * (1.0 - 4.0 * _EPS) <= low)
     return certain, low + x
@@ -242,16 +260,17 @@ def _point_inside(cells: _Cells, falling: Array, limit: Limit, upper: Array) -> 
 
 def _brackets(cells: _Cells, limit: Limit, upper: Array) -> Brackets:
     row, low, high, left, right, *_ = cells
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        start = peak(low, high, left, right)
-    information = np.abs(0.5 * (left.observed_information + right.observed_information))
-    infinite = np.flatnonzero(np.isinf(high))
-    if infinite.size:
-        few = cells.take(infinite)
-        high = high.copy()
-        high[infinite] = upper[few.row]
-        start[infinite] = _guess(few, limit, upper)
-        information[infinite] = np.abs(few.left.observed_information)
+    infinite = np.isinf(high)
+    if infinite.all():
+        high, start = upper[row], _guess(cells, limit, upper)
+        information = np.abs(left.observed_information)
+    elif infinite.any():
+        parts = [cells.take(np.flatnonzero(which)) for which in (infinite, ~infinite)]
+        return _joined([_brackets(part, limit, upper) for part in parts])
+    else:
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            start = peak(low, high, left, right)
+        information = np.abs(0.5 * (left.observed_information + right.observed_information))
     inside = (start > low) & (start < high)
     start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
     return Brackets(row, low, high, start, information, left)
@@ -382,12 +401,16 @@ class Optimum:
         Cell around it in which there is no other local maximum; both equal on the boundary.
     maxima : ndarray of int, (n,)
         How many local maxima the log-likelihood has.
+    rss, trace : ndarray, (n,)
+        y'Py and tr P (tr W for ML) where the search began, at 0 unless a variance is 0.
     """
 
     tau2: Array
     lower: Array
     upper: Array
     maxima: Rows
+    rss: Array
+    trace: Array
 
 
 def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
@@ -396,7 +419,8 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
     """
     n = len(upper)
-    found = find_brackets(profile, lower, upper)
+    at, rss = profile.slopes_and_rss(lower)
+    found = find_brackets(profile, lower, upper, at)
     tau2 = climb(profile, found, n)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima
@@ -408,4 +432,4 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
         value[contested] = profile.loglike(tau2[contested], rows)
         order = np.lexsort((tau2, -value, found.row))
         best = order[first]
-    return Optimum(tau2[best], found.lower[best], found.upper[best], maxima)
+    return Optimum(tau2[best], found.lower[best], found.upper[best], maxima, rss, at.trace)

@@ -123,6 +123,10 @@ class SpectralProfile:
         a = take(self.z2, rows, 1) * w2
         return Slopes(total_of(a, -1), total_of(a * w, -1), *self._traces(t, w, w2, rows))
 
+    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+        """Ingredients of the derivatives, and y'Py, at `tau2`."""
+        return self.slopes(tau2), self.rss(tau2)
+
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         rss = total_of(self.z2, -1)

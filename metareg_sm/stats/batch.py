@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from metareg_sm.core.gram import Gram, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
+from metareg_sm.core.search import Optimum
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis, wls
+from metareg_sm.stats.heterogeneity import i2_h2
 
 
 class Reason(IntEnum):
@@ -164,12 +166,17 @@ class BlockFit:
         Heterogeneity.
     scale : ndarray, (n,)
         Factor on the covariance.
+    q, i2 : ndarray, (n,), optional
+        Residual heterogeneity Q_E with weights 1/v, and I2, a fraction; NaN where a sampling
+        variance is 0.
     """
 
     params: Array
     unscaled: Array
     tau2: Array
     scale: Array
+    q: Array | None = None
+    i2: Array | None = None
 
 
 def fit_block(
@@ -178,6 +185,7 @@ def fit_block(
     estimator: Estimator | None,
     fixed: float,
     factor: Callable[[Array], Array],
+    heterogeneity: bool = False,
 ) -> BlockFit:
     """Fit every data set of a block.
 
@@ -193,6 +201,8 @@ def fit_block(
         The fixed value.
     factor : callable
         Factor on the covariance from the residual mean square (`CovarianceType.factor`).
+    heterogeneity : bool, default False
+        Q_E and I2, too.
 
     Returns
     -------
@@ -201,7 +211,7 @@ def fit_block(
     n = len(block.reason)
     unequal = np.broadcast_to(block.studies.unequal(), n)
     if not unequal.any() or unequal.all():
-        return _fit(block, basis, estimator, fixed, factor, bool(unequal.any()))
+        return _fit(block, basis, estimator, fixed, factor, bool(unequal.any()), heterogeneity)
     # the few that need more care take another way, the others stay fast
     fits = []
     parts = (np.flatnonzero(~unequal), np.flatnonzero(unequal))
@@ -212,10 +222,10 @@ def fit_block(
             block.nobs[rows],
             block.reason[rows],
         )
-        fits.append(_fit(part, basis, estimator, fixed, factor, careful))
+        fits.append(_fit(part, basis, estimator, fixed, factor, careful, heterogeneity))
         block.reason[rows] = part.reason
     order = np.argsort(np.concatenate(parts))
-    names = ("params", "unscaled", "tau2", "scale")
+    names = ("params", "unscaled", "tau2", "scale", *(("q", "i2") if heterogeneity else ()))
     return BlockFit(*(np.concatenate([getattr(f, x) for f in fits])[order] for x in names))
 
 
@@ -226,22 +236,28 @@ def _fit(
     fixed: float,
     factor: Callable[[Array], Array],
     careful: bool,
+    heterogeneity: bool,
 ) -> BlockFit:
     studies, n = block.studies, len(block.reason)
     if studies.v.shape[-1] <= basis.rank:
-        empty = np.full(n, np.nan)
         p, q = len(basis.to_params), len(pairs_of(basis.rank))
-        return BlockFit(np.full((n, p), np.nan), np.full((n, q), np.nan), empty, empty.copy())
+        empty = (np.full(n, np.nan) for _ in range(4))
+        return BlockFit(np.full((n, p), np.nan), np.full((n, q), np.nan), *empty)
+    best = None
     if estimator is None:
         tau2 = np.full(n, fixed)
     elif estimator.reml is not None:
-        tau2 = studies.maximize(estimator.reml).tau2
+        best = studies.maximize(estimator.reml)
+        tau2 = best.tau2
     else:
         tau2 = np.asarray(estimator.solve(studies, None).tau2)
     low = np.broadcast_to(studies.v.min(-1), n)
-    undefined = (low <= 0.0) & (tau2 <= 2e-12 * np.einsum("...k,...k->...", studies.y, studies.y))
-    block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
-    safe = np.where(undefined, 1.0, tau2)
+    safe = tau2
+    if (low <= 0.0).any():
+        total = np.einsum("...k,...k->...", studies.y, studies.y)
+        undefined = (low <= 0.0) & (tau2 <= 2e-12 * total)
+        block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
+        safe = np.where(undefined, 1.0, tau2)
     if careful:
         weights = studies.counted(1.0 / (studies.v + safe[:, None]))
         solved = wls(np.broadcast_to(studies.y, weights.shape), weights, studies.Z)
@@ -252,18 +268,39 @@ def _fit(
         at = profile.solve(safe)
         coefs, rss, unscaled = at.coefs.T, profile.rss_of(at), packed(at.inverse).T
     params = (block.level + coefs) @ basis.to_params.T
-    fit = BlockFit(params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df))
+    found = [params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df)]
+    if heterogeneity:
+        restricted = estimator is not None and estimator.reml is True
+        found += _heterogeneity(studies, tau2, low, best if restricted else None)
     bad = block.reason > 0
     if bad.any():
-        for values in (fit.params, fit.unscaled, fit.tau2, fit.scale):
+        for values in found:
             values[bad] = np.nan
-    return fit
+    return BlockFit(*found)
 
 
-def block_statistic(
-    block: Block, tau2: Array, statistic: Callable[[Studies, Array], Array], needs_variance: bool
-) -> Array:
-    """A statistic of every data set of a block.
+def _heterogeneity(studies: Studies, tau2: Array, low: Array, best: Optimum | None) -> list[Array]:
+    """Q_E and I2; `best` is the restricted likelihood's, which has both on its way."""
+    defined = low > 0.0
+    q, i2 = np.full((2, len(tau2)), np.nan)
+    if best is not None:
+        rss, trace = best.rss, best.trace
+    elif defined.all():
+        at, rss = studies.profile(True).slopes_and_rss(np.zeros(len(tau2)))
+        trace = at.trace
+    else:
+        rows = np.flatnonzero(defined)
+        if rows.size:
+            few = studies.take(rows)
+            q[rows], i2[rows] = _heterogeneity(few, tau2[rows], low[rows], None)
+        return [q, i2]
+    q[defined] = rss[defined]
+    i2[defined] = i2_h2(tau2, studies.df / trace)[0][defined]
+    return [q, i2]
+
+
+def block_loglike(block: Block, tau2: Array, reml: bool) -> Array:
+    """Log-likelihood of every data set of a block.
 
     Parameters
     ----------
@@ -271,25 +308,17 @@ def block_statistic(
         From `prepare`.
     tau2 : ndarray, (n,)
         Heterogeneity of each.
-    statistic : callable
-        Gives it from studies and tau2, such as `q_residual`.
-    needs_variance : bool
-        It weights by 1/v.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
 
     Returns
     -------
-    ndarray, (n, 1)
-        NaN where a data set was not fitted, or weights by a sampling variance of 0.
+    ndarray, (n,)
+        NaN where a data set was not fitted.
     """
     studies = block.studies
-    out = np.full((len(tau2), 1), np.nan)
     if studies.v.shape[-1] <= studies.rank:
-        return out
+        return np.full(len(tau2), np.nan)
     known = ~np.isnan(tau2)
-    if needs_variance:
-        known &= studies.v.min(-1) > 0.0
-    if known.all():
-        out[:, 0] = statistic(studies, tau2)
-    elif known.any():
-        out[known, 0] = statistic(studies.take(np.flatnonzero(known)), tau2[known])
-    return out
+    value = studies.profile(reml).loglike(np.where(known, tau2, 1.0))
+    return np.where(known, value, np.nan)
