@@ -79,7 +79,9 @@ class Plan:
         assert fit.q is not None
         assert fit.i2 is not None
         more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
-        return np.column_stack([fit.params, fit.unscaled, *more])
+        table = np.empty((len(block.reason), self.columns), order="F")
+        np.concatenate([fit.params.T, fit.unscaled.T, more], out=table.T)
+        return table
 
     def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
         """One row an outcome: log-likelihood, restricted for REML."""

@@ -25,8 +25,8 @@ class Solution:
         Weights 1/(v + tau2).
     coefs : ndarray, (r, ...)
         Coefficients of the basis.
-    cross, inverse : ndarray, (r, r, ...)
-        Z'WZ and its inverse.
+    inverse : ndarray, (r, r, ...)
+        (Z'WZ)^-1.
     resid : ndarray, (..., k)
         Residuals.
     total : ndarray, (...)
@@ -35,7 +35,6 @@ class Solution:
 
     w: Array
     coefs: Array
-    cross: Array
     inverse: Array
     resid: Array
     total: Array
@@ -87,11 +86,11 @@ class DirectProfile:
         np.reciprocal(w, out=w)
         g = self._times(w, counts, new)
         cross, total = gram.quadratic(g)
-        inverse = gram_inverse(cross)
+        inverse = gram_inverse(cross, overwrite=True)
         resid = new(_together(_together(g.shape, y.shape), (*gram.shape, 1)))
         coefs = times(inverse, gram.linear(np.multiply(g, y, out=resid)))
         np.subtract(y, gram.combine(coefs, resid), out=resid)
-        return Solution(w, coefs, cross, inverse, resid, total)
+        return Solution(w, coefs, inverse, resid, total)
 
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
@@ -127,20 +126,23 @@ class DirectProfile:
         return Slopes(ypp, yppp, trace1, trace2)
 
     def limit(self) -> Limit:
-        """Behaviour of all data sets as tau2 grows."""
+        """Behaviour of all data sets, of which y is residuals, as tau2 grows."""
         new, gram, r, v = scratch(), self.gram, self.gram.rank, self.v
         y, counts = self.y, self.counts
-        coefs = gram.linear(self._times(y, counts, new))
         n: Any = y.shape[-1]
+        e2 = new(_together(y.shape, (*gram.shape, 1)))
         inverse = None
-        if counts is not None:
+        if counts is None:
+            np.square(y, out=e2)
+        else:
             n = counts.sum(-1)
-            if r:
-                inverse = gram_inverse(gram.quadratic(counts)[0])
-                coefs = times(inverse, coefs)
-        e2 = new((*coefs.shape[1:], y.shape[-1]))
-        np.subtract(y, gram.combine(coefs, e2), out=e2)
-        e2 = self._times(np.square(e2, out=e2), counts, new)
+            # y is orthogonal to Z over all studies, not over those that count
+            inverse = gram_inverse(gram.quadratic(counts)[0])
+            e2 = new(_together(e2.shape, counts.shape))
+            coefs = times(inverse, gram.linear(np.multiply(y, counts, out=e2)))
+            np.subtract(y, gram.combine(coefs, e2), out=e2)
+            np.square(e2, out=e2)
+            e2 *= counts
         rss = e2.sum(-1)
         with np.errstate(invalid="ignore"):
             variance = _dot(e2, v) / rss
@@ -173,7 +175,7 @@ class DirectProfile:
         total = -self._times(logs, counts, new).sum(-1)
         n: Array | int = at.w.shape[-1] if counts is None else counts.sum(-1)
         if self.reml and r:
-            total, n = total + gram_logdet(at.cross), n - r
+            total, n = total - gram_logdet(at.inverse), n - r
             if counts is not None:
                 # Z is orthonormal over all studies, not over those that count
                 cross, _ = self.gram.take(rows).quadratic(counts)

@@ -111,12 +111,14 @@ def _matmul(A: Array, B: Array, out: Array) -> None:
         np.matmul(A, B[:, begin:end], out=out[:, begin:end])
 
 
-def inverse(M: Array) -> Array:
+def inverse(M: Array, overwrite: bool = False) -> Array:
     """Inverse of positive definite matrices.
 
     Parameters
     ----------
     M : ndarray, (r, r, ...)
+    overwrite : bool, default False
+        M may be changed, which saves a copy.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def inverse(M: Array) -> Array:
         full = np.moveaxis(M, (0, 1), (-2, -1))
         if np.all(np.linalg.slogdet(full)[0] > 0):
             return np.moveaxis(np.asarray(np.linalg.inv(full), dtype=float), (-2, -1), (0, 1))
-    L, pivots = _factor(M)
+    L, pivots = _factor(M if overwrite else M.copy())
     out = np.empty_like(M)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         weights = 1.0 / pivots
@@ -153,15 +155,15 @@ def inverse(M: Array) -> Array:
 
 def logdet(M: Array) -> Array:
     """Log determinant of positive definite matrices (r, r, ...); NaN where one is not."""
-    pivots = _factor(M)[1]
+    pivots = _factor(M.copy())[1]
     with np.errstate(invalid="ignore"):
         return np.log(np.where(pivots > 0.0, pivots, np.nan)).sum(0)
 
 
 def _factor(M: Array) -> tuple[Array, Array]:
-    """L below its diagonal of ones and the diagonal (r, ...) of D in LDL'."""
+    """L below its diagonal of ones, in place of M, and the diagonal (r, ...) of D in LDL'."""
     r = len(M)
-    L, pivots = M.copy(), np.empty((r, *M.shape[2:]))
+    L, pivots = M, np.empty((r, *M.shape[2:]))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for j in range(r):
             pivots[j] = L[j, j]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from metareg_sm.core.gram import Gram, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
+from metareg_sm.core.scratch import scratch
 from metareg_sm.core.search import Optimum
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
@@ -264,9 +265,9 @@ def _fit(
         coefs, rss = solved.params, solved.rss
         unscaled = packed(np.moveaxis(solved.cov_unscaled, 0, -1)).T
     else:
-        profile = studies.direct(True)
-        at = profile.solve(safe)
-        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at), packed(at.inverse).T
+        profile, new = studies.direct(True), scratch()
+        at = profile.solve(safe, None, new)
+        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at, None, new), packed(at.inverse).T
     params = (block.level + coefs) @ basis.to_params.T
     found = [params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df)]
     if heterogeneity:
