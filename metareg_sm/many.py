@@ -99,6 +99,6 @@ def fit_many(
         raise OptionError(f"chunk must be a whole number of outcomes >= 1; got {chunk!r}.")
     size = max(64, _BLOCK_CELLS // len(X)) if chunk is None else int(chunk)
     source = open_outcomes(endog, vi, X, size, progress)
-    plan = Plan(basis, estimator, fixed, covariance)
+    plan = Plan(basis, estimator, fixed, covariance, X)
     table = source.map(plan.fit, plan.columns)
     return ManyResults(table, plan, source, names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metareg_sm.core.gram import diagonal_of
+from metareg_sm.core.gram import diagonal_of, packed, pairs_of
 from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis
+from metareg_sm.core.wls import Array, Basis, Rows, design_basis
 from metareg_sm.exceptions import DesignError
 from metareg_sm.manyio import Source, write_results
 from metareg_sm.paging import forget
@@ -25,10 +25,7 @@ from metareg_sm.stats.prediction import interval, two_sided_pvalue
 REASONS = {
     Reason.FITTED: "fitted",
     Reason.TOO_FEW_STUDIES: "not more studies than coefficients",
-    Reason.REDUNDANT_MODERATORS: (
-        "the moderators are redundant among the studies that are there, or so nearly that nine "
-        "digits would not be right; model(i) fits it by itself"
-    ),
+    Reason.REDUNDANT_MODERATORS: "the moderators are redundant among the studies that are there",
     Reason.NO_VARIATION: "all outcomes are equal",
     Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
 }
@@ -43,6 +40,7 @@ class Plan:
     estimator: Estimator | None
     fixed: float
     covariance: CovarianceType
+    exog: Array
 
     @property
     def p(self) -> int:
@@ -70,6 +68,17 @@ class Plan:
         needs = by_variance or (self.estimator is None and self.fixed == 0.0)
         return prepare(y, v, self.basis, needs)
 
+    @cached_property
+    def to_covariance(self) -> Array:
+        """Maps distinct elements of a covariance of the basis to those of the coefficients."""
+        T = self.basis.to_params
+        unit = np.eye(T.shape[1])
+        columns = []
+        for i, j in pairs_of(T.shape[1]):
+            element = np.outer(unit[i], unit[j])
+            columns.append(packed(T @ (element if i == j else element + element.T) @ T.T))
+        return np.array(columns).reshape(-1, self.width).T
+
     def fit(self, y: Array, v: Array) -> Array:
         """One row an outcome: params, packed covariance, tau2, scale, nobs, reason, q, i2."""
         block = self.prepare(y, v)
@@ -78,14 +87,44 @@ class Plan:
         fit = fit_block(block, self.basis, self.estimator, self.fixed, factor, heterogeneity=True)
         assert fit.q is not None
         assert fit.i2 is not None
+        covariance = self.to_covariance @ fit.unscaled.T
         more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
         table = np.empty((len(block.reason), self.columns), order="F")
-        np.concatenate([fit.params.T, fit.unscaled.T, more], out=table.T)
+        np.concatenate([fit.params.T, covariance, more], out=table.T)
+        for rows, keep, plan in self._by_themselves(y, v, block):
+            table[rows] = plan.fit(y[np.ix_(rows, keep)], _columns(v, rows, keep))
         return table
 
     def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
         """One row an outcome: log-likelihood, restricted for REML."""
-        return block_loglike(self.prepare(y, v), tau2, self.reml)[:, None]
+        block = self.prepare(y, v)
+        value = block_loglike(block, tau2, self.reml)[:, None]
+        for rows, keep, plan in self._by_themselves(y, v, block):
+            found = plan.loglike(y[np.ix_(rows, keep)], _columns(v, rows, keep), tau2[rows])
+            value[rows] = found
+        return value
+
+    def _by_themselves(self, y: Array, v: Array, block: Block) -> Iterator[tuple[Rows, Rows, Plan]]:
+        """Outcomes whose studies need a basis of their own, by the studies that they have.
+
+        A moderator that is nearly all in the studies that are missing hardly shows in the basis of
+        all studies, though among those left it may be as good as any.
+        """
+        hard = np.flatnonzero(block.reason == Reason.REDUNDANT_MODERATORS)
+        if not hard.size:
+            return
+        absent = np.isnan(y[hard]) | np.isnan(v if v.ndim == 1 else v[hard])
+        patterns, which = np.unique(absent, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            keep = np.flatnonzero(~pattern)
+            basis = design_basis(self.exog[keep])
+            if len(keep) < len(self.exog) and not basis.redundant:
+                rows = hard[np.ravel(which) == number]
+                yield rows, keep, replace(self, basis=basis, exog=self.exog[keep])
+
+
+def _columns(v: Array, rows: Rows, keep: Rows) -> Array:
+    return v[keep] if v.ndim == 1 else v[np.ix_(rows, keep)]
 
 
 class ManyResults:
@@ -170,9 +209,9 @@ class ManyResults:
         return self._column(3) == 0
 
     def _standard_errors(self, contrasts: Array) -> Any:
-        packed = self._columns(self._plan.p, self._plan.p + self._plan.width)
-        weights = diagonal_of(contrasts @ self._plan.basis.to_params, np.eye(self._plan.width))
-        return np.sqrt(packed @ weights.T * self.scale[:, None])
+        covariance = self._columns(self._plan.p, self._plan.p + self._plan.width)
+        weights = diagonal_of(contrasts, np.eye(self._plan.width))
+        return np.sqrt(covariance @ weights.T * self.scale[:, None])
 
     @property
     def bse(self) -> Any:

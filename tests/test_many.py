@@ -15,7 +15,6 @@ from metareg_sm import MetaReg, fit_many
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import VarianceError
 from metareg_sm.many import REASONS
-from metareg_sm.stats.batch import Reason
 
 from ._many import COEFFICIENTS, FIELDS, alike, check_all, check_single, outcomes, same, single
 from .core.test_search import PEAKS
@@ -323,12 +322,8 @@ def test_a_study_that_is_missing_may_have_stood_apart():
         x[3] = far
         X = np.column_stack([np.ones(k), x])
         found = fit_many(y, X, v)
-        if far <= 1e2:
-            check_all(found, y, v, X, rows=[1])
-        else:
-            # too far for nine digits in the basis of all studies: NaN with a reason, not guesswork
-            assert found.reason[1] == Reason.REDUNDANT_MODERATORS
-            assert np.isnan(found.params[1]).all()
+        assert found.converged.all()
+        check_all(found, y, v, X, rows=[1])
 
 
 def test_a_common_level_costs_no_digits_where_studies_are_missing():
