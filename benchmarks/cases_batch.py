@@ -40,10 +40,16 @@ def outcomes(n: int, k: int, p: int, seed: int = 1) -> tuple[Array, Array, Array
     return y, v, X
 
 
-def numbers(y: Array, X: Array, v: Array) -> tuple[Array, ...]:
+def fits(y: Array, X: Array, v: Array) -> tuple[Array, ...]:
     """What is taken from each fit."""
     res = fit_many(y, X, v)
-    return res.params, res.bse, res.pvalues, res.tau2, res.q
+    return res.params, res.bse, res.tau2, res.q
+
+
+def tests(y: Array, X: Array, v: Array) -> tuple[Array, ...]:
+    """The same with the tests."""
+    res = fit_many(y, X, v)
+    return res.params, res.bse, res.tau2, res.q, res.pvalues
 
 
 def many(repeat: int | None) -> list[Finding]:
@@ -56,9 +62,15 @@ def many(repeat: int | None) -> list[Finding]:
     if why := peers.missing("pymare"):
         return [*rows, skipped("many", what, "PyMARE", why)]
     dataset = peers.pymare_dataset(y[:few], v[:few], X)
-    turns = in_turns(lambda: numbers(y, X, v), lambda: peers.pymare_fit(dataset), pairs)
-    rates = Turns(turns.ours / n, turns.peer / few)
-    params, bse, _, tau2, q = (a[:few] for a in numbers(y, X, v))
+    rates = []
+    for ours, p in ((fits, False), (tests, True)):
+
+        def peer(p: bool = p) -> Any:
+            return peers.pymare_fit(dataset, tests=p)
+
+        turns = in_turns(lambda f=ours: f(y, X, v), peer, pairs)
+        rates.append(Turns(turns.ours / n, turns.peer / few))
+    params, bse, tau2, q = (a[:few] for a in fits(y, X, v))
     theirs = peers.pymare_fit(dataset)
     ours_at = peers.loglike(y[:few], v[:few], X, tau2, reml=True)
     theirs_at = peers.loglike(y[:few], v[:few], X, theirs.tau2, reml=True)
@@ -73,20 +85,24 @@ def many(repeat: int | None) -> list[Finding]:
         f"; of {few:,} log-likelihoods PyMARE's is lower by > 1e-6 in {np.count_nonzero(~done)}, "
         f"this one's in {np.count_nonzero(theirs_at - ours_at > MISSED)}"
     )
-    row = faster("many", what, f"PyMARE (time of a fit, of {few:,})", rates, 20.0, answers)
-    return [row, *rows]
+    beside = f"PyMARE (time of a fit, of {few:,})"
+    return [
+        faster("many", what, beside, rates[0], 20.0, answers),
+        faster("many", f"{what}, and p-values of t", beside, rates[1], None, ""),
+        *rows,
+    ]
 
 
 def _traffic(y: Array, X: Array, v: Array, what: str, pairs: int) -> Finding:
     """Share of the time that reading the input and writing the output alone takes."""
-    results = numbers(y, X, v)
+    results = fits(y, X, v)
     copies = np.empty_like(y), np.empty_like(v), *(np.empty_like(r) for r in results)
 
     def move() -> None:
         for target, source in zip(copies, (y, v, *results), strict=True):
             np.copyto(target, source)
 
-    turns = in_turns(move, lambda: numbers(y, X, v), pairs)
+    turns = in_turns(move, lambda: fits(y, X, v), pairs)
     low, median, high = 100.0 * turns.ratio()
     a, b = turns.seconds()
     return Finding(

@@ -101,9 +101,9 @@ class PymareFits(NamedTuple):
 
     params: Array
     bse: Array
-    pvalues: Array
     tau2: Array
     q: Array
+    pvalues: Array | None = None
 
 
 def pymare_dataset(y: Array, v: Array, X: Array) -> Any:
@@ -122,17 +122,18 @@ def pymare_results(dataset: Any) -> Any:
     return VarianceBasedLikelihoodEstimator(method="REML").fit_dataset(dataset).summary()
 
 
-def pymare_fit(dataset: Any) -> PymareFits:
-    """The same numbers as are taken from `fit_many`."""
+def pymare_fit(dataset: Any, tests: bool = False) -> PymareFits:
+    """The same numbers as are taken from `fit_many`, with p-values or without."""
     from pymare.stats import q_gen
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         res = pymare_results(dataset)
-        stats = res.get_fe_stats()
+        params, se = res.fe_params, res.fe_se
         q = q_gen(dataset.y, dataset.v, dataset.X, 0.0)
+        pvalues = res.get_fe_stats()["p"].T if tests else None
     tau2 = np.asarray(res.tau2).reshape(-1)
-    return PymareFits(stats["est"].T, stats["se"].T, stats["p"].T, tau2, np.ravel(q))
+    return PymareFits(params.T, se.T, tau2, np.ravel(q), pvalues)
 
 
 # --- metafor ------------------------------------------------------------------------------------
