@@ -38,7 +38,7 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     edges = lower + (upper - lower) * _FRACTIONS
     at = profile.slopes(edges)
     falls = at.ypp <= at.trace
-    peaks = np.flatnonzero(falls[1:] > falls[:-1])
+    peaks = (falls[1:] > falls[:-1]).nonzero()[0]
     left, right = pick(at, _LEFT), pick(at, _RIGHT)
     if len(peaks) + falls[0] == 1 and settled(edges[:-1], edges[1:], left, right).all():
         if falls[0]:

@@ -120,8 +120,11 @@ class SpectralProfile:
         t = np.asarray(tau2)[..., None]
         w = 1.0 / (take(self.d, rows, 1) + t)
         w2 = w * w
+        traces = self._traces(t, w, w2, rows)
+        if self.z2.ndim == 1:
+            return Slopes(w2 @ self.z2, (w2 * w) @ self.z2, *traces)
         a = take(self.z2, rows, 1) * w2
-        return Slopes(total_of(a, -1), total_of(a * w, -1), *self._traces(t, w, w2, rows))
+        return Slopes(total_of(a, -1), total_of(a * w, -1), *traces)
 
     def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""

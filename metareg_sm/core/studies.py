@@ -172,7 +172,11 @@ class Studies:
     def search_range(self, reml: bool) -> tuple[Array, Array]:
         """Lower and upper end of the search for a maximum, (...) each."""
         n = self.df if reml else self.k
-        rss = np.einsum("...k,...k->...", self.counted(self.y), self.y)
+        y = self.y
+        if y.ndim == 1 and self.counts is None:
+            rss = y @ y
+        else:
+            rss = np.einsum("...k,...k->...", self.counted(y), y)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
         upper = upper_bound(rss, n, low, high)
         # undefined at 0 where a variance is 0: begin so near that no sensible estimate lies below

@@ -159,14 +159,14 @@ def design_basis(X: Array) -> Basis:
         tall = _tall_basis(X)
         if tall is not None:
             return tall
-    scale = np.sqrt(np.einsum("kp,kp->p", X, X))
+    scale = np.sqrt(np.add.reduce(X * X, 0))
     scale[scale == 0.0] = 1.0
     spectral = k <= SPECTRAL_LIMIT
     tol = max(k, p) * _EPS
     if k >= p:
         Q, inverse = orthonormalize(X / scale, complete=spectral)
         # ||R|| <= sqrt(p) for unit columns, so ||R^-1|| alone bounds the smallest singular value
-        if inverse is not None and np.einsum("ij,ij->", inverse, inverse) < 1.0 / tol**2:
+        if inverse is not None and np.vdot(inverse, inverse) < 1.0 / tol**2:
             inverse /= scale[:, None]
             return Basis(Q[:, :p], inverse, (), Q[:, p:] if spectral else None)
     redundant, kept = [], np.zeros((k, 0))
