@@ -35,7 +35,7 @@ CASES: dict[str, Callable[[int | None], list[Finding]]] = {
 }
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = tuple(ROOT / name for name in ("README.md", "docs/benchmarks.md", "docs/benchmarks.rst"))
+PAGES = tuple(ROOT / name for name in ("README.md", "docs/benchmarks.rst"))
 BEGIN, END = "benchmark table", "end of benchmark table"
 HEADER = ("what", "beside", "figure", "target", "largest differences of the answers")
 
