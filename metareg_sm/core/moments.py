@@ -13,7 +13,8 @@ from metareg_sm.core.likelihood import Profile, Slopes
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array
 
-_EPS = float(np.finfo(float).eps)
+# after a Newton step of this relative size the next one would be below rounding
+_LAST_STEP = 1e-9
 _MAX_NEWTON = 200
 _POLE = 1e-3
 # so small that it is 0 for every purpose, and its cube is not
@@ -128,17 +129,23 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
         absent &= evaluate(np.where(absent, floor, t))[0] < target
     done = absent.copy()
     for _ in range(_MAX_NEWTON):
-        if done.all():
-            break
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = value * (value / target - 1.0) / slope
+            scale = value / slope
+            step = scale * (value / target - 1.0)
             step = np.where(done, 0.0, np.maximum(step, 0.9 * (floor - t)))
         t = t + step
-        done |= np.abs(step) <= 4.0 * _EPS * (t + lower)
+        done |= np.abs(step) <= _LAST_STEP * scale
+        if done.all():
+            break
         value, slope = evaluate(t)
     return np.where(absent, -lower, t)
 
 
 def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
     """Solve y'P(tau2)y = target; parameters and return value as in `falling_root`."""
-    return falling_root(lambda t: (profile.rss(t), profile.slopes(t).ypp), target, lower)
+
+    def evaluate(t: Array) -> tuple[Array, Array]:
+        slopes, rss = profile.slopes_and_rss(t)
+        return rss, slopes.ypp
+
+    return falling_root(evaluate, target, lower)

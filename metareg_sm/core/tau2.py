@@ -141,9 +141,9 @@ def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -
     df = flat.df
 
     def with_trace(t: Array) -> tuple[Array, Array]:
-        s = profile.slopes(t)
+        s, rss = profile.slopes_and_rss(t)
         # tr(PV) = k - p - tau2 tr P
-        return profile.rss(t) + df - t * s.trace, s.ypp + s.trace - t * s.trace2
+        return rss + df - t * s.trace, s.ypp + s.trace - t * s.trace2
 
     return falling_root(with_trace, target, lower).reshape(studies.shape)
 
