@@ -131,7 +131,7 @@ class Studies:
             return replace(self.compressed, reml=reml)
         if self.v.shape[-1] > STABLE_LIMIT or not self.unequal().any():
             return self.direct(reml)
-        if self.counts is None and self.v.ndim == 1 and self.Z.ndim == 2:
+        if self.counts is None and self.Z.ndim == 2:
             L = np.linalg.qr(self.Z, mode="complete")[0][:, self.rank :]
             return SpectralProfile.build(self.y, self.v, L, reml)
         counts = np.ones(self.v.shape) if self.counts is None else self.counts
