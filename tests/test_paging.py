@@ -43,7 +43,8 @@ def test_pages_that_were_read_are_given_back(outcomes, order):
     path = folder / "mapped"
     values = np.memmap(path, mode="w+", dtype=float, shape=(N, K), order=order)
     values[:] = y
-    assert resident(path) >= y.nbytes // 2
+    if resident(path) < y.nbytes // 2:
+        pytest.skip("the system does not say what is resident of this file")
     many = fit_many(values, X, v[0], chunk=1000)
     assert resident(path) <= y.nbytes // 4
     assert_array_equal(values, y)
