@@ -1,34 +1,32 @@
 """Batched global maximisation of the profile log-likelihood over tau2 >= 0.
 
-The score has the sign of h - 1 with h = y'PPy / trace, and a local maximum is where h falls through
-1. Write r1 = y'PPPy / y'PPy and r2 = trace2 / trace, so that (ln h)' = r2 - 2 r1. By the
-inequality of Cauchy and Schwarz neither 1/r1 - tau2 nor 1/r2 - tau2 ever falls. Hence in a cell
-from a to b, with c = 1/r1(b) - b + a and d = 1/r2(b) - b + a,
-
-    h(a + x) <= h(a) (1 + x r2(a)) / (1 + x/c)^2,    h(a + x) >= h(a) (1 + x/d) / (1 + x r1(a))^2,
-
-and h falls from x = c - 2/r2(a) on. So a cell holds one maximum for certain if the lower bound is
-above 1 as far as there, and none if the upper bound is below 1 there. h rises throughout where
-2/r2(b) - b < 1/r1(a) - a. That y'PPy and the traces fall bounds the score besides. A cell that none
-of this settles is cut in two. Once all are settled every local maximum lies in a bracket of its own
-and none can have been missed: the likelihood does have several, mostly under ML with very unequal
-variances. The limits of 1/r1(b) - b and 1/r2(b) - b are known, so that values at 0 alone settle the
-cell from 0 to infinity of many data sets.
+Cells of tau2 are cut until each holds at most one maximum for certain (`core.cells`). Then every
+local maximum lies in a bracket of its own and none can have been missed; inside it is found to the
+precision that the score allows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from metareg_sm.core.likelihood import Limit, Profile, Slopes
+from metareg_sm.core.cells import (
+    Cells,
+    examine,
+    guess,
+    halves,
+    middle_of,
+    peak,
+    pick,
+    point_inside,
+    to_infinity,
+)
+from metareg_sm.core.profile import Limit, Profile, Slopes
 from metareg_sm.core.wls import Array, Rows
 
 _EPS = float(np.finfo(float).eps)
-_MAX_HALVINGS = 60
+_MAX_CUTS = 60
 _MAX_NEWTON = 100
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
@@ -119,10 +117,10 @@ def find_brackets(
         low = lower[falls]
         at_low = pick(at, falls)
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low))
-    cells = _to_infinity(np.arange(n), lower, at, limit)
-    for halving in range(_MAX_HALVINGS):
-        certain, falling = _examine(cells, upper)
-        if halving == _MAX_HALVINGS - 1:
+    cells = to_infinity(np.arange(n), lower, at, limit)
+    for cut in range(_MAX_CUTS):
+        certain, falling = examine(cells, upper)
+        if cut == _MAX_CUTS - 1:
             certain[:] = True
         left, right = cells.left, cells.right
         hit = np.flatnonzero(certain & (left.ypp > left.trace) & (right.ypp <= right.trace))
@@ -132,9 +130,9 @@ def find_brackets(
         if not open_.size:
             break
         cells = cells.take(open_)
-        point = _point_inside(cells, falling[open_], limit, upper)
+        point = point_inside(cells, falling[open_], limit, upper)
         at = profile.slopes(point, cells.row)
-        cells = _halves(cells, point, at)
+        cells = halves(cells, point, at)
     return _sorted(found, n)
 
 
@@ -165,104 +163,11 @@ def _sorted(found: list[Brackets], n: int) -> Brackets:
     )
 
 
-class _Cells(NamedTuple):
-    """Cells from `low` to `high`, which may be infinite, of the data sets `row`.
-
-    Between them 1/r1 - tau2 is at most `reach1` and 1/r2 - tau2 at most `reach2`.
-    """
-
-    row: Rows
-    low: Array
-    high: Array
-    left: Slopes
-    right: Slopes
-    reach1: Array
-    reach2: Array
-
-    def take(self, index: Rows) -> _Cells:
-        """Some of the cells."""
-        row, low, high, left, right, reach1, reach2 = self
-        return _Cells(
-            row[index],
-            low[index],
-            high[index],
-            pick(left, index),
-            pick(right, index),
-            reach1[index],
-            reach2[index],
-        )
-
-
-def _to_infinity(row: Rows, low: Array, left: Slopes, limit: Limit) -> _Cells:
-    zero = np.zeros(len(row))
-    # without residual variation there is no limit, and no maximum but the lower end
-    variance = np.where(limit.rss[row] == 0.0, 0.0, limit.variance[row])
-    right = Slopes(zero, zero, zero, zero)
-    return _Cells(row, low, zero + np.inf, left, right, variance, limit.mean[row])
-
-
-def _halves(cells: _Cells, point: Array, at: Slopes) -> _Cells:
-    """Both parts of cells that are cut at a point."""
-    row, low, high, left, right, reach1, reach2 = cells
-    with np.errstate(divide="ignore", invalid="ignore"):
-        nearer1, nearer2 = at.ypp / at.yppp - point, at.trace / at.trace2 - point
-    return _Cells(
-        np.concatenate([row, row]),
-        np.concatenate([low, point]),
-        np.concatenate([point, high]),
-        _join(left, at),
-        _join(at, right),
-        np.concatenate([nearer1, reach1]),
-        np.concatenate([nearer2, reach2]),
-    )
-
-
-def _examine(cells: _Cells, upper: Array) -> tuple[npt.NDArray[np.bool_], Array]:
-    """Whether each cell holds at most one maximum for certain, and from where on h falls in it."""
-    row, low, high, left, right, reach1, reach2 = cells
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        width = high - low
-        # h falls from low + x on
-        scale = left.trace / left.trace2
-        x = np.clip(reach1 + low - 2.0 * scale, 0.0, width)
-        down = right.ypp <= right.trace
-        t = np.where(down, x, width)
-        above = left.ypp * (1.0 + t / (reach2 + low)) > left.trace * np.square(
-            1.0 + t * left.yppp / left.ypp
-        )
-        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (reach1 + low))
-        certain = (x <= 0.0) | np.where(left.ypp > left.trace, above, below & down)
-        finite = np.flatnonzero(np.isfinite(high))
-        if finite.size:
-            a, b = pick(left, finite), pick(right, finite)
-            certain[finite] |= settled(low[finite], high[finite], a, b)
-    with np.errstate(invalid="ignore"):
-        certain |= (low >= upper[row]) | (high * (1.0 - 4.0 * _EPS) <= low)
-    return certain, low + x
-
-
-def _point_inside(cells: _Cells, falling: Array, limit: Limit, upper: Array) -> Array:
-    """Where to cut cells."""
-    row, low, high, left, *_ = cells
-    scale = left.trace / left.trace2
-    top = np.minimum(high, upper[row])
-    infinite = np.isinf(high)
-    # what is beyond a point where h certainly falls is settled: not farther than that
-    end = np.where(infinite & (falling > low) & (falling < top), falling, top)
-    middle = _middle(low, end, scale)
-    beyond = np.flatnonzero(infinite & (left.ypp > left.trace))
-    if beyond.size:
-        # nor before the maximum, where one is expected: next to it nothing tells more of h - 1
-        few = cells.take(beyond)
-        middle[beyond] = np.maximum(middle[beyond], _guess(few, limit, upper))
-    return middle
-
-
-def _brackets(cells: _Cells, limit: Limit, upper: Array) -> Brackets:
+def _brackets(cells: Cells, limit: Limit, upper: Array) -> Brackets:
     row, low, high, left, right, *_ = cells
     infinite = np.isinf(high)
     if infinite.all():
-        high, start = upper[row], _guess(cells, limit, upper)
+        high, start = upper[row], guess(cells, limit, upper)
         information = np.abs(left.observed_information)
     elif infinite.any():
         parts = [cells.take(np.flatnonzero(which)) for which in (infinite, ~infinite)]
@@ -272,75 +177,14 @@ def _brackets(cells: _Cells, limit: Limit, upper: Array) -> Brackets:
             start = peak(low, high, left, right)
         information = np.abs(0.5 * (left.observed_information + right.observed_information))
     inside = (start > low) & (start < high)
-    start = np.where(inside, start, _middle(low, high, left.trace / left.trace2))
+    start = np.where(inside, start, middle_of(low, high, left.trace / left.trace2))
     return Brackets(row, low, high, start, information, left)
 
 
-def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
-    """Whether a cell from a to b holds at most one maximum for certain."""
-    width = b - a
-    # the two inequalities of the module, without a division
-    h_falls = (2.0 * left.trace + width * left.trace2) * right.yppp > right.ypp * left.trace2
-    h_rises = 2.0 * right.trace * left.yppp < (left.ypp + width * left.yppp) * right.trace2
-    return h_falls | h_rises | (left.ypp < right.trace) | (right.ypp > left.trace)
-
-
-def _guess(cells: _Cells, limit: Limit, upper: Array) -> Array:
-    """Where h = 1 beyond the lower ends: 1/h is nearly a hyperbola with the known asymptote.
-
-    With x = tau2 - a the hyperbola is (x + c)/s2 + d k/(x + k), of the value and slope at a.
-    """
-    a, left, top = cells.low, cells.left, upper[cells.row]
-    rss, variance, n, mean = (x[cells.row] for x in limit)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        f = left.trace / left.ypp
-        slope = f * (2.0 * left.yppp / left.ypp - left.trace2 / left.trace)
-        s2 = rss / n
-        start = (a + 2.0 * variance - mean) / s2
-        k = (f - start) / (1.0 / s2 - slope)
-        half = 0.5 * (k + s2 * (start - 1.0))
-        x = np.sqrt(half * half + s2 * k * (1.0 - f)) - half
-        newton = (1.0 - f) / slope
-        x = np.where((k > 0.0) & (x > 0.0), x, newton)
-        t = a + x
-        # within the range; a wild guess is replaced by a cautious one
-        return np.where((t > a) & (t < top), t, _middle(a, top, left.trace / left.trace2))
-
-
-def peak(low: Any, high: Any, left: Slopes, right: Slopes) -> Any:
-    """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation."""
-    fa, fb = left.trace / left.ypp, right.trace / right.ypp
-    h = fb - fa
-    s = (1.0 - fa) / h
-    # d tau2 / d(1/h) at the two ends
-    ma = left.ypp / (2.0 * left.yppp * fa - left.trace2)
-    mb = right.ypp / (2.0 * right.yppp * fb - right.trace2)
-    r = 1.0 - s
-    return low + (high - low) * s * s * (3.0 - 2.0 * s) + h * s * r * (r * ma - s * mb)
-
-
-def _middle(low: Array, high: Array, unit: Array) -> Array:
-    """Point between the ends, geometric in tau2 + unit where rounding allows it."""
-    middle = np.sqrt((low + unit) * (high + unit)) - unit
-    return np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
-
-
-def pick(s: Slopes, index: Any) -> Slopes:
-    """Slopes of some data sets, or at some points."""
-    return Slopes(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
-
-
-def _join(s: Slopes, t: Slopes) -> Slopes:
-    return Slopes(
-        np.concatenate([s.ypp, t.ypp]),
-        np.concatenate([s.yppp, t.yppp]),
-        np.concatenate([s.trace, t.trace]),
-        np.concatenate([s.trace2, t.trace2]),
-    )
-
-
 def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
-    """Maximum inside each bracket, by safeguarded Newton steps to the root of 1/h - 1.
+    """Maximum inside each bracket, by safeguarded steps to the root of 1/h - 1.
+
+    A step is Newton's, or the cubic interpolation from the last two points where both agree.
 
     Parameters
     ----------
@@ -377,10 +221,10 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
             close = gain <= 0.5 * np.abs(step)
             new = np.where(close, cubic, t + step)
             inside = (new >= low) & (new <= high)
-            new = np.where(inside, new, _middle(low, high, scale))
+            new = np.where(inside, new, middle_of(low, high, scale))
             # the error left is smaller than what the interpolation corrected by distance squared
-            left = gain * np.square((t - before) / scale)
-        done = inside & ((np.abs(step) <= _LAST_STEP * scale) | (close & (left <= _ERROR * scale)))
+            error = gain * np.square((t - before) / scale)
+        done = inside & ((np.abs(step) <= _LAST_STEP * scale) | (close & (error <= _ERROR * scale)))
         done |= high - low <= 2.0 * _EPS * high
         tau2[active] = new
         open_ = np.flatnonzero(~done)

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from metareg_sm.core.cells import peak, pick, settled
 from metareg_sm.core.likelihood import DirectProfile, Profile
-from metareg_sm.core.search import climb, find_brackets, peak, pick, settled
+from metareg_sm.core.search import climb, find_brackets
 
 _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 100
