@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -120,7 +120,7 @@ def _quantities(fit: BlockFit, s2: Array | float, tau2_null: Array) -> Array:
 
 
 def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
-    return resampling.Refit(results._null_basis(), refit.estimator, refit.fixed, refit.factor)
+    return replace(refit, basis=results._null_basis())
 
 
 def _counted_quantities(results: Any, counts: Array) -> Array:

@@ -12,14 +12,13 @@ from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.core.wls import design_basis
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.manyio import open_outcomes, right_side
-from metareg_sm.manyresults import REASONS, ManyResults, ManyTest, Plan
+from metareg_sm.manyplan import Plan
+from metareg_sm.manyresults import REASONS, ManyResults, ManyTest
 from metareg_sm.options import choose
+from metareg_sm.stats.batch import Fitting, block_size
 from metareg_sm.stats.covariance import COVARIANCES
 
 __all__ = ["REASONS", "ManyResults", "ManyTest", "fit_many"]
-
-# cells in one block: the arrays of a block then stay in the processor's cache
-_BLOCK_CELLS = 160_000
 
 
 def fit_many(
@@ -97,8 +96,8 @@ def fit_many(
         isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1
     ):
         raise OptionError(f"chunk must be a whole number of outcomes >= 1; got {chunk!r}.")
-    size = max(64, _BLOCK_CELLS // len(X)) if chunk is None else int(chunk)
+    size = block_size(len(X)) if chunk is None else int(chunk)
     source = open_outcomes(endog, vi, X, size, progress)
-    plan = Plan(basis, estimator, fixed, covariance, X)
+    plan = Plan(Fitting(basis, estimator, fixed, covariance.factor), covariance, X)
     table = source.map(plan.fit, plan.columns)
     return ManyResults(table, plan, source, names)

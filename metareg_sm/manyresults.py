@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metareg_sm.core.gram import diagonal_of, packed, pairs_of
-from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis, Rows, design_basis
+from metareg_sm.core.gram import diagonal_of
+from metareg_sm.core.wls import Array
 from metareg_sm.exceptions import DesignError
 from metareg_sm.manyio import Source, write_results
+from metareg_sm.manyplan import Plan
 from metareg_sm.paging import forget
-from metareg_sm.stats.batch import Block, Reason, block_loglike, fit_block, prepare
-from metareg_sm.stats.covariance import CovarianceType
+from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.prediction import interval, two_sided_pvalue
 
 REASONS = {
@@ -30,101 +29,6 @@ REASONS = {
     Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
 }
 """What the codes in `ManyResults.reason` mean."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How each block is fitted."""
-
-    basis: Basis
-    estimator: Estimator | None
-    fixed: float
-    covariance: CovarianceType
-    exog: Array
-
-    @property
-    def p(self) -> int:
-        """Number of coefficients."""
-        return self.basis.to_params.shape[0]
-
-    @property
-    def width(self) -> int:
-        """Number of distinct elements of their covariance."""
-        return self.basis.rank * (self.basis.rank + 1) // 2
-
-    @property
-    def columns(self) -> int:
-        """Number of columns of `fit`."""
-        return self.p + self.width + 6
-
-    @property
-    def reml(self) -> bool:
-        """Whether the log-likelihood is the restricted one."""
-        return self.estimator is not None and self.estimator.reml is True
-
-    def prepare(self, y: Array, v: Array) -> Block:
-        """Set missing cells aside and find what cannot be fitted."""
-        by_variance = self.estimator is not None and not self.estimator.zero_variance
-        needs = by_variance or (self.estimator is None and self.fixed == 0.0)
-        return prepare(y, v, self.basis, needs)
-
-    @cached_property
-    def to_covariance(self) -> Array:
-        """Maps distinct elements of a covariance of the basis to those of the coefficients."""
-        T = self.basis.to_params
-        unit = np.eye(T.shape[1])
-        columns = []
-        for i, j in pairs_of(T.shape[1]):
-            element = np.outer(unit[i], unit[j])
-            columns.append(packed(T @ (element if i == j else element + element.T) @ T.T))
-        return np.array(columns).reshape(-1, self.width).T
-
-    def fit(self, y: Array, v: Array) -> Array:
-        """One row an outcome: params, packed covariance, tau2, scale, nobs, reason, q, i2."""
-        block = self.prepare(y, v)
-        factor = self.covariance.factor
-        assert factor is not None
-        fit = fit_block(block, self.basis, self.estimator, self.fixed, factor, heterogeneity=True)
-        assert fit.q is not None
-        assert fit.i2 is not None
-        covariance = self.to_covariance @ fit.unscaled.T
-        more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
-        table = np.empty((len(block.reason), self.columns), order="F")
-        np.concatenate([fit.params.T, covariance, more], out=table.T)
-        for rows, keep, plan in self._by_themselves(y, v, block):
-            table[rows] = plan.fit(y[np.ix_(rows, keep)], _columns(v, rows, keep))
-        return table
-
-    def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
-        """One row an outcome: log-likelihood, restricted for REML."""
-        block = self.prepare(y, v)
-        value = block_loglike(block, tau2, self.reml)[:, None]
-        for rows, keep, plan in self._by_themselves(y, v, block):
-            found = plan.loglike(y[np.ix_(rows, keep)], _columns(v, rows, keep), tau2[rows])
-            value[rows] = found
-        return value
-
-    def _by_themselves(self, y: Array, v: Array, block: Block) -> Iterator[tuple[Rows, Rows, Plan]]:
-        """Outcomes whose studies need a basis of their own, by the studies that they have.
-
-        A moderator that is nearly all in the studies that are missing hardly shows in the basis of
-        all studies, though among those left it may be as good as any.
-        """
-        hard = np.flatnonzero(block.reason == Reason.REDUNDANT_MODERATORS)
-        if not hard.size:
-            return
-        absent = np.isnan(y[hard]) | np.isnan(v if v.ndim == 1 else v[hard])
-        patterns, which = np.unique(absent, axis=0, return_inverse=True)
-        for number, pattern in enumerate(patterns):
-            keep = np.flatnonzero(~pattern)
-            basis = design_basis(self.exog[keep])
-            if len(keep) < len(self.exog) and not basis.redundant:
-                rows = hard[np.ravel(which) == number]
-                yield rows, keep, replace(self, basis=basis, exog=self.exog[keep])
-
-
-def _columns(v: Array, rows: Rows, keep: Rows) -> Array:
-    return v[keep] if v.ndim == 1 else v[np.ix_(rows, keep)]
 
 
 class ManyResults:
@@ -159,7 +63,8 @@ class ManyResults:
         return int(self._table.shape[0])
 
     def __repr__(self) -> str:
-        label = self._plan.estimator.label if self._plan.estimator else "fixed tau2"
+        estimator = self._plan.fitting.estimator
+        label = estimator.label if estimator else "fixed tau2"
         return f"<ManyResults: {len(self)} outcomes, {self._plan.p} coefficients, {label}>"
 
     @property
@@ -196,7 +101,7 @@ class ManyResults:
     @property
     def df_resid(self) -> Any:
         """Studies less coefficients, (n,)."""
-        return self.nobs - self._plan.basis.rank
+        return self.nobs - self._plan.p
 
     @property
     def reason(self) -> Any:
@@ -365,11 +270,11 @@ class ManyResults:
         y, v = self._source.row(i)
         keep = ~(np.isnan(y) | np.isnan(v))
         exog = pd.DataFrame(self._source.exog, columns=self.exog_names)
-        plan = self._plan
+        plan, estimator = self._plan, self._plan.fitting.estimator
         return MetaReg(
             pd.Series(y[keep], name="y"), exog[keep].reset_index(drop=True), vi=v[keep]
         ).fit(
-            tau2=plan.fixed if plan.estimator is None else plan.estimator.name,
+            tau2=plan.fitting.fixed if estimator is None else estimator.name,
             cov_type=plan.covariance.name,
         )
 

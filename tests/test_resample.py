@@ -14,7 +14,7 @@ from scipy import stats
 
 from metareg_sm import MetaReg, gosh
 from metareg_sm.exceptions import DesignError, FewStudiesWarning, OptionError, VarianceError
-from metareg_sm.stats import resampling
+from metareg_sm.stats import batch, resampling
 
 SETTINGS = (
     {},
@@ -327,10 +327,10 @@ def test_reproducible(what):
 def test_blocks_do_not_matter(what, monkeypatch):
     y, v, X = studies(13, k=14, spread=0.03)
     res = fit(y, v, X)
-    monkeypatch.setattr(resampling, "BLOCK_CELLS", 10**9)
+    monkeypatch.setattr(batch, "BLOCK_CELLS", 10**9)
     whole = np.asarray(everything(res)[what]())
     for cells in (1, 14 * 101):
-        monkeypatch.setattr(resampling, "BLOCK_CELLS", cells)
+        monkeypatch.setattr(batch, "BLOCK_CELLS", cells)
         assert len(list(resampling.blocks(300, 14))) == {1: 5, 14 * 101: 3}[cells]
         cut = np.asarray(everything(res)[what]())
         if what in ("pvalues", "lr", "simulate"):

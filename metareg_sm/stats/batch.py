@@ -29,6 +29,8 @@ class Reason(IntEnum):
     ZERO_VARIANCE = 4
 
 
+# Cells in one block: large enough that the calls for a block cost little beside its arithmetic.
+BLOCK_CELLS = 160_000
 # the smallest eigenvalue of Z'FZ below which the moderators of the studies left are redundant
 _RANK_TOLERANCE = 1e-6
 
@@ -115,6 +117,11 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
     return Block(studies, y @ basis.Z + level, nobs, reason)
 
 
+def block_size(k: int) -> int:
+    """Data sets of k studies that are fitted together."""
+    return max(64, BLOCK_CELLS // k)
+
+
 def count_reasons(counts: Array, basis: Basis) -> npt.NDArray[np.intp]:
     """Which data sets have too few studies, or redundant moderators among them.
 
@@ -180,20 +187,12 @@ class BlockFit:
     i2: Array | None = None
 
 
-def fit_block(
-    block: Block,
-    basis: Basis,
-    estimator: Estimator | None,
-    fixed: float,
-    factor: Callable[[Array], Array],
-    heterogeneity: bool = False,
-) -> BlockFit:
-    """Fit every data set of a block.
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """How every data set is fitted.
 
-    Parameters
+    Attributes
     ----------
-    block : Block
-        From `prepare`; reasons found here are added to it.
     basis : Basis
         Of the moderators.
     estimator : Estimator or None
@@ -202,43 +201,62 @@ def fit_block(
         The fixed value.
     factor : callable
         Factor on the covariance from the residual mean square (`CovarianceType.factor`).
-    heterogeneity : bool, default False
-        Q_E and I2, too.
-
-    Returns
-    -------
-    BlockFit
     """
-    n = len(block.reason)
-    unequal = np.broadcast_to(block.studies.unequal(), n)
-    if not unequal.any() or unequal.all():
-        return _fit(block, basis, estimator, fixed, factor, bool(unequal.any()), heterogeneity)
-    # the few that need more care take another way, the others stay fast
-    fits = []
-    parts = (np.flatnonzero(~unequal), np.flatnonzero(unequal))
-    for rows, careful in zip(parts, (False, True), strict=True):
-        part = Block(
-            block.studies.take(rows),
-            block.level if block.level.ndim == 1 else block.level[rows],
-            block.nobs[rows],
-            block.reason[rows],
-        )
-        fits.append(_fit(part, basis, estimator, fixed, factor, careful, heterogeneity))
-        block.reason[rows] = part.reason
-    order = np.argsort(np.concatenate(parts))
-    names = ("params", "unscaled", "tau2", "scale", *(("q", "i2") if heterogeneity else ()))
-    return BlockFit(*(np.concatenate([getattr(f, x) for f in fits])[order] for x in names))
+
+    basis: Basis
+    estimator: Estimator | None
+    fixed: float
+    factor: Callable[[Array], Array]
+
+    @property
+    def reml(self) -> bool:
+        """Whether tau2 maximises the restricted likelihood."""
+        return self.estimator is not None and self.estimator.reml is True
+
+    def prepare(self, y: Array, v: Array) -> Block:
+        """Make outcomes (n, k) with variances (n, k) or (k,) ready; missing cells are NaN."""
+        by_variance = self.fixed == 0.0
+        if self.estimator is not None:
+            by_variance = not self.estimator.zero_variance
+        return prepare(y, v, self.basis, by_variance)
+
+    def fit(self, block: Block, heterogeneity: bool = False) -> BlockFit:
+        """Fit every data set of a block.
+
+        Parameters
+        ----------
+        block : Block
+            From `prepare` or `counted_block`; reasons found here are added to it.
+        heterogeneity : bool, default False
+            Q_E and I2, too.
+
+        Returns
+        -------
+        BlockFit
+        """
+        n = len(block.reason)
+        unequal = np.broadcast_to(block.studies.unequal(), n)
+        if not unequal.any() or unequal.all():
+            return _fit(block, self, bool(unequal.any()), heterogeneity)
+        # the few that need more care take another way, the others stay fast
+        fits = []
+        parts = (np.flatnonzero(~unequal), np.flatnonzero(unequal))
+        for rows, careful in zip(parts, (False, True), strict=True):
+            part = Block(
+                block.studies.take(rows),
+                block.level if block.level.ndim == 1 else block.level[rows],
+                block.nobs[rows],
+                block.reason[rows],
+            )
+            fits.append(_fit(part, self, careful, heterogeneity))
+            block.reason[rows] = part.reason
+        order = np.argsort(np.concatenate(parts))
+        names = ("params", "unscaled", "tau2", "scale", *(("q", "i2") if heterogeneity else ()))
+        return BlockFit(*(np.concatenate([getattr(f, x) for f in fits])[order] for x in names))
 
 
-def _fit(
-    block: Block,
-    basis: Basis,
-    estimator: Estimator | None,
-    fixed: float,
-    factor: Callable[[Array], Array],
-    careful: bool,
-    heterogeneity: bool,
-) -> BlockFit:
+def _fit(block: Block, fitting: Fitting, careful: bool, heterogeneity: bool) -> BlockFit:
+    basis, estimator = fitting.basis, fitting.estimator
     studies, n = block.studies, len(block.reason)
     if studies.v.shape[-1] <= basis.rank:
         p, q = len(basis.to_params), len(pairs_of(basis.rank))
@@ -246,7 +264,7 @@ def _fit(
         return BlockFit(np.full((n, p), np.nan), np.full((n, q), np.nan), *empty)
     best = None
     if estimator is None:
-        tau2 = np.full(n, fixed)
+        tau2 = np.full(n, fitting.fixed)
     elif estimator.reml is not None:
         best = studies.maximize(estimator.reml)
         tau2 = best.tau2
@@ -269,10 +287,9 @@ def _fit(
         at = profile.solve(safe, None, new)
         coefs, rss, unscaled = at.coefs.T, profile.rss_of(at, None, new), packed(at.inverse).T
     params = (block.level + coefs) @ basis.to_params.T
-    found = [params, unscaled, np.array(tau2, dtype=float), factor(rss / studies.df)]
+    found = [params, unscaled, np.array(tau2, dtype=float), fitting.factor(rss / studies.df)]
     if heterogeneity:
-        restricted = estimator is not None and estimator.reml is True
-        found += _heterogeneity(studies, tau2, low, best if restricted else None)
+        found += _heterogeneity(studies, tau2, low, best if fitting.reml else None)
     bad = block.reason > 0
     if bad.any():
         for values in found:

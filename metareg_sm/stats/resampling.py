@@ -7,8 +7,8 @@ resampling scheme is a batch of data sets that share one design.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import factorial
 
 import numpy as np
@@ -17,51 +17,20 @@ from scipy import special
 
 from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import Estimator
 from metareg_sm.core.wls import Array, Basis, Rows
-from metareg_sm.stats.batch import Block, BlockFit, counted_block, fit_block, prepare
+from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block
 
-# cells in one block, as for many outcomes: the arrays stay in the processor's cache
-BLOCK_CELLS = 80_000
 # statistics of equal resamples may differ by rounding
 _TIE = 1e-8
 
 
 @dataclass(frozen=True, slots=True)
-class Refit:
-    """How each resample is fitted.
-
-    Attributes
-    ----------
-    basis : Basis
-        Of the moderators.
-    estimator : Estimator or None
-        Of tau2; None where it is held at `fixed`.
-    fixed : float
-        The fixed value.
-    factor : callable
-        Factor on the covariance from the residual mean square.
-    """
-
-    basis: Basis
-    estimator: Estimator | None
-    fixed: float
-    factor: Callable[[Array], Array]
-
-    @property
-    def needs_variance(self) -> bool:
-        """Weights are 1/v, so that no variance may be 0."""
-        if self.estimator is None:
-            return self.fixed == 0.0
-        return not self.estimator.zero_variance
-
-    def fit(self, block: Block) -> BlockFit:
-        """Fit a block of data sets."""
-        return fit_block(block, self.basis, self.estimator, self.fixed, self.factor)
+class Refit(Fitting):
+    """How each resample is fitted, and what is taken from its fit."""
 
     def __call__(self, y: Array, v: Array) -> BlockFit:
         """Fit outcomes (n, k) with variances (n, k) or (k,)."""
-        return self.fit(prepare(y, v, self.basis, self.needs_variance))
+        return self.fit(self.prepare(y, v))
 
     def t_statistics(self, fit: BlockFit) -> Array:
         """Coefficients over their standard errors, (n, p)."""
@@ -87,7 +56,7 @@ def _bilinear(a: Array, b: Array, packed: Array) -> Array:
 
 def blocks(n: int, k: int) -> Iterator[slice]:
     """Ranges of resamples that are fitted together."""
-    size = max(64, BLOCK_CELLS // k)
+    size = block_size(k)
     for begin in range(0, n, size):
         yield slice(begin, min(begin + size, n))
 
@@ -196,7 +165,7 @@ def permute_residuals(
     """
     found = []
     for basis in reduced:
-        part = Refit(basis, refit.estimator, refit.fixed, refit.factor)
+        part = replace(refit, basis=basis)
         null = part(y[None], np.broadcast_to(v, (1, len(v))))
         at = Studies.build(y, v, basis).direct(True).solve(null.tau2[0])
         sd = 1.0 / np.sqrt(at.w)
