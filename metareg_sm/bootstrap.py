@@ -18,7 +18,7 @@ from metareg_sm.prediction import new_rows
 from metareg_sm.resample import Seed, refit_of, whole_number
 from metareg_sm.stats import resampling
 from metareg_sm.stats.batch import BlockFit
-from metareg_sm.stats.heterogeneity import boundary_lr_test, i2_h2, r2, typical_variance
+from metareg_sm.stats.heterogeneity import boundary_lr_test, r2
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Bootstrap:
         return pd.DataFrame(columns, index=index)
 
 
-def _quantities(fit: BlockFit, s2: Array | float, tau2_null: Array) -> Array:
-    i2, _ = i2_h2(fit.tau2, np.asarray(s2))
-    return np.column_stack([fit.params, fit.tau2, i2, r2(fit.tau2, tau2_null)])
+def _quantities(fit: BlockFit, tau2_null: Array) -> Array:
+    assert fit.i2 is not None
+    return np.column_stack([fit.params, fit.tau2, fit.i2, r2(fit.tau2, tau2_null)])
 
 
 def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
@@ -126,11 +126,9 @@ def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
 def _counted_quantities(results: Any, counts: Array) -> Array:
     refit, model = refit_of(results), results.model
     y, v = model.endog, model.vi
-    fit = resampling.refit_counts(y, v, refit, counts)
+    fit = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
     null = resampling.refit_counts(y, v, _null_refit(results, refit), counts).tau2
-    safe = np.where(np.isnan(fit.tau2)[:, None], 1.0, counts)
-    s2 = typical_variance(Studies.build(y, v, refit.basis, safe))
-    return _quantities(fit, s2, null)
+    return _quantities(fit, null)
 
 
 def simulate(results: Any, n_resamples: int, tau2: float | None, rng: Seed) -> Array:
@@ -154,9 +152,9 @@ def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstr
     k = len(y)
     if method == "parametric":
         outcomes = simulate(results, n, None, rng)
-        fit = resampling.refit_outcomes(outcomes, v, refit)
+        fit = resampling.refit_outcomes(outcomes, v, refit, heterogeneity=True)
         null = resampling.refit_outcomes(outcomes, v, _null_refit(results, refit)).tau2
-        table = _quantities(fit, float(typical_variance(results._studies)), null)
+        table = _quantities(fit, null)
     elif method == "studies":
         drawn = np.random.default_rng(rng).multinomial(k, np.full(k, 1.0 / k), size=n)
         table = _counted_quantities(results, drawn.astype(float))

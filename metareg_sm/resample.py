@@ -12,13 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array, design_basis
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.stats import resampling
 from metareg_sm.stats.batch import BlockFit
 from metareg_sm.stats.covariance import COVARIANCES
-from metareg_sm.stats.heterogeneity import i2_h2, q_residual, typical_variance
 
 Seed = int | np.random.Generator | None
 
@@ -310,15 +308,11 @@ def gosh(
     parts = []
     for rows in resampling.blocks(*bits.shape):
         counts = bits[rows].astype(float)
-        fit = resampling.refit_counts(y, v, refit, counts)
-        safe = np.where(np.isnan(fit.tau2)[:, None], 1.0, counts)
-        # I2 and Q are undefined for a subset that has a study with a variance of 0
-        undefined = bits[rows][:, v <= 0.0].any(axis=1)
-        part = Studies.build(y, np.where(v > 0.0, v, v.max()), refit.basis, safe)
-        i2, _ = i2_h2(fit.tau2, typical_variance(part))
-        table = np.column_stack([fit.params, fit.tau2, i2, q_residual(part)])
-        table[undefined] = np.nan
-        parts.append(table)
+        fit = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
+        # I2 and Q are NaN for a subset that has a study with a variance of 0
+        assert fit.i2 is not None
+        assert fit.q is not None
+        parts.append(np.column_stack([fit.params, fit.tau2, fit.i2, fit.q]))
     table = np.concatenate(parts)
     keep = ~np.isnan(table).any(axis=1)
     frame = pd.DataFrame(table[keep], columns=[*model.data.param_names, "tau2", "i2", "q"])

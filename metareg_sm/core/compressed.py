@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.polynomial import chebyshev
 
+from metareg_sm.core.gram import dot, pairs_of, times, trace, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
-from metareg_sm.core.gram import pairs_of, times, trace, trace_of_four, trace_product
 from metareg_sm.core.profile import LOG_2PI, Limit, Slopes
 from metareg_sm.core.wls import Array, Rows
 
@@ -106,8 +106,8 @@ class CompressedProfile:
         inv = gram_inverse(M1)
         c = times(inv, zy1)
         b = zy2 - times(M2, c)
-        ypp = yy2 - _dot(c, zy2) - _dot(c, b)
-        yppp = yy3 - 2.0 * _dot(c, zy3) + _dot(c, times(M3, c)) - _dot(b, times(inv, b))
+        ypp = yy2 - dot(c, zy2) - dot(c, b)
+        yppp = yy3 - 2.0 * dot(c, zy3) + dot(c, times(M3, c)) - dot(b, times(inv, b))
         if not (self.reml and self.rank):
             return Slopes(ypp, yppp, total, total2)
         trace1 = total - trace_product(inv, M2)
@@ -131,7 +131,7 @@ class CompressedProfile:
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:  # noqa: ARG002 (one data set)
         """Weighted residual sum of squares y'Py at `tau2`."""
         M1, zy1, yy1, _ = self._moments(1.0 / (self.nodes + np.asarray(tau2)[..., None]))
-        return yy1 - _dot(zy1, times(gram_inverse(M1), zy1))
+        return yy1 - dot(zy1, times(gram_inverse(M1), zy1))
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:  # noqa: ARG002 (one data set)
         """Log-likelihood at `tau2`."""
@@ -140,10 +140,6 @@ class CompressedProfile:
         if self.reml and self.rank:
             n, logs = n - self.rank, logs + gram_logdet(self._moments(1.0 / theta)[0])
         return -0.5 * (n * LOG_2PI + logs + self.rss(tau2))
-
-
-def _dot(a: Array, b: Array) -> Array:
-    return np.einsum("r...,r...->...", a, b)
 
 
 def _multiple(n: int, of: int) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm.core.gram import Gram, times, trace, trace_of_four, trace_product
+from metareg_sm.core.gram import Gram, dot, times, trace, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
 from metareg_sm.core.profile import LOG_2PI, Limit, Slopes
@@ -114,7 +114,7 @@ class DirectProfile:
         yppp = _dot(wgu, u)
         if r:
             b = gram.linear(wgu)
-            yppp -= np.einsum("r...,r...->...", b, times(at.inverse, b))
+            yppp -= dot(b, times(at.inverse, b))
         g2 = np.multiply(w, self._times(w, counts, new), out=new(at.total.shape + w.shape[-1:]))
         M2, trace2 = gram.quadratic(g2)
         if not (self.reml and r):

@@ -179,6 +179,11 @@ def times(M: Array, vector: Array) -> Array:
     return np.einsum("ij...,j...->i...", M, vector)
 
 
+def dot(a: Array, b: Array) -> Array:
+    """Inner product of vectors (r, ...)."""
+    return np.einsum("r...,r...->...", a, b)
+
+
 def trace(M: Array) -> Array:
     """Trace of matrices (r, r, ...)."""
     return np.einsum("ii...->...", M)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm.core.compressed import WIDEST, CompressedProfile
-from metareg_sm.core.gram import Gram
+from metareg_sm.core.gram import Gram, dot
 from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
 from metareg_sm.core.search import Optimum, maximize, upper_bound
 from metareg_sm.core.wls import Array, Basis, Rows
@@ -31,8 +31,7 @@ def residuals(y: Array, Z: Array) -> Array:
     gram = Gram(Z)
     coefs = gram.linear(y)
     y = y - gram.combine(coefs)
-    level = np.einsum("r...,r...->...", coefs, coefs)
-    if np.any(level > 100.0 * np.einsum("...k,...k->...", y, y)):
+    if np.any(dot(coefs, coefs) > 100.0 * np.einsum("...k,...k->...", y, y)):
         # the first residuals are so small that rounding shows in them
         y = y - gram.combine(gram.linear(y))
     return y

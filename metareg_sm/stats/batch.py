@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import numpy as np
@@ -15,7 +15,7 @@ from metareg_sm.core.scratch import scratch
 from metareg_sm.core.search import Optimum
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis, wls
+from metareg_sm.core.wls import Array, Basis, Rows, wls
 from metareg_sm.stats.heterogeneity import i2_h2
 
 
@@ -187,6 +187,13 @@ class BlockFit:
     i2: Array | None = None
 
 
+def join(fits: list[BlockFit], order: Rows | None = None) -> BlockFit:
+    """One record of several blocks, in another order of the data sets if there is one."""
+    names = [x.name for x in fields(BlockFit) if getattr(fits[0], x.name) is not None]
+    parts = (np.concatenate([getattr(f, name) for f in fits]) for name in names)
+    return BlockFit(*(part if order is None else part[order] for part in parts))
+
+
 @dataclass(frozen=True, slots=True)
 class Fitting:
     """How every data set is fitted.
@@ -250,9 +257,7 @@ class Fitting:
             )
             fits.append(_fit(part, self, careful, heterogeneity))
             block.reason[rows] = part.reason
-        order = np.argsort(np.concatenate(parts))
-        names = ("params", "unscaled", "tau2", "scale", *(("q", "i2") if heterogeneity else ()))
-        return BlockFit(*(np.concatenate([getattr(f, x) for f in fits])[order] for x in names))
+        return join(fits, np.argsort(np.concatenate(parts)))
 
 
 def _fit(block: Block, fitting: Fitting, careful: bool, heterogeneity: bool) -> BlockFit:

@@ -18,7 +18,7 @@ from scipy import special
 from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import Array, Basis, Rows
-from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block
+from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block, join
 
 # statistics of equal resamples may differ by rounding
 _TIE = 1e-8
@@ -28,9 +28,9 @@ _TIE = 1e-8
 class Refit(Fitting):
     """How each resample is fitted, and what is taken from its fit."""
 
-    def __call__(self, y: Array, v: Array) -> BlockFit:
+    def __call__(self, y: Array, v: Array, heterogeneity: bool = False) -> BlockFit:
         """Fit outcomes (n, k) with variances (n, k) or (k,)."""
-        return self.fit(self.prepare(y, v))
+        return self.fit(self.prepare(y, v), heterogeneity)
 
     def t_statistics(self, fit: BlockFit) -> Array:
         """Coefficients over their standard errors, (n, p)."""
@@ -178,12 +178,6 @@ def permute_residuals(
     return found
 
 
-def join(fits: list[BlockFit]) -> BlockFit:
-    """One record of several blocks."""
-    names = ("params", "unscaled", "tau2", "scale")
-    return BlockFit(*(np.concatenate([getattr(f, n) for f in fits]) for n in names))
-
-
 def permutation_pvalue(null: Array, observed: Array, exact: bool) -> Array:
     """Share of resamples at least as extreme, larger being more extreme.
 
@@ -207,18 +201,22 @@ def permutation_pvalue(null: Array, observed: Array, exact: bool) -> Array:
     return extreme / len(null) if exact else (extreme + 1.0) / (len(null) + 1.0)
 
 
-def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]) -> BlockFit:
+def refit_counts(
+    y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic], heterogeneity: bool = False
+) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     fits = []
     for rows in blocks(*counts.shape):
-        part = np.asarray(counts[rows], dtype=float)
-        fits.append(refit.fit(counted_block(y, v, refit.basis, part)))
+        block = counted_block(y, v, refit.basis, counts[rows].astype(float))
+        fits.append(refit.fit(block, heterogeneity))
     return join(fits)
 
 
-def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
+def refit_outcomes(
+    outcomes: Array, v: Array, refit: Refit, heterogeneity: bool = False
+) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
-    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape)])
+    return join([refit(outcomes[rows], v, heterogeneity) for rows in blocks(*outcomes.shape)])
 
 
 def deletions(k: int) -> Array:
