@@ -36,10 +36,11 @@ import numpy as np
 from scipy import special
 
 from metareg_sm import MetaReg
+from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.core.wls import Array, wls
+from metareg_sm.core.wls import wls
 from metareg_sm.stats.covariance import COVARIANCES
 
 STUDIES = (5, 10, 20, 40)

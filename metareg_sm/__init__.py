@@ -11,12 +11,12 @@ import statsmodels.formula.api as _smf
 from metareg_sm import datasets, exceptions
 from metareg_sm._version import __version__
 from metareg_sm.formula.api import metareg
-from metareg_sm.model import MetaReg
+from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
     from metareg_sm.many import ManyResults, fit_many
-    from metareg_sm.ranking import compare_models
-    from metareg_sm.resample import gosh
+    from metareg_sm.postestimation.permutation import gosh
+    from metareg_sm.postestimation.ranking import compare_models
     from metareg_sm.screening import screen
 
 __all__ = [
@@ -36,8 +36,8 @@ __all__ = [
 _LAZY = {
     "ManyResults": "many",
     "fit_many": "many",
-    "compare_models": "ranking",
-    "gosh": "resample",
+    "compare_models": "postestimation.ranking",
+    "gosh": "postestimation.permutation",
     "screen": "screening",
 }
 

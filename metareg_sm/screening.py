@@ -15,10 +15,12 @@ import pandas as pd
 from scipy import special
 from statsmodels.stats.multitest import multipletests, multitest_alias
 
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import Basis, design_basis
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import Array, Basis, design_basis, wls
+from metareg_sm.core.wls import wls
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError, VarianceError
-from metareg_sm.model import MetaReg
+from metareg_sm.models.metareg import MetaReg
 from metareg_sm.options import choose, suggestion
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.multiplicity import family_wise_error
@@ -26,7 +28,7 @@ from metareg_sm.stats.multiplicity import family_wise_error
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
 
-    from metareg_sm.design import Variances
+    from metareg_sm.design.rows import Variances
 
 __all__ = ["ScreenResult", "screen"]
 

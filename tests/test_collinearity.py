@@ -6,8 +6,8 @@ import statsmodels.api as sm
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from metareg_sm import MetaReg
-from metareg_sm.collinearity import condition_note, condition_number, vif
 from metareg_sm.exceptions import DesignError
+from metareg_sm.postestimation.collinearity import condition_note, condition_number, vif
 
 # metafor 3.8.1 (R 4.2.2): rma(yi, vi, mods = ~ ablat + year + alloc), threshold 1e-12;
 # vif(res) and vif(res, btt = list(2, 3, 4:5))

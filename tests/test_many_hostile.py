@@ -8,8 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm import MetaReg, fit_many
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import design_basis
 
 N, WIDTH = 2000, 12
 BOTH = pytest.mark.parametrize("reml", [True, False], ids=["reml", "ml"])

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import ConvergenceWarning
-from metareg_sm.optimize import OPTIMIZERS
+from metareg_sm.models.optimizers import OPTIMIZERS
 
 METHODS = ("newton", "nm", "bfgs", "lbfgs", "powell", "cg", "ncg", "basinhopping", "minimize")
 

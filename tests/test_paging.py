@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from metareg_sm import fit_many, paging
-from metareg_sm.paging import TableInFile, forget, mapping
+from metareg_sm import fit_many
+from metareg_sm.many import mapped as paging
+from metareg_sm.many.mapped import TableInFile, forget, mapping
 
 K, N = 8, 20_000
 

@@ -6,7 +6,7 @@ import pytest
 
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import ComparisonError, OptionError
-from metareg_sm.ranking import compare_models
+from metareg_sm.postestimation.ranking import compare_models
 
 FORMULAS = ["yi ~ 1", "yi ~ ablat", "yi ~ year", "yi ~ ablat + year"]
 

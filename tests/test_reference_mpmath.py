@@ -5,10 +5,10 @@ import pytest
 from mpmath import mp
 
 from metareg_sm import MetaReg
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import design_basis
 from metareg_sm.exceptions import IntervalWarning
-from metareg_sm.results import MetaRegResults
+from metareg_sm.results.metareg import MetaRegResults
 from metareg_sm.stats.heterogeneity import typical_variance
 
 from ._reference import close, fit, model, order, stored

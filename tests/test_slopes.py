@@ -9,7 +9,7 @@ from scipy import stats
 
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.slopes import _roots_searched, simple_slopes
+from metareg_sm.postestimation.slopes import _roots_searched, simple_slopes
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import ConvergenceWarning, RankDeficiencyWarning
-from metareg_sm.summary import describe, notes
+from metareg_sm.report.tables import describe, notes
 
 
 def fit(data, formula="yi ~ ablat + year", **kwds):

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from metareg_sm._typing import Array, Rows
 from metareg_sm.core.scratch import studies_first
-from metareg_sm.core.wls import Array, Rows
 
 # Up to this many matrices LAPACK needs less time than the calls of an elimination that runs over
 # matrices, unless they are very small.

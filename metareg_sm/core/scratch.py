@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from metareg_sm.core.wls import Array
+from metareg_sm._typing import Array
 
 New = Callable[[tuple[int, ...]], Array]
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metareg_sm.core.compressed import WIDEST, CompressedProfile
+from metareg_sm._typing import Array, Rows
+from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import Gram, dot
 from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
-from metareg_sm.core.search import Optimum, maximize, upper_bound
-from metareg_sm.core.wls import Array, Basis, Rows
+from metareg_sm.core.likelihood.compressed import WIDEST, CompressedProfile
+from metareg_sm.core.search.maximize import Optimum, maximize, upper_bound
 
 # Ratio of variances above which sums over studies lose too many digits for nine to be right.
 UNEQUAL = 1e3

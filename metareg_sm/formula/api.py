@@ -6,7 +6,7 @@ For those who want no side effect on the statsmodels module.
 import statsmodels.formula.api as _smf
 from statsmodels.formula.api import *  # noqa: F403
 
-from metareg_sm.model import MetaReg as _MetaReg
+from metareg_sm.models.metareg import MetaReg as _MetaReg
 
 # the bound classmethod itself: a wrapper would shift the frame in which formulas find names
 metareg = _MetaReg.from_formula

@@ -9,13 +9,15 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from metareg_sm._typing import Array, Rows
+from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import Gram, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.scratch import scratch
-from metareg_sm.core.search import Optimum
+from metareg_sm.core.search.maximize import Optimum
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import Estimator
-from metareg_sm.core.wls import Array, Basis, Rows, wls
+from metareg_sm.core.tau2.estimators import Estimator
+from metareg_sm.core.wls import wls
 from metareg_sm.stats.heterogeneity import i2_h2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm.core.wls import Array
+from metareg_sm._typing import Array
 from metareg_sm.stats.sandwich import (
     CORRECTIONS,
     Codes,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from metareg_sm.core.moments import slopes_of
+from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import Array
+from metareg_sm.core.tau2.moments import slopes_of
 
 
 @dataclass(frozen=True, slots=True)

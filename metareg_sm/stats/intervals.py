@@ -8,9 +8,9 @@ import numpy as np
 from scipy import optimize, special
 
 from metareg_sm.core.likelihood import Profile
-from metareg_sm.core.search import climb, find_brackets
+from metareg_sm.core.search.maximize import climb, find_brackets
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import rss_root
+from metareg_sm.core.tau2.estimators import rss_root
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from metareg_sm._typing import Array, Rows
+from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import Array, Basis, Rows
 from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block, join
 
 # statistics of equal resamples may differ by rounding

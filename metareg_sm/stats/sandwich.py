@@ -16,8 +16,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import orthonormalize
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import Array, orthonormalize
 
 Codes = npt.NDArray[np.intp]
 

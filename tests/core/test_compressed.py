@@ -5,12 +5,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm import MetaReg
+from metareg_sm.core import basis
 from metareg_sm.core import studies as studies_module
-from metareg_sm.core import wls
-from metareg_sm.core.compressed import CompressedProfile
-from metareg_sm.core.direct import DirectProfile
+from metareg_sm.core.basis import design_basis, tall_inverse
+from metareg_sm.core.likelihood.compressed import CompressedProfile
+from metareg_sm.core.likelihood.direct import DirectProfile
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import design_basis, tall_inverse
 
 
 def problem(k, p, ratio, seed=0, level=0.0):
@@ -98,7 +98,7 @@ def test_basis_of_a_tall_design(spread, monkeypatch):
     rng = np.random.default_rng(3)
     X = np.column_stack([np.ones(500), rng.normal(7.0, spread, size=(500, 2))])
     known = design_basis(X)
-    monkeypatch.setattr(wls, "TALL", 500)
+    monkeypatch.setattr(basis, "TALL", 500)
     found = design_basis(X)
     assert found.complement is None
     assert found.redundant == ()
@@ -119,7 +119,7 @@ def test_hard_tall_designs(kind, monkeypatch):
         X[:, 2] = 0.0
     else:
         X[:, 2] *= 1e9
-    monkeypatch.setattr(wls, "TALL", 300)
+    monkeypatch.setattr(basis, "TALL", 300)
     assert (tall_inverse(X) is None) == (kind != "units")
     found = design_basis(X)
     assert found.redundant == ((2,) if kind in ("redundant", "zero") else ())
@@ -128,7 +128,7 @@ def test_hard_tall_designs(kind, monkeypatch):
 
 def test_the_caller_keeps_the_order_of_the_array(monkeypatch):
     y, v, X = problem(6_000, 2, 4.0)
-    monkeypatch.setattr("metareg_sm.model.TALL", 5_000)
+    monkeypatch.setattr("metareg_sm.models.metareg.TALL", 5_000)
     before = X.copy()
     model = MetaReg(y, X, vi=v)
     assert model.exog.flags.f_contiguous

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm import fit_many
-from metareg_sm.core.direct import DirectProfile
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.gram import (
     Gram,
     diagonal_of,
@@ -20,8 +20,8 @@ from metareg_sm.core.gram import (
     trace_of_four,
     trace_product,
 )
+from metareg_sm.core.likelihood.direct import DirectProfile
 from metareg_sm.core.scratch import scratch, studies_first
-from metareg_sm.core.wls import design_basis
 
 
 def definite(r, shape, seed=0):

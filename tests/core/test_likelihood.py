@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal, norm
 from statsmodels.tools.numdiff import approx_fprime
 
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.likelihood import (
     DirectProfile,
     SpectralProfile,
@@ -15,7 +16,6 @@ from metareg_sm.core.likelihood import (
     loglike,
     score,
 )
-from metareg_sm.core.wls import design_basis
 
 TAU2 = (0.0, 1e-6, 0.03, 0.4, 7.0, 1e4)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.likelihood import hessian, loglike, score
-from metareg_sm.core.search import find_brackets
+from metareg_sm.core.search.maximize import find_brackets
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import design_basis
 
 
 def solve(y, v, X, reml):

@@ -5,9 +5,9 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import chi2
 
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.core.wls import design_basis
 
 NAMES = sorted({e.name for e in ESTIMATORS.values()})
 

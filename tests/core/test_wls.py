@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from metareg_sm.core.wls import design_basis, wls
+from metareg_sm.core.basis import design_basis
+from metareg_sm.core.wls import wls
 
 
 def problem(seed, k=12, p=3, shape=()):

@@ -7,7 +7,7 @@ from scipy.stats import norm, t
 
 from metareg_sm import MetaReg
 from metareg_sm.stats.multiplicity import family_wise_error
-from metareg_sm.stats.prediction import (
+from metareg_sm.stats.reference import (
     critical_value,
     interval,
     tail_probability,

@@ -11,8 +11,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from metareg_sm import MetaReg
+from metareg_sm.core.basis import design_basis
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.core.wls import design_basis
 from metareg_sm.stats import batch, resampling
 from metareg_sm.stats.covariance import COVARIANCES
 

@@ -1,0 +1,162 @@
+"""The profile likelihood after one eigendecomposition, where P is diagonal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import lapack
+
+from metareg_sm._typing import Array, Rows
+from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Slopes, take, total_of
+
+
+@dataclass(frozen=True, slots=True)
+class SpectralProfile:
+    """Profile likelihood in the eigenbasis of L'VL, L being the orthogonal complement of X.
+
+    There P is diagonal with elements 1/(d + tau2), so every term is a plain sum of like signs and
+    no digits are lost, however unequal the variances. It costs one eigendecomposition of size
+    k - r; outcomes that share X and v share it.
+
+    Attributes
+    ----------
+    d : ndarray, (..., m)
+        Eigenvalues of L'VL.
+    z2 : ndarray, (..., m)
+        Squared error contrasts of the outcomes in that basis.
+    v : ndarray, (..., k)
+        Sampling variances.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    times : ndarray, (..., m), optional
+        How often each eigenvalue counts; once by default.
+    counts : ndarray, (..., k), optional
+        How often each study counts; once by default.
+    """
+
+    d: Array
+    z2: Array
+    v: Array
+    reml: bool
+    times: Array | None = None
+    counts: Array | None = None
+
+    @classmethod
+    def build(cls, y: Array, v: Array, L: Array, reml: bool) -> SpectralProfile:
+        """Decompose data sets.
+
+        Parameters
+        ----------
+        y, v : ndarray, (..., k)
+            Outcomes and sampling variances.
+        L : ndarray, (k, k-r) or (..., k, k-r)
+            Orthonormal complement of the design (`Basis.complement`).
+        reml : bool
+            Restricted likelihood, else maximum likelihood.
+        """
+        LtVL = (np.swapaxes(L, -1, -2) * v[..., None, :]) @ L
+        d, U = lapack.dsyevd(LtVL)[:2] if LtVL.ndim == 2 else np.linalg.eigh(LtVL)
+        # exact eigenvalues are at least the smallest variance (Cauchy interlacing)
+        d = np.maximum(d, np.minimum.reduce(v, -1, keepdims=True))
+        z = (y @ L) @ U if U.ndim == 2 else ((y[..., None, :] @ L) @ U)[..., 0, :]
+        return cls(d, z * z, v, reml)
+
+    @classmethod
+    def build_counted(
+        cls, y: Array, v: Array, Z: Array, counts: Array, reml: bool
+    ) -> SpectralProfile:
+        """Decompose data sets whose studies count more than once, or not at all.
+
+        A study that counts f times is one whose row is multiplied by sqrt(f), and f - 1 further
+        eigenvalues v with no contrast.
+
+        Parameters
+        ----------
+        y, v, counts : ndarray, (n, k)
+            Outcomes, sampling variances and how often each study counts.
+        Z : ndarray, (k, r) or (n, k, r)
+            Basis of the design.
+        reml : bool
+            Restricted likelihood, else maximum likelihood.
+        """
+        y, v = np.broadcast_to(y, counts.shape), np.broadcast_to(v, counts.shape)
+        root = np.sqrt(counts)
+        here = (counts > 0.0).astype(float)
+        A = root[..., None] * Z
+        At = np.swapaxes(A, -1, -2)
+        k = counts.shape[-1]
+        Pi = here[..., None] * np.eye(k) - A @ (np.linalg.inv(At @ A) @ At)
+        # eigenvalues of the null space are put above all others, where they are left out
+        above = 2.0 * v.max(-1)[..., None, None]
+        M = Pi @ (v[..., None] * Pi) + above * (np.eye(k) - Pi)
+        d, U = np.linalg.eigh(0.5 * (M + np.swapaxes(M, -1, -2)))
+        z = np.matmul(((root * y)[..., None, :] @ Pi), U)[..., 0, :]
+        kept = np.arange(k) < (here.sum(-1) - Z.shape[-1])[..., None]
+        d = np.maximum(d, v.min(-1, keepdims=True))
+        again = np.maximum(counts - 1.0, 0.0)
+        return cls(
+            np.concatenate([d, v], axis=-1),
+            np.concatenate([np.where(kept, z * z, 0.0), np.zeros_like(z)], axis=-1),
+            v,
+            reml,
+            np.concatenate([kept.astype(float), again], axis=-1),
+            counts,
+        )
+
+    def _traces(self, t: Array, w: Array, w2: Array, rows: Rows | None) -> tuple[Array, Array]:
+        count = self.times
+        if not self.reml:
+            w = 1.0 / (take(self.v, rows, 1) + t)
+            w2, count = w * w, self.counts
+        if count is not None:
+            count = take(count, rows, 1)
+            w, w2 = count * w, count * w2
+        return total_of(w, -1), total_of(w2, -1)
+
+    def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
+        """Ingredients of the derivatives at `tau2`."""
+        t = np.asarray(tau2)[..., None]
+        w = 1.0 / (take(self.d, rows, 1) + t)
+        w2 = w * w
+        traces = self._traces(t, w, w2, rows)
+        if self.z2.ndim == 1:
+            return Slopes(w2 @ self.z2, (w2 * w) @ self.z2, *traces)
+        a = take(self.z2, rows, 1) * w2
+        return Slopes(total_of(a, -1), total_of(a * w, -1), *traces)
+
+    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+        """Ingredients of the derivatives, and y'Py, at `tau2`."""
+        return self.slopes(tau2), self.rss(tau2)
+
+    def limit(self) -> Limit:
+        """Behaviour of all data sets as tau2 grows."""
+        rss = total_of(self.z2, -1)
+        with np.errstate(invalid="ignore"):
+            variance = total_of(self.z2 * self.d, -1) / rss
+        spread, count = (self.d, self.times) if self.reml else (self.v, self.counts)
+        if count is None:
+            n: Any = spread.shape[-1]
+            return Limit(rss, variance, n, total_of(spread, -1) / n)
+        n = total_of(count, -1)
+        return Limit(rss, variance, n, total_of(spread * count, -1) / n)
+
+    def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
+        """Weighted residual sum of squares y'Py at `tau2`."""
+        t = np.asarray(tau2)[..., None]
+        return (take(self.z2, rows, 1) / (take(self.d, rows, 1) + t)).sum(-1)
+
+    def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
+        """Log-likelihood at `tau2`."""
+        t = np.asarray(tau2)[..., None]
+        total = take(self.d, rows, 1) + t
+        rss = total_of(take(self.z2, rows, 1) / total, -1)
+        count = self.times
+        if not self.reml:
+            total, count = take(self.v, rows, 1) + t, self.counts
+        logs = np.log(total)
+        if count is None:
+            return -0.5 * (total.shape[-1] * LOG_2PI + total_of(logs, -1) + rss)
+        count = take(count, rows, 1)
+        return -0.5 * (total_of(count, -1) * LOG_2PI + total_of(count * logs, -1) + rss)

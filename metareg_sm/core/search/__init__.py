@@ -1,0 +1,1 @@
+"""Certified search for the global maximum of a likelihood of tau2."""

@@ -1,0 +1,349 @@
+"""Estimators of tau2, the residual heterogeneity, and the registry that names them.
+
+Two mechanisms serve them all. Moment estimators equate a quadratic form y'P_a y, with weights a,
+to its expectation tr(P_a V) + tau2 tr(P_a). Root estimators solve y'P(tau2)y = c. The likelihood
+estimators maximise the profile likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from scipy import special
+
+from metareg_sm._typing import Array
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.tau2.moments import (
+    Projection,
+    falling_root,
+    projection,
+    projection_at,
+    rss_root,
+    slopes_of,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tau2Estimate:
+    """An estimate of tau2 for each data set.
+
+    Attributes
+    ----------
+    tau2 : ndarray, (...)
+        The estimate, at least 0, in squared units of the outcome.
+    se : ndarray, (...)
+        Its standard error.
+    untruncated : ndarray, (...)
+        The solution of the estimating equation before it is truncated at 0. Likelihood estimators
+        are constrained, not truncated: theirs is the estimate itself.
+    """
+
+    tau2: Array
+    se: Array
+    untruncated: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """One entry of the registry.
+
+    Attributes
+    ----------
+    name : str
+        What `fit(tau2=...)` calls it.
+    label : str
+        As it is printed.
+    title : str
+        What it is.
+    citation : str
+        Where it was published.
+    solve : callable
+        `solve(studies, weights)` gives a `Tau2Estimate`.
+    aliases : tuple of str
+        Other names.
+    reml : bool or None
+        Restricted or full likelihood; None for an estimator that maximises neither.
+    weighted : bool
+        Takes the weights of the caller (`fit(weights=...)`).
+    zero_variance : bool
+        Whether a sampling variance of 0 leaves the estimator defined.
+    """
+
+    name: str
+    label: str
+    title: str
+    citation: str
+    solve: Callable[[Studies, Array | None], Tau2Estimate]
+    aliases: tuple[str, ...] = ()
+    reml: bool | None = None
+    weighted: bool = False
+    zero_variance: bool = False
+
+
+def _moment(m: Projection) -> Tau2Estimate:
+    """Generalised method of moments (DerSimonian & Kacker, 2007)."""
+    raw = (m.quadratic - m.trace_pv) / m.trace
+    tau2 = np.maximum(raw, 0.0)
+    # variance of the quadratic form: 2 tr(P Sigma P Sigma) with Sigma = V + tau2 I
+    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
+    return Tau2Estimate(tau2, np.sqrt(variance) / m.trace, raw)
+
+
+def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with weights 1/v."""
+    return _moment(projection_at(studies, np.zeros(studies.shape)))
+
+
+def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with equal weights: the variance-component estimator."""
+    return _moment(projection(studies, np.ones(studies.v.shape[-1])))
+
+
+def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Method of moments with weights of the caller's choice."""
+    if weights is None:
+        return dersimonian_laird(studies)
+    return _moment(projection(studies, weights))
+
+
+def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
+    k, df = studies.k, studies.df
+    m = projection_at(studies, np.zeros(studies.shape))
+    factor = k / df if small_sample else 1.0
+    total = studies.counted(1.0 / studies.v).sum(-1)
+    raw = (factor * m.quadratic - k) / total
+    tau2 = np.maximum(raw, 0.0)
+    variance = 2.0 * (df + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
+    return Tau2Estimate(tau2, factor * np.sqrt(variance) / total, raw)
+
+
+def hunter_schmidt(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Observed minus sampling variance, weighted by 1/v; biased downwards."""
+    return _hunter_schmidt(studies, small_sample=False)
+
+
+def hunter_schmidt_k(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Hunter-Schmidt with the observed variance multiplied by k/(k-p)."""
+    return _hunter_schmidt(studies, small_sample=True)
+
+
+def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Array:
+    flat = studies.flat()
+    profile = flat.profile(reml=True)
+    lower = np.broadcast_to(flat.v.min(-1), flat.shape)
+    if np.ndim(target):
+        target = np.ravel(target)
+    if not iterated_dl:
+        return rss_root(profile, target, lower).reshape(studies.shape)
+    df = flat.df
+
+    def with_trace(t: Array) -> tuple[Array, Array]:
+        s, rss = profile.slopes_and_rss(t)
+        # tr(PV) = k - p - tau2 tr P
+        return rss + df - t * s.trace, s.ypp + s.trace - t * s.trace2
+
+    return falling_root(with_trace, target, lower).reshape(studies.shape)
+
+
+def _root(studies: Studies, target: Array | float) -> Tau2Estimate:
+    raw = _solve(studies, target)
+    tau2 = np.maximum(raw, 0.0)
+    # a variance of 0 with tau2 = 0 is for the caller to refuse
+    with np.errstate(divide="ignore"):
+        total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
+    return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw)
+
+
+def paule_mandel(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Root of y'Py = k - p."""
+    return _root(studies, studies.df)
+
+
+def paule_mandel_median(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Root of y'Py = median of chi-squared with k - p degrees of freedom: median-unbiased."""
+    return _root(studies, special.chdtri(studies.df, 0.5))
+
+
+def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Two steps from the crude variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
+    df, crude = studies.df, np.asarray(studies.crude)
+    positive = crude > 0.0
+    safe = np.where(positive, crude, 1.0)
+    m = projection_at(studies, safe)
+    tau2 = np.where(positive, safe * m.quadratic / df, 0.0)
+    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
+    se = np.where(positive, safe * np.sqrt(variance) / df, 0.0)
+    return Tau2Estimate(tau2, se, tau2)
+
+
+def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Fixed point of tau2 = (y'Py - (k-p)) / tr P with weights 1/(v + tau2)."""
+    df = studies.df
+    raw = _solve(studies, 2.0 * df, iterated_dl=True)
+    tau2 = np.maximum(raw, 0.0)
+    s = slopes_of(studies, tau2, reml=True)
+    variance = 2.0 * (df + 2.0 * tau2 * s.trace + tau2**2 * s.trace2)
+    return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
+
+
+def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
+    tau2 = studies.maximize(reml).tau2.reshape(studies.shape)
+    slopes = slopes_of(studies, tau2, reml)
+    return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
+
+
+def restricted_maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Global maximum of the restricted likelihood."""
+    return _likelihood(studies, True)
+
+
+def maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+    """Global maximum of the likelihood."""
+    return _likelihood(studies, False)
+
+
+_PAULE_MANDEL = (
+    "Paule, R. C., & Mandel, J. (1982). Consensus values and weighting factors. Journal of "
+    "Research of the National Bureau of Standards, 87(5), 377-385."
+)
+_SIDIK_JONKMAN = (
+    "Sidik, K., & Jonkman, J. N. (2005). A note on variance estimation in random effects "
+    "meta-regression. Journal of Biopharmaceutical Statistics, 15(5), 823-838."
+)
+_DERSIMONIAN_KACKER = (
+    "DerSimonian, R., & Kacker, R. (2007). Random-effects model for meta-analysis of clinical "
+    "trials: An update. Contemporary Clinical Trials, 28(2), 105-114."
+)
+
+_ENTRIES = (
+    Estimator(
+        "reml",
+        "REML",
+        "restricted maximum likelihood",
+        "Viechtbauer, W. (2005). Bias and efficiency of meta-analytic variance estimators in the "
+        "random-effects model. Journal of Educational and Behavioral Statistics, 30(3), 261-293.",
+        restricted_maximum_likelihood,
+        reml=True,
+        zero_variance=True,
+    ),
+    Estimator(
+        "ml",
+        "ML",
+        "maximum likelihood",
+        "Hardy, R. J., & Thompson, S. G. (1996). A likelihood approach to meta-analysis with "
+        "random effects. Statistics in Medicine, 15(6), 619-629.",
+        maximum_likelihood,
+        reml=False,
+        zero_variance=True,
+    ),
+    Estimator(
+        "dl",
+        "DL",
+        "DerSimonian-Laird",
+        "DerSimonian, R., & Laird, N. (1986). Meta-analysis in clinical trials. Controlled "
+        "Clinical Trials, 7(3), 177-188.",
+        dersimonian_laird,
+        aliases=("dersimonian-laird",),
+    ),
+    Estimator(
+        "pm",
+        "PM",
+        "Paule-Mandel",
+        _PAULE_MANDEL,
+        paule_mandel,
+        aliases=("paule-mandel", "mp"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "eb",
+        "EB",
+        "empirical Bayes; the same estimate as Paule-Mandel",
+        "Morris, C. N. (1983). Parametric empirical Bayes inference: Theory and applications. "
+        "Journal of the American Statistical Association, 78(381), 47-55.",
+        paule_mandel,
+        aliases=("empirical-bayes",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "he",
+        "HE",
+        "Hedges (variance component)",
+        "Hedges, L. V., & Olkin, I. (1985). Statistical Methods for Meta-Analysis. Academic Press.",
+        hedges,
+        aliases=("ho", "vc", "hedges", "hedges-olkin"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "sj",
+        "SJ",
+        "Sidik-Jonkman",
+        _SIDIK_JONKMAN,
+        sidik_jonkman,
+        aliases=("sidik-jonkman",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "hs",
+        "HS",
+        "Hunter-Schmidt",
+        "Hunter, J. E., & Schmidt, F. L. (1990). Methods of Meta-Analysis. Sage.",
+        hunter_schmidt,
+        aliases=("hunter-schmidt",),
+    ),
+    Estimator(
+        "hsk",
+        "HSk",
+        "Hunter-Schmidt with small-sample correction",
+        "Brannick, M. T., Potter, S. M., Benitez, B., & Morris, S. B. (2019). Bias and precision "
+        "of alternate estimators in meta-analysis. Organizational Research Methods, 22(2), "
+        "490-514.",
+        hunter_schmidt_k,
+        aliases=("hunter-schmidt-k",),
+    ),
+    Estimator(
+        "dlit",
+        "DLIT",
+        "iterated DerSimonian-Laird",
+        _DERSIMONIAN_KACKER,
+        iterated_dersimonian_laird,
+        aliases=("iterated-dersimonian-laird",),
+    ),
+    Estimator(
+        "sjit",
+        "SJIT",
+        "iterated Sidik-Jonkman; its fixed point is Paule-Mandel's",
+        _SIDIK_JONKMAN,
+        paule_mandel,
+        aliases=("iterated-sidik-jonkman",),
+        zero_variance=True,
+    ),
+    Estimator(
+        "pmm",
+        "PMM",
+        "median-unbiased Paule-Mandel",
+        "Viechtbauer, W. (2021). Median-unbiased estimators for the amount of heterogeneity in "
+        "meta-analysis. European Congress of Methodology, Valencia, Spain.",
+        paule_mandel_median,
+        aliases=("mpm", "median-unbiased-paule-mandel"),
+        zero_variance=True,
+    ),
+    Estimator(
+        "genq",
+        "GENQ",
+        "generalised Q statistic, with weights of the caller's choice (1/v by default)",
+        "Jackson, D., Turner, R., Rhodes, K., & Viechtbauer, W. (2014). Methods for calculating "
+        "confidence and credible intervals for the residual between-study variance in random "
+        "effects meta-regression models. BMC Medical Research Methodology, 14, 103.",
+        generalized_q,
+        weighted=True,
+        aliases=("generalized-q",),
+    ),
+)
+
+ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
+    {name: entry for entry in _ENTRIES for name in (entry.name, *entry.aliases)}
+)
+"""Every name and alias of an estimator; lower case."""

@@ -1,0 +1,1 @@
+"""What the user gives - formula, table, variances, groups - as aligned arrays."""

@@ -1,0 +1,89 @@
+"""Arrays in mapped files whose pages are given back once they have been used."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from metareg_sm._typing import Array
+
+# bytes before what was read of which the system may have mapped pages, too
+_AROUND = 1 << 21
+
+
+def mapping(values: Any) -> mmap.mmap | None:
+    """The shared mapping of a file that an array is a view of; None if it is anything else."""
+    shared = False
+    while isinstance(values, np.ndarray):
+        if isinstance(values, np.memmap):
+            # pages of a copy-on-write mapping may hold changes that are nowhere else
+            shared = values.mode != "c"
+        values = values.base
+    return values if shared and isinstance(values, mmap.mmap) else None
+
+
+def forget(values: Any) -> None:
+    """Let the system drop the pages of a mapped file that an array covers.
+
+    They are read again where they are needed again. Without this, what has been read of a file
+    stays resident until memory runs short. Other arrays are left alone.
+
+    Parameters
+    ----------
+    values : object
+        An array, or whatever else outcomes come in.
+    """
+    found = mapping(values)
+    if found is None or not hasattr(mmap, "MADV_DONTNEED") or values.size == 0:
+        return
+    first, last = np.lib.array_utils.byte_bounds(values)
+    base = np.frombuffer(found, dtype=np.uint8).ctypes.data
+    start = max(0, first - base - _AROUND) // mmap.PAGESIZE * mmap.PAGESIZE
+    found.madvise(mmap.MADV_DONTNEED, start, last - base - start)
+
+
+class TableInFile:
+    """A table that is written block by block to a temporary file, which goes when the table goes.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.shape = shape
+        # closed by `array`, or with the table
+        self._file = tempfile.TemporaryFile(prefix="metareg_sm")  # noqa: SIM115
+
+    def __setitem__(self, rows: slice, block: Array) -> None:
+        """Write some rows, each column to where it belongs.
+
+        Raises
+        ------
+        OSError
+            If there is no room for the table where temporary files are.
+        """
+        try:
+            for j, column in enumerate(block.T):
+                self._file.seek(8 * (j * self.shape[0] + rows.start))
+                self._file.write(np.ascontiguousarray(column).data)
+            self._file.flush()
+        except OSError as error:
+            size = 8 * prod(self.shape) / 2**20
+            raise OSError(
+                error.errno,
+                f"The results need {size:.0f} MiB in {tempfile.gettempdir()}, where temporary "
+                f"files are (the environment variable TMPDIR says where): {error.strerror}",
+            ) from error
+
+    def array(self) -> Array:
+        """All of it, mapped from the file: read-only, with contiguous columns."""
+        if 0 in self.shape:
+            return np.empty(self.shape)
+        with self._file as file:
+            return np.asarray(np.memmap(file, dtype=float, mode="r", shape=self.shape, order="F"))

@@ -1,0 +1,1 @@
+"""Models: what `fit` does, and nothing after it."""

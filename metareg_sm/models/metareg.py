@@ -1,0 +1,461 @@
+"""The meta-regression model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from statsmodels.base.model import LikelihoodModel
+from statsmodels.tools.sm_exceptions import MissingDataError
+
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import TALL, design_basis
+from metareg_sm.core.likelihood import Slopes
+from metareg_sm.core.studies import Studies
+from metareg_sm.core.tau2 import ESTIMATORS, Tau2Estimate
+from metareg_sm.design import rows as design
+from metareg_sm.exceptions import (
+    DesignError,
+    MissingStudiesError,
+    OptionError,
+    RankDeficiencyWarning,
+)
+from metareg_sm.models.checks import FitChecks
+from metareg_sm.models.optimizers import check_optimizer, optimize_tau2, starting_tau2
+from metareg_sm.options import check_keywords, choose
+from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Fit
+from metareg_sm.stats.covariance import COVARIANCES, whiten
+
+__all__ = ["MetaReg"]
+
+
+class MetaReg(FitChecks, LikelihoodModel):
+    r"""Random-effects meta-regression.
+
+    Study i reports y_i = x_i'beta + u_i + e_i, with sampling errors e_i ~ N(0, v_i) of known
+    variance and heterogeneity u_i ~ N(0, tau2) that the moderators leave unexplained.
+
+    Parameters
+    ----------
+    endog : array_like, (k,)
+        Effects that the studies report.
+    exog : array_like, (k, p)
+        Moderators. An intercept is not included by default and should be added by the user; the
+        formula interface adds one.
+    vi : array_like or Series, (k,)
+        Sampling variances, in squared units of `endog`. A Series is aligned on the index of
+        `endog`.
+    sei : array_like or Series, (k,)
+        Standard errors, instead of `vi`; exactly one of the two.
+    missing : {"none", "drop", "raise"}, default "none"
+        "drop" leaves out studies with a missing outcome, moderator or variance, "raise" and "none"
+        refuse them. The formula interface has the default "drop".
+    hasconst : bool, optional
+        Whether the moderators include a constant; found out if not given.
+    **kwargs
+        Used by the formula interface.
+
+    Attributes
+    ----------
+    endog, exog, vi : ndarray
+        Outcomes, moderators and sampling variances of the studies in the model.
+    nobs : int
+        Number of studies k.
+    df_model, df_resid : float
+        Rank of the moderators less the constant; k less the rank.
+
+    Raises
+    ------
+    VarianceError
+        If `vi` and `sei` are both given or both absent, or hold an impossible value.
+    DesignError
+        If outcomes or moderators are not finite, rows do not match, or there are fewer studies
+        than coefficients.
+    MissingStudiesError
+        If values are missing where none may be, or no study is left without them.
+    OptionError
+        If a keyword is unknown.
+
+    Warns
+    -----
+    RankDeficiencyWarning
+        If columns of `exog` are redundant; the fit uses the pseudo-inverse, as statsmodels does.
+
+    Notes
+    -----
+    `fit` estimates tau2 with the coefficients profiled out. `params` holds the coefficients alone;
+    tau2 is an attribute of the results.
+
+    References
+    ----------
+    Viechtbauer, W. (2010). Conducting meta-analyses in R with the metafor package. Journal of
+    Statistical Software, 36(3), 1-48.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metareg_sm import MetaReg, datasets
+    >>> bcg = datasets.bcg.load_pandas().data
+    >>> exog = np.column_stack([np.ones(13), bcg["ablat"]])
+    >>> res = MetaReg(bcg["yi"], exog, vi=bcg["vi"]).fit()
+    >>> round(res.tau2, 6)
+    0.076348
+    """
+
+    def __init__(
+        self,
+        endog: npt.ArrayLike,
+        exog: npt.ArrayLike | None = None,
+        vi: design.Variances | None = None,
+        sei: design.Variances | None = None,
+        missing: str = "none",
+        hasconst: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if exog is None:
+            raise DesignError(
+                "exog is required; for the pooled mean pass a column of ones, or use the formula "
+                "'y ~ 1'."
+            )
+        if missing not in ("none", "drop", "raise"):
+            raise OptionError(
+                f"missing={missing!r} is not known. Choose 'none', 'drop' or 'raise'."
+            )
+        if kwargs:
+            check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
+        index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
+        if "formula" not in kwargs:
+            vi = design.variances(vi, sei, index, len(np.asarray(endog)))
+            design.check_values(endog, exog, np.asarray(vi), index, missing)
+        if isinstance(exog, np.ndarray) and len(exog) >= TALL:
+            # what statsmodels and the fit do with each column is slow across the rows of a table
+            exog = np.asfortranarray(exog)
+        try:
+            super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
+        except MissingDataError:
+            # a formula has dropped what is missing, so that only infinite values are left to name
+            design.check_values(endog, exog, np.asarray(vi), index, missing)
+            raise
+        self._data_attr.extend(["vi", "_basis", "_studies", "data.table_rows"])
+
+    def initialize(self) -> None:
+        """Check the studies and prepare the column space of the moderators."""
+        self._check_studies()
+        self._basis = design_basis(self.exog)
+        self._studies = Studies.build(self.endog, self.vi, self._basis)
+        self.redundant = self._basis.redundant
+        self.nobs = self.endog.shape[0]
+        self.df_model = float(self._basis.rank - self.k_constant)
+        self.df_resid = float(self.nobs - self._basis.rank)
+        if self._basis.redundant:
+            names = ", ".join(repr(self.exog_names[j]) for j in self._basis.redundant)
+            warnings.warn(
+                f"The moderators are redundant: {names} depend(s) linearly on the columns before. "
+                "The fit uses the pseudo-inverse; single coefficients are not identified.",
+                RankDeficiencyWarning,
+                stacklevel=4,
+            )
+
+    def _check_studies(self) -> None:
+        k, p = self.exog.shape
+        if not np.isfinite(np.vdot(self.endog, self.endog)):
+            endog, exog = self.data.orig_endog, self.data.orig_exog
+            design.check_values(endog, exog, self.vi, getattr(endog, "index", None), "none")
+        if self.endog.ndim != 1:
+            raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
+        if k < p:
+            raise DesignError(
+                f"There are fewer studies than coefficients: {k} studies, {p} coefficients. Use "
+                "fewer moderators."
+            )
+        if np.isnan(np.add.reduce(self.vi)):
+            labels, row = self.data.row_labels, int(np.flatnonzero(np.isnan(self.vi))[0])
+            where = f"row {row}" if labels is None else f"row {labels[row]!r}"
+            raise MissingStudiesError(
+                f"vi of {where} is missing. missing='drop' drops such studies."
+            )
+        if self.endog.dtype != np.float64:
+            self.endog = self.endog.astype(float)
+        if self.exog.dtype != np.float64:
+            self.exog = self.exog.astype(float)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: Any,
+        data: Any,
+        subset: Any = None,
+        drop_cols: Any = None,
+        *args: Any,
+        vi: design.Variances | None = None,
+        sei: design.Variances | None = None,
+        missing: str = "drop",
+        **kwargs: Any,
+    ) -> MetaReg:
+        """Create a model from a formula and a data frame.
+
+        Parameters
+        ----------
+        formula : str
+            For instance "yi ~ age * dose".
+        data : DataFrame
+            One row a study; it is not changed.
+        subset : array_like, optional
+            Rows to use: booleans or labels, as `DataFrame.loc` takes them.
+        drop_cols : list of str, optional
+            Columns to drop from the design.
+        *args
+            A positional `vi`, as `MetaReg` has it.
+        vi, sei : str, Series or array_like
+            Sampling variances or standard errors, exactly one of the two: the name of a column, a
+            Series that is aligned on the index of `data`, or values in the order of the rows.
+        missing : {"drop", "raise", "none"}, default "drop"
+            Rows with a missing outcome, moderator or variance are dropped before the design is
+            built, so that a level which only they have leaves no empty column; "raise" and "none"
+            refuse them.
+        **kwargs
+            `eval_env` and `hasconst`, as everywhere in statsmodels.
+
+        Returns
+        -------
+        MetaReg
+
+        Raises
+        ------
+        VarianceError, DesignError, MissingStudiesError, OptionError
+            As `MetaReg` does, and if a named column does not exist.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> model = metareg_sm.MetaReg.from_formula("yi ~ ablat + C(alloc)", bcg, vi="vi")
+        >>> model.exog_names
+        ['Intercept', 'C(alloc)[T.random]', 'C(alloc)[T.systematic]', 'ablat']
+        """
+        if args:
+            if vi is not None or len(args) > 1:
+                raise OptionError("Give the sampling variances once, as vi=.")
+            vi = args[0]
+        known = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
+        check_keywords(kwargs, known, "from_formula")
+        eval_env = kwargs.pop("eval_env", None)
+        rows = design.formula_studies(formula, data, vi, sei, subset, missing, eval_env)
+        # statsmodels counts frames from its own from_formula; ours stands in between
+        if eval_env is None:
+            eval_env = 2
+        elif isinstance(eval_env, int) and eval_env != -1:
+            eval_env += 1
+        model = super().from_formula(
+            formula,
+            rows.frame,
+            None,
+            drop_cols,
+            vi=rows.vi,
+            missing=missing,
+            eval_env=eval_env,
+            **kwargs,
+        )
+        positions = rows.positions
+        dropped = getattr(model.data, "missing_row_idx", None)
+        if dropped is not None and len(dropped):
+            positions = np.delete(positions, dropped)
+        model.data.table_rows, model.data.table_length = positions, rows.length
+        model.data.n_dropped = rows.selected - model.nobs
+        return model
+
+    def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
+        """Profile log-likelihood of tau2; the coefficients are profiled out.
+
+        Parameters
+        ----------
+        params : float or array_like, (1,)
+            tau2, in squared units of the outcome.
+        reml : bool, default True
+            Restricted likelihood, else maximum likelihood.
+
+        Returns
+        -------
+        float
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> round(metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").loglike(0.1), 6)
+        -8.123731
+        """
+        tau2 = self._tau2_argument(params, "loglike")
+        return float(self._studies.profile(reml).loglike(tau2))
+
+    def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """First derivative of `loglike`; parameters as there, shape (1,)."""
+        return np.atleast_1d(self._slopes(params, reml, "score").score)
+
+    def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """Second derivative of `loglike`; parameters as there, shape (1, 1)."""
+        return np.atleast_2d(-self._slopes(params, reml, "hessian").observed_information)
+
+    def information(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """Expected (Fisher) information of tau2; parameters as in `loglike`, shape (1, 1)."""
+        return np.atleast_2d(self._slopes(params, reml, "information").expected_information)
+
+    def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Slopes:
+        tau2 = self._tau2_argument(params, where)
+        return self._studies.profile(reml).slopes(tau2)
+
+    def _tau2_argument(self, params: npt.ArrayLike, where: str) -> Array:
+        values = np.asarray(params, dtype=float)
+        if values.size != 1:
+            raise OptionError(
+                f"{where} is a function of tau2 alone, one value; got {values.size} values. The "
+                "coefficients are profiled out."
+            )
+        return values.reshape(())
+
+    def fit(
+        self,
+        tau2: str | float = "reml",
+        cov_type: str = "knapp-hartung",
+        cov_kwds: Mapping[str, Any] | None = None,
+        use_t: bool | None = None,
+        method: str = "lbfgs",
+        start_params: npt.ArrayLike | None = None,
+        maxiter: int = 200,
+        disp: bool = False,
+        weights: npt.ArrayLike | None = None,
+        **kwargs: Any,
+    ) -> MetaRegResultsWrapper:
+        """Estimate tau2 and the coefficients.
+
+        Parameters
+        ----------
+        tau2 : str or float, default "reml"
+            Estimator of the heterogeneity: "reml", "ml", "dl", "pm", "eb", "he", "sj", "hs", "hsk",
+            "dlit", "sjit", "pmm" or "genq"; or a value >= 0 that is held fixed, 0 being the
+            common-effect model.
+        cov_type : str, default "knapp-hartung"
+            "knapp-hartung" (t with k - p degrees of freedom), "knapp-hartung-adhoc" (the factor is
+            at least 1), "nonrobust" (Wald, normal), "HC0" to "HC3", or "cluster".
+        cov_kwds : mapping, optional
+            For "cluster": "groups", a column or labels of the clusters, and "correction", one of
+            "CR0", "CR1" (default), "CR1S", "CR2" and "CR3".
+        use_t : bool, optional
+            t and F instead of normal and chi-squared; by default as `cov_type` says.
+        method : str, default "lbfgs"
+            statsmodels optimizer that finds tau2 for "reml" and "ml": newton, nm, bfgs, lbfgs,
+            powell, cg, ncg, basinhopping or minimize. All reach the same global maximum.
+        start_params : float, optional
+            Where the optimizer starts; by default close to the maximum.
+        maxiter : int, default 200
+            Iterations that the optimizer may take.
+        disp : bool, default False
+            Print what the optimizer prints.
+        weights : array_like, (k,), optional
+            Weights of the estimator "genq"; 1/vi by default.
+        **kwargs
+            Further keywords of the optimizer, and `warn_convergence`.
+
+        Returns
+        -------
+        MetaRegResultsWrapper
+            The results, with pandas labels; the model itself is not changed.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or does not go with the others.
+        VarianceError
+            If a sampling variance of 0 leaves the model undefined.
+        DesignError
+            If there are too few studies for what is asked.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the optimizer stopped before the maximum.
+
+        References
+        ----------
+        Knapp, G., & Hartung, J. (2003). Improved tests for a random effects meta-regression with a
+        single covariate. Statistics in Medicine, 22(17), 2693-2710.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> model = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi")
+        >>> model.fit(cov_type="nonrobust").bse.round(6).tolist()
+        [0.249095, 0.007195]
+        """
+        optimizer = check_optimizer(method, kwargs)
+        covariance_type = choose(COVARIANCES, cov_type, "cov_type")
+        groups, correction = self._clusters(covariance_type.name, cov_kwds)
+        if use_t is not None and not isinstance(use_t, (bool, np.bool_)):
+            raise OptionError(f"use_t must be True, False or None; got {use_t!r}.")
+        use_t = covariance_type.use_t if use_t is None else bool(use_t)
+        start = starting_tau2(start_params, self.exog.shape[1])
+        if isinstance(tau2, Real) and not isinstance(tau2, bool):
+            estimator, estimate = None, self._fixed(float(tau2), weights)
+            self._check_df(covariance_type.name, None, use_t)
+            run = genq = None
+        else:
+            estimator = choose(ESTIMATORS, tau2, "tau2")
+            self._check_df(covariance_type.name, estimator, use_t)
+            genq = self._weights(weights, estimator)
+            run = None
+            if estimator.reml is not None:
+                run = optimize_tau2(
+                    self._studies, estimator.reml, optimizer, start, maxiter, disp, kwargs
+                )
+                estimate = Tau2Estimate(
+                    np.asarray(run.tau2), np.asarray(run.se), np.asarray(run.tau2)
+                )
+            else:
+                if not estimator.zero_variance:
+                    self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
+                estimate = estimator.solve(self._studies, genq)
+            self._check_defined(float(estimate.tau2), estimator)
+        value = float(estimate.tau2)
+        whitened, coefs = whiten(self._studies, value, self._basis.to_params)
+        params = self._basis.to_params @ (self.endog @ self._basis.Z + coefs)
+        covariance = covariance_type.compute(whitened, groups, correction)
+        results = MetaRegResults(
+            self,
+            params,
+            whitened.unscaled,
+            covariance,
+            Tau2Fit(
+                tau2=value,
+                se=float(estimate.se),
+                untruncated=float(estimate.untruncated),
+                estimator=estimator,
+            ),
+            cov_type=covariance_type,
+            correction=correction,
+            use_t=use_t,
+            run=run,
+            weights=genq,
+        )
+        return MetaRegResultsWrapper(results)
+
+    def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:
+        """Expected effects x'beta.
+
+        Parameters
+        ----------
+        params : array_like, (p,)
+            Coefficients.
+        exog : array_like, (n, p), optional
+            Moderators; those of the studies by default.
+
+        Returns
+        -------
+        ndarray, (n,)
+        """
+        return np.dot(self.exog if exog is None else exog, np.asarray(params))

@@ -1,0 +1,241 @@
+"""Estimation of tau2 through statsmodels' optimizers.
+
+The certified search brackets the global maximum, the chosen optimizer climbs inside, and Newton
+steps on the score finish to full precision. Optimizers see theta with tau2 = s theta^2: the
+boundary tau2 = 0 is then an ordinary minimum, and s is chosen so that the curvature is about 1.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from statsmodels.base.optimizer import Optimizer
+
+from metareg_sm._typing import Array
+from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.search.single import climb_one, global_bracket
+from metareg_sm.core.studies import Studies
+from metareg_sm.exceptions import ConvergenceWarning, OptionError
+from metareg_sm.options import check_keywords, choose
+
+_TOLERANCE = 1e-6
+
+OPTIMIZERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "newton": ("tol", "ridge_factor"),
+        "nm": ("xtol", "ftol", "maxfun"),
+        "bfgs": ("gtol", "norm", "epsilon"),
+        "lbfgs": ("m", "pgtol", "factr", "maxfun"),
+        "powell": ("xtol", "ftol", "maxfun", "start_direc"),
+        "cg": ("gtol", "norm", "epsilon"),
+        "ncg": ("avextol", "epsilon"),
+        "basinhopping": (
+            "niter",
+            "niter_success",
+            "T",
+            "stepsize",
+            "interval",
+            "minimizer",
+            "seed",
+        ),
+        "minimize": ("min_method", "tol", "options"),
+    }
+)
+"""Optimizers of statsmodels and the keywords that each of them reads."""
+
+GENERIC = ("callback", "retall", "full_output", "skip_hessian", "warn_convergence")
+"""Keywords that every statsmodels model takes; what is not needed here is accepted and unused."""
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerRun:
+    """What an optimizer did.
+
+    Attributes
+    ----------
+    tau2 : float
+        Global maximum of the likelihood.
+    se : float
+        Its standard error, from the expected information.
+    retvals, settings : dict
+        statsmodels' `mle_retvals` and `mle_settings`.
+    """
+
+    tau2: float
+    se: float
+    retvals: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class _Objective:
+    """-loglike / nobs as a function of theta, with derivatives."""
+
+    def __init__(self, profile: Profile, nobs: int, scale: float) -> None:
+        self.profile, self.nobs, self.scale = profile, nobs, scale
+
+    def tau2(self, theta: Array) -> Array:
+        # a line search may overshoot to where theta^2 is infinite
+        return np.asarray(min(self.scale * float(theta[0]) ** 2, 1e300))
+
+    def value(self, theta: Array) -> float:
+        return -float(self.profile.loglike(self.tau2(theta))) / self.nobs
+
+    def gradient(self, theta: Array) -> Array:
+        return theta * (-2.0 * self.scale / self.nobs * self.slopes(theta).score)
+
+    def hessian(self, theta: Array) -> Array:
+        s = self.slopes(theta)
+        curvature = 4.0 * self.tau2(theta) * s.observed_information - 2.0 * s.score
+        return np.array([[self.scale * float(curvature) / self.nobs]])
+
+    def slopes(self, theta: Array) -> Slopes:
+        return self.profile.slopes(self.tau2(theta))
+
+
+def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
+    """Name of the optimizer, once its keywords are known to be read.
+
+    Raises
+    ------
+    OptionError
+        If the optimizer or a keyword is unknown.
+    """
+    allowed = choose(OPTIMIZERS, method, "method")
+    if keywords:
+        check_keywords(keywords, (*allowed, *GENERIC), f"fit(method={method!r})")
+    return str(method).lower()
+
+
+def optimize_tau2(
+    studies: Studies,
+    reml: bool,
+    method: str,
+    start: float | None,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+) -> OptimizerRun:
+    """Global maximum of the likelihood of one data set.
+
+    Parameters
+    ----------
+    studies : Studies
+        One data set.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    method : str
+        A statsmodels optimizer.
+    start : float or None
+        Where the optimizer begins; by default close to the global maximum.
+    maxiter : int
+        Iterations that the optimizer may take; with 0 the answer is the start.
+    disp : bool
+        Print what the optimizer prints.
+    keywords : mapping
+        Further keywords of the optimizer, and `warn_convergence`.
+
+    Returns
+    -------
+    OptimizerRun
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the optimizer stopped before the maximum, for instance at `maxiter`.
+    """
+    profile = studies.profile(reml)
+    lower, upper = map(float, studies.search_range(reml))
+    bracket = global_bracket(profile, lower, upper)
+    low, high = bracket.lower, bracket.upper
+    if low == high > 0.0:
+        # a variance of 0 and a likelihood that grows towards tau2 = 0, where it is undefined
+        return OptimizerRun(low, 0.0, {"converged": False}, {})
+    begin = bracket.start if start is None else start
+    scale = _scale(profile, begin, bracket.information, studies)
+    objective = _Objective(profile, studies.k, scale)
+    theta0 = np.array([math.sqrt(begin / scale)])
+    options = {k: v for k, v in keywords.items() if k not in GENERIC}
+    if method == "basinhopping":
+        # a fixed seed: the global random state is not ours to draw from
+        options.setdefault("seed", 0)
+        options.setdefault("niter", 20)
+    theta, retvals, settings = Optimizer()._fit(
+        objective.value,
+        objective.gradient,
+        theta0,
+        (),
+        options,
+        hessian=objective.hessian,
+        method=method,
+        maxiter=maxiter,
+        full_output=True,
+        disp=disp,
+        callback=keywords.get("callback"),
+        retall=bool(keywords.get("retall", False)),
+    )
+    tau2 = float(objective.tau2(np.atleast_1d(theta)))
+    retvals = dict(retvals)
+    final, information = climb_one(profile, min(max(tau2, low), high), low, high)
+    # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
+    # itself done, which then was a lesser maximum.
+    near = abs(tau2 - final) <= _TOLERANCE * (final + float(np.minimum.reduce(studies.v)))
+    converged = near or bool(retvals["converged"])
+    if not converged:
+        final = tau2
+        information = float(profile.slopes(np.asarray(final)).expected_information)
+    retvals["converged"] = converged
+    settings["start_params"] = np.array([begin])
+    settings.pop("extra_fit_funcs", None)
+    if not converged and keywords.get("warn_convergence", True):
+        warnings.warn(
+            f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
+            f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
+
+
+def _scale(profile: Profile, begin: float, information: float, studies: Studies) -> float:
+    """Scale s of theta at which the second derivative of -loglike/nobs is about 1."""
+    if begin > 0.0:
+        if information * begin**2 > 1e-6 * studies.k:
+            return studies.k / (4.0 * begin * information)
+        return begin
+    score = float(profile.slopes(np.zeros(())).score)
+    return studies.k / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
+
+
+def starting_tau2(start_params: Any, p: int) -> float | None:
+    """Start of tau2 from `start_params`.
+
+    statsmodels' generic code passes a start for the coefficients, which are profiled out and need
+    none: a vector of length p > 1 is accepted and says nothing about tau2.
+
+    Raises
+    ------
+    OptionError
+        If `start_params` is neither one tau2 >= 0 nor a vector of the coefficients.
+    """
+    if start_params is None:
+        return None
+    values = np.asarray(start_params, dtype=float).ravel()
+    if values.size == 1:
+        value = float(values[0])
+        if np.isfinite(value) and value >= 0.0:
+            return value
+        if p == 1 and np.ndim(start_params) == 1 and np.isfinite(value):
+            return None
+        raise OptionError(f"start_params must be a finite tau2 >= 0; got {value:g}.")
+    if values.size == p:
+        return None
+    raise OptionError(
+        f"start_params must be one value, the start of tau2; got {values.size} values. The "
+        "coefficients are profiled out and need no start."
+    )

@@ -1,0 +1,187 @@
+"""Predicted effects with confidence and prediction intervals."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.regression._prediction import PredictionResults
+
+from metareg_sm._typing import Array
+from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.options import formula_error
+from metareg_sm.stats.reference import critical_value, tail_probability
+
+
+class MetaRegPrediction(PredictionResults):
+    """Mean effects at given moderators, and the true effects of new studies there.
+
+    Attributes
+    ----------
+    predicted_mean, se_mean : ndarray, (n,)
+        Expected effect and its standard error.
+    se_obs : ndarray, (n,)
+        Standard deviation of the true effect of a new study about `predicted_mean`:
+        sqrt(se_mean^2 + tau2).
+    df, df_obs : float, ndarray or None
+        Degrees of freedom of the two intervals; None for the normal distribution.
+    """
+
+    def __init__(
+        self,
+        predicted_mean: Array,
+        var_pred_mean: Array,
+        tau2: float,
+        df: float | Array | None,
+        df_obs: float | Array | None,
+        row_labels: Any,
+        transform: Callable[[Array], Array] | None = None,
+    ) -> None:
+        super().__init__(
+            predicted_mean,
+            var_pred_mean,
+            tau2,
+            df=df,
+            dist="norm" if df is None else "t",
+            row_labels=row_labels,
+        )
+        self.df_obs = df_obs
+        self.transform = transform
+
+    def conf_int(self, obs: bool = False, alpha: float = 0.05) -> Array:
+        """Interval for the mean effect, or with `obs` for the true effect of a new study.
+
+        Parameters
+        ----------
+        obs : bool, default False
+            Prediction interval instead of confidence interval.
+        alpha : float, default 0.05
+            1 minus the coverage.
+
+        Returns
+        -------
+        ndarray, (n, 2)
+        """
+        se, df = (self.se_obs, self.df_obs) if obs else (self.se_mean, self.df)
+        half = critical_value(alpha, df) * se
+        return np.column_stack([self.predicted_mean - half, self.predicted_mean + half])
+
+    def summary_frame(
+        self, alpha: float = 0.05, transform: Callable[[Array], Array] | None = None
+    ) -> pd.DataFrame:
+        """Predictions as a table.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+        transform : callable, optional
+            Monotone function of effects and interval ends, such as `numpy.exp` for log ratios;
+            `mean_se` then drops out, being on another scale. By default what `get_prediction` was
+            given.
+
+        Returns
+        -------
+        DataFrame
+            Columns mean, mean_se, mean_ci_lower, mean_ci_upper, obs_ci_lower, obs_ci_upper.
+        """
+        frame = super().summary_frame(alpha)
+        transform = self.transform if transform is None else transform
+        if transform is None:
+            return frame
+        changed = frame.drop(columns="mean_se").transform(transform)
+        for kind in ("mean", "obs"):
+            ends = changed[[f"{kind}_ci_lower", f"{kind}_ci_upper"]].to_numpy()
+            # a falling transformation swaps the ends
+            changed[f"{kind}_ci_lower"], changed[f"{kind}_ci_upper"] = np.sort(ends, axis=1).T
+        return changed
+
+    def prob_beyond(self, threshold: float, side: str = "above") -> pd.Series:
+        """Probability that the true effect of a new study is beyond a threshold.
+
+        Parameters
+        ----------
+        threshold : float
+            In units of the outcome.
+        side : {"above", "below"}
+            Which side counts.
+
+        Returns
+        -------
+        Series, (n,)
+
+        Raises
+        ------
+        OptionError
+            If the side is unknown.
+        """
+        if side not in ("above", "below"):
+            raise OptionError(f"side={side!r} is not known. Choose 'above' or 'below'.")
+        values = tail_probability(
+            self.predicted_mean, self.se_obs, threshold, self.df_obs, side == "above"
+        )
+        return pd.Series(values, index=self.row_labels, name=f"P({side} {threshold:g})")
+
+
+def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
+    """Rows of the design for new moderators, and their labels.
+
+    Raises
+    ------
+    DesignError
+        If columns do not match, a factor has a level that the model does not know, or a value is
+        missing or infinite.
+    """
+    if exog is None:
+        return results.model.exog, results.model.data.row_labels
+    formula = transform and hasattr(results.model, "formula")
+    if formula and isinstance(exog, dict):
+        scalar = all(np.ndim(v) == 0 for v in exog.values())
+        exog = pd.DataFrame(exog, index=[0] if scalar else None)
+    with warnings.catch_warnings():
+        # formulaic makes a warning of a level that it does not know, and 0 of its columns
+        warnings.filterwarnings("error", message="Data has categories outside")
+        try:
+            rows, labels = results._transform_predict_exog(exog, transform=transform)
+        except (formula_error(), Warning, KeyError) as error:
+            reason = str(error).rpartition(" is:\n ")[2] or str(error)
+            raise DesignError(f"exog does not fit the formula of the model: {reason}") from error
+    p = len(results.params)
+    if rows.shape[1] != p:
+        raise DesignError(f"exog has {rows.shape[1]} columns; the model has {p} coefficients.")
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    if bad.size:
+        name = bad[0] if labels is None else labels[bad[0]]
+        raise DesignError(f"exog of row {name!r} has a missing or infinite value.")
+    return rows, labels
+
+
+def predict_effects(
+    results: Any, exog: Any, transform: Any, row_labels: Any, df: Any
+) -> MetaRegPrediction:
+    """Predictions of a fit; see `MetaRegResults.get_prediction`."""
+    outward = transform if callable(transform) else None
+    rows, labels = new_rows(results, exog, True if outward else bool(transform))
+    mean_df = results._contrast_df(rows)
+    obs_df = mean_df
+    if df == "riley":
+        obs_df = results.df_resid - 1.0
+        if obs_df <= 0:
+            raise OptionError("df='riley' is k - p - 1 and needs at least p + 2 studies.")
+    elif df is not None:
+        if isinstance(df, str) or not np.isfinite(df) or df <= 0:
+            raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
+        mean_df = obs_df = float(df)
+    variance = np.einsum("np,pq,nq->n", rows, np.asarray(results.cov_params()), rows)
+    return MetaRegPrediction(
+        rows @ np.asarray(results.params),
+        variance,
+        results.tau2,
+        mean_df,
+        obs_df,
+        labels if row_labels is None else row_labels,
+        outward,
+    )

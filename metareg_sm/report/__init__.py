@@ -1,0 +1,1 @@
+"""A fit in words and tables."""
