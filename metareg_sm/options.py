@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
+import numpy as np
 from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm.exceptions import OptionError
@@ -73,6 +75,66 @@ def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> 
             f"{where} got an unknown keyword {unknown[0]!r}.{suggestion(unknown[0], allowed)} "
             f"It takes {', '.join(allowed) if allowed else 'no further keywords'}."
         )
+
+
+def check_alpha(alpha: Any, argument: str = "alpha") -> float:
+    """A level or 1 minus a coverage: a number between 0 and 1.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> check_alpha(0.05)
+    0.05
+    """
+    real = isinstance(alpha, Real) and not isinstance(alpha, (bool, np.bool_))
+    if not real or not 0.0 < alpha < 1.0:
+        raise OptionError(
+            f"{argument} must be a number between 0 and 1, such as 0.05; got {alpha!r}."
+        )
+    return float(alpha)
+
+
+def whole_number(n: Any, argument: str, least: int = 1) -> int:
+    """A whole number of at least `least`.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> whole_number(999, "n_resamples")
+    999
+    """
+    whole = isinstance(n, Integral) and not isinstance(n, (bool, np.bool_))
+    if not whole or n < least:
+        raise OptionError(f"{argument} must be a whole number >= {least}; got {n!r}.")
+    return int(n)
+
+
+def finite_number(value: Any, argument: str, least: float = -np.inf, above: bool = False) -> float:
+    """A finite number, at least `least` or (with `above`) greater than it.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> finite_number(0.1, "tau2", least=0.0)
+    0.1
+    """
+    real = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
+    if not real or not np.isfinite(value) or value < least or (above and value == least):
+        bound = "" if least == -np.inf else f" {'>' if above else '>='} {least:g}"
+        raise OptionError(f"{argument} must be a finite number{bound}; got {value!r}.")
+    return float(value)
 
 
 def formula_error() -> type[Exception]:
