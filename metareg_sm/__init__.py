@@ -15,8 +15,8 @@ from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
     from metareg_sm.many import ManyResults, fit_many
-    from metareg_sm.postestimation.permutation import gosh
-    from metareg_sm.postestimation.ranking import compare_models
+    from metareg_sm.postestimation.comparison import compare_models
+    from metareg_sm.postestimation.gosh import gosh
     from metareg_sm.screening import screen
 
 __all__ = [
@@ -36,8 +36,8 @@ __all__ = [
 _LAZY = {
     "ManyResults": "many",
     "fit_many": "many",
-    "compare_models": "postestimation.ranking",
-    "gosh": "postestimation.permutation",
+    "compare_models": "postestimation.comparison",
+    "gosh": "postestimation.gosh",
     "screen": "screening",
 }
 

@@ -15,8 +15,8 @@ from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm import MetaReg, datasets
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.options import formula_error
-from metareg_sm.report.tables import describe
+from metareg_sm.design.formula import formula_error
+from metareg_sm.report.numbers import describe
 from metareg_sm.stats.covariance import COVARIANCES
 
 EXAMPLE = "yi ~ ablat + year"

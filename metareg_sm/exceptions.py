@@ -12,6 +12,7 @@ from statsmodels.tools.sm_exceptions import (
 __all__ = [
     "ComparisonError",
     "ConvergenceWarning",
+    "DataRemovedError",
     "DesignError",
     "FewStudiesWarning",
     "IntervalWarning",
@@ -41,6 +42,10 @@ class MissingStudiesError(DesignError, MissingDataError):
 
 class OptionError(MetaRegError, TypeError):
     """An option or keyword that does not exist, or does not go with the others."""
+
+
+class DataRemovedError(MetaRegError, AttributeError):
+    """Something that needs the data of a fit after `remove_data()`."""
 
 
 class ComparisonError(MetaRegError):

@@ -8,7 +8,6 @@ from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
-from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm.exceptions import OptionError
 
@@ -92,9 +91,7 @@ def check_alpha(alpha: Any, argument: str = "alpha") -> float:
     """
     real = isinstance(alpha, Real) and not isinstance(alpha, (bool, np.bool_))
     if not real or not 0.0 < alpha < 1.0:
-        raise OptionError(
-            f"{argument} must be a number between 0 and 1, such as 0.05; got {alpha!r}."
-        )
+        raise OptionError(f"{argument} must be between 0 and 1, such as 0.05; got {alpha!r}.")
     return float(alpha)
 
 
@@ -113,7 +110,7 @@ def whole_number(n: Any, argument: str, least: int = 1) -> int:
     """
     whole = isinstance(n, Integral) and not isinstance(n, (bool, np.bool_))
     if not whole or n < least:
-        raise OptionError(f"{argument} must be a whole number >= {least}; got {n!r}.")
+        raise OptionError(f"{argument} must be a whole number of at least {least}; got {n!r}.")
     return int(n)
 
 
@@ -135,9 +132,3 @@ def finite_number(value: Any, argument: str, least: float = -np.inf, above: bool
         bound = "" if least == -np.inf else f" {'>' if above else '>='} {least:g}"
         raise OptionError(f"{argument} must be a finite number{bound}; got {value!r}.")
     return float(value)
-
-
-def formula_error() -> type[Exception]:
-    """The most general error of the formula engine in use; syntax errors are such, too."""
-    own = FormulaManager().factor_evaluation_error.__mro__
-    return [c for c in own if c not in Exception.__mro__][-1]

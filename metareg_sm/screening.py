@@ -3,42 +3,36 @@
 from __future__ import annotations
 
 import keyword
-import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import special
 from statsmodels.stats.multitest import multipletests, multitest_alias
 
-from metareg_sm._typing import Array
-from metareg_sm.core.basis import Basis, design_basis
-from metareg_sm.core.studies import Studies
-from metareg_sm.core.wls import wls
+from metareg_sm._typing import Array, Missing, Rows
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError, VarianceError
 from metareg_sm.models.metareg import MetaReg
-from metareg_sm.options import choose, suggestion
+from metareg_sm.options import check_alpha, choose, suggestion, whole_number
+from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.inference import omnibus_contrasts
+from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.report.notes import wrapped
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.multiplicity import family_wise_error
+from metareg_sm.stats.resampling import permutation_pvalue, permute_rows, random_orders
 
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
 
-    from metareg_sm.design.rows import Variances
+    from metareg_sm.design.variances import Variances
 
 __all__ = ["ScreenResult", "screen"]
 
 _MAX_T = "max-t"
-_WIDTH = 78
-# numbers that the search for tau2 of one block of permuted data sets may hold at a time
-_BLOCK = 2_000_000
-_GRID = 32
-# the identity among the permutations must tie with the data in spite of rounding
-_TIE = 1.0 - 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +123,7 @@ class ScreenResult:
         )
         smry = Summary()
         smry.tables.append(table)
-        lines = ["Notes:"]
-        for number, note in enumerate(self.notes(alpha), start=1):
-            lines += textwrap.wrap(f"[{number}] {note}", _WIDTH, subsequent_indent="    ")
-        smry.add_extra_txt(lines)
+        smry.add_extra_txt(wrapped(self.notes(check_alpha(alpha))))
         return smry
 
 
@@ -156,7 +147,7 @@ def screen(
     method: str = "holm",
     n_resamples: int = 999,
     rng: int | np.random.Generator | None = None,
-    missing: str = "drop",
+    missing: Missing = "drop",
 ) -> ScreenResult:
     """Fit each moderator alone and adjust for having looked at all of them.
 
@@ -244,7 +235,7 @@ def screen(
             raise type(error)(f"moderator {name!r}: {error}") from error
         fits.append(res)
     frame = pd.DataFrame(rows, index=pd.Index(names, name="moderator"))
-    common = reduce(np.intersect1d, [r.model.data.table_rows for r in fits])
+    common = reduce(np.intersect1d, [r.table.rows.positions for r in fits])
     if method == _MAX_T:
         adjusted = _max_t(fits, common, n_resamples, np.random.default_rng(rng))
     else:
@@ -254,7 +245,7 @@ def screen(
         frame=frame,
         outcome=outcome,
         estimator=fits[0].method,
-        cov_type=fits[0]._cov_label,
+        cov_type=fits[0].cov_label,
         method=method,
         n_complete=len(common),
         n_resamples=n_resamples if method == _MAX_T else None,
@@ -300,9 +291,7 @@ def _check_method(method: Any, cov_type: str, n_resamples: Any) -> None:
     if covariance.factor is None:
         allowed = ", ".join(repr(c.name) for c in COVARIANCES.values() if c.factor is not None)
         raise OptionError(f"method='max-t' goes with cov_type {allowed}; got {cov_type!r}.")
-    whole = isinstance(n_resamples, (int, np.integer)) and not isinstance(n_resamples, bool)
-    if not whole or n_resamples < 1:
-        raise OptionError(f"n_resamples must be an integer of at least 1; got {n_resamples!r}.")
+    whole_number(n_resamples, "n_resamples")
 
 
 def _quoted(data: Any, name: str) -> str:
@@ -329,7 +318,7 @@ def _row(res: Any) -> dict[str, Any]:
         j = slopes[0]
         statistic, pvalue, df = res.tvalues[j], res.pvalues[j], 1.0
         row["coef"], row["se"] = float(res.params[j]), float(res.bse[j])
-        df_resid = res._contrast_df()
+        df_resid = res.contrast_df()
     else:
         statistic, pvalue = res.fvalue, res.f_pvalue
         df, df_resid = res.f_df
@@ -350,52 +339,30 @@ def _row(res: Any) -> dict[str, Any]:
 
 
 def _max_t(
-    fits: Sequence[Any], common: npt.NDArray[np.intp], n_resamples: int, rng: np.random.Generator
+    fits: Sequence[Tau2Fitted], common: Rows, n_resamples: int, rng: np.random.Generator
 ) -> Array:
     """Single-step adjusted p-values of all moderators, (m,)."""
     first = fits[0]
-    kept = [np.isin(r.model.data.table_rows, common) for r in fits]
-    y, v = first.model.endog[kept[0]], first.model.vi[kept[0]]
-    bases = [design_basis(r.model.exog[rows]) for r, rows in zip(fits, kept, strict=True)]
-    n, ranks = len(common), np.array([b.rank for b in bases])
-    still = [r.model.formula for r, rank in zip(fits, ranks, strict=True) if rank < 2]
+    tables = [r.table.keep(np.isin(r.table.rows.positions, common)) for r in fits]
+    ranks = np.array([t.basis.rank for t in tables])
+    n = len(common)
+    still = [r.terms.formula for r, rank in zip(fits, ranks, strict=True) if rank < 2]
     if n <= ranks.max() or still:
         why = f"{still[0]!r} has a moderator that does not vary" if still else "that is too few"
         raise DesignError(
             f"method='max-t' uses the studies that are complete in all moderators; in the {n} that "
             f"are, {why}. Use method='holm', or fewer moderators."
         )
-    orders = np.tile(np.arange(n), (n_resamples + 1, 1))
-    orders[1:] = rng.permuted(orders[1:], axis=1)
-    blocks = 1 + len(orders) * n * int(ranks.max()) * _GRID // _BLOCK
-    scores = np.concatenate(
-        [
-            np.column_stack([_statistics(y[o], v[o], basis, first) for basis in bases])
-            for o in np.array_split(orders, min(blocks, len(orders)))
-        ]
-    )
+    # the studies as they are come first
+    orders = np.concatenate([np.arange(n)[None], random_orders(n_resamples, n, rng)])
+    scores = np.empty((len(orders), len(fits)))
+    for j, table in enumerate(tables):
+        refit = replace(refit_of(first), basis=table.basis)
+        contrasts = omnibus_contrasts(table.exog, table.basis, True)
+        scores[:, j] = permute_rows(table.endog, table.vi, refit, contrasts, orders).omnibus
     if len(set(ranks)) > 1:
         m, rest = ranks - 1, n - ranks
         tail = special.fdtrc(m, rest, scores) if first.use_t else special.chdtrc(m, m * scores)
         with np.errstate(divide="ignore"):
             scores = -np.log(tail)
-    reached = scores[1:].max(axis=1)[:, None] >= scores[0] * _TIE
-    return (1.0 + reached.sum(axis=0)) / (1.0 + n_resamples)
-
-
-def _statistics(y: Array, v: Array, basis: Basis, like: Any) -> Array:
-    """F of all columns but the constant in data sets of one design, fitted as `like` is; (B,)."""
-    Z = basis.Z
-    studies = Studies.build(y, v, basis)
-    estimator = like._tau2_fit.estimator
-    tau2 = np.full(len(y), like.tau2) if estimator is None else estimator.solve(studies, None).tau2
-    fit = wls(studies.y, 1.0 / (v + tau2[:, None]), Z)
-    # the direction of the constant is not tested
-    constant = Z.T @ np.ones(len(Z))
-    others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
-    effect = (y @ Z + fit.params) @ others
-    cov = others.T @ fit.cov_unscaled @ others
-    solved = np.linalg.solve(cov, effect[..., None])[..., 0]
-    factor: Any = COVARIANCES[like.cov_type].factor
-    scale = factor(fit.rss / (Z.shape[0] - Z.shape[1]))
-    return np.einsum("bm,bm->b", effect, solved) / (others.shape[1] * scale)
+    return permutation_pvalue(scores[1:].max(axis=1)[:, None], scores[0], exact=False)

@@ -39,7 +39,7 @@ def test_all_are_known():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_same_answer(shape, method):
     model, tau2 = build(shape)
-    known = float(model._studies.maximize(tau2 == "reml").tau2[0])
+    known = float(model.studies.maximize(tau2 == "reml").tau2[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         res = model.fit(tau2=tau2, method=method)

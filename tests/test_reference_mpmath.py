@@ -73,7 +73,7 @@ def test_heterogeneity(name, method):
 @every
 def test_decomposition(name):
     e, h = ALL[name].expected, results(name, "REML").heterogeneity
-    close(typical_variance(model(name)._studies), e["s2"], RTOL, "s2")
+    close(typical_variance(model(name).studies), e["s2"], RTOL, "s2")
     if "decomposition" not in e:
         assert not ALL[name].intercept
         return
@@ -264,7 +264,7 @@ def test_one_study_is_far_more_precise(seed, ratio):
     close(res.llf, best, RTOL, "precise: llf")
     s2 = 6.0 / exactly(y, v, X, 0.0)[1]
     close(res.heterogeneity.h2, res.tau2 / s2 + 1.0, RTOL, "precise: h2")
-    close(typical_variance(res.model._studies), s2, RTOL, "precise: s2")
+    close(typical_variance(res.model.studies), s2, RTOL, "precise: s2")
 
 
 def test_array_model_is_the_same():

@@ -77,7 +77,7 @@ def sandwich_of(name, clusters, correction):
         labels = CASES[name].data[labels].to_numpy()
     codes = np.unique(labels, return_inverse=True)[1]
     tau2 = robust(name, clusters, "CR0").tau2
-    whitened, _ = whiten(built._studies, tau2, built._basis.to_params)
+    whitened, _ = whiten(built.studies, tau2, built.basis.to_params)
     return cluster_sandwich(whitened, codes, correction)
 
 

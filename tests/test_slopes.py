@@ -132,11 +132,11 @@ def test_cr2_has_degrees_of_freedom_for_each_slope(data):
 
 def check_bounds(found, jn):
     """Bounds have p = alpha; between and beyond them tests are as `regions` says."""
-    frame = simple_slopes(found._results, found.moderator, found._at | {jn.partner: jn.bounds})
+    frame = simple_slopes(found._fit, found.moderator, found._at | {jn.partner: jn.bounds})
     np.testing.assert_allclose(frame.frame["pvalue"], jn.alpha, rtol=1e-6)
     edges = np.array([-1e4, *jn.bounds, 1e4])
     values = np.concatenate([np.linspace(a, b, 9)[1:-1] for a, b in itertools.pairwise(edges)])
-    frame = simple_slopes(found._results, found.moderator, found._at | {jn.partner: values}).frame
+    frame = simple_slopes(found._fit, found.moderator, found._at | {jn.partner: values}).frame
     inside = [any(a < z < b for a, b in jn.regions) for z in values]
     assert (frame["pvalue"] < jn.alpha).tolist() == inside
 
@@ -180,7 +180,7 @@ def test_johnson_neyman_other_levels(data):
     # the slope crosses zero, so it is not significant everywhere, however large alpha is
     outside = found.johnson_neyman("z", alpha=0.999)
     assert outside.significant == "outside"
-    root = -found._results.params[1] / found._results.params[3]
+    root = -found._fit.params[1] / found._fit.params[3]
     assert outside.bounds[0] < root < outside.bounds[1]
 
 
@@ -198,7 +198,7 @@ def test_both_searches_agree(data):
     jn = found.johnson_neyman("z")
     low, high = jn.observed
     rows = simple_slopes(res, "x", {"z": [(low + high) / 2, high]}).contrasts
-    roots = _roots_searched(res._results, rows[0], rows[1] - rows[0], 0.05, None)
+    roots = _roots_searched(res._results, rows[0], rows[1] - rows[0], 0.05)
     bounds = (low + high) / 2 + np.array(roots) * (high - low) / 2
     np.testing.assert_allclose(bounds, jn.bounds, rtol=1e-8)
 

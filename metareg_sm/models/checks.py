@@ -9,98 +9,141 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metareg_sm._typing import Array
-from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2.estimators import Estimator, Tau2Estimate
-from metareg_sm.design import rows as design
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.tau2 import Estimator
+from metareg_sm.design.groups import group_codes
+from metareg_sm.design.rows import StudyRows
+from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import check_keywords, choose
-from metareg_sm.stats.covariance import CORRECTIONS
+from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
 
 
-class FitChecks:
-    """Checks of `MetaReg.fit`, each with an error that says what would be right."""
+def cluster_options(
+    cov_type: CovarianceType, cov_kwds: Mapping[str, Any] | None, rows: StudyRows
+) -> tuple[Codes | None, str | None]:
+    """Clusters of the studies and the correction, or None twice where there are no clusters.
 
-    # provided by MetaReg
-    endog: Array
-    exog: Array
-    vi: Array
-    nobs: int
-    df_resid: float
-    data: Any
-    _studies: Studies
+    Raises
+    ------
+    OptionError, DesignError
+        If `cov_kwds` does not go with the covariance type, or the groups do not match the studies.
+    """
+    given = {} if cov_kwds is None else dict(cov_kwds)
+    if cov_type.name != "cluster":
+        check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")
+        return None, None
+    check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
+    if given.get("groups") is None:
+        raise OptionError("cov_type='cluster' needs cov_kwds={'groups': ...}.")
+    table = {c.lower(): c for c in CORRECTIONS}
+    correction = choose(table, given.get("correction", "CR1"), "cov_kwds['correction']")
+    return group_codes(given["groups"], rows)[0], correction
 
-    def _clusters(
-        self, cov_type: str, cov_kwds: Mapping[str, Any] | None
-    ) -> tuple[npt.NDArray[np.intp] | None, str | None]:
-        if cov_kwds is None and cov_type != "cluster":
-            return None, None
-        given = {} if cov_kwds is None else dict(cov_kwds)
-        if cov_type != "cluster":
-            check_keywords(given, (), f"cov_kwds of cov_type={cov_type!r}")
-            return None, None
-        check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
-        if given.get("groups") is None:
-            raise OptionError("cov_type='cluster' needs cov_kwds={'groups': ...}.")
-        table = {c.lower(): c for c in CORRECTIONS}
-        correction = choose(table, given.get("correction", "CR1"), "cov_kwds['correction']")
-        data = self.data
-        rows = getattr(data, "table_rows", np.arange(self.nobs))
-        frame = getattr(data, "frame", None)
-        if frame is not None and len(frame) != self.nobs:
-            frame = frame.drop(frame.index[list(data.missing_row_idx)])
-        labels = None if data.row_labels is None else pd.Index(data.row_labels)
-        length = int(getattr(data, "table_length", len(rows)))
-        return design.group_codes(given["groups"], frame, labels, rows, length), correction
 
-    def _weights(self, weights: npt.ArrayLike | None, estimator: Estimator) -> Array | None:
-        if weights is None:
-            return None
-        if not estimator.weighted:
-            raise OptionError(f"weights= goes with tau2='genq'; got tau2={estimator.name!r}.")
-        values = np.asarray(weights, dtype=float)
-        if values.shape != (self.nobs,) or not (np.isfinite(values) & (values > 0)).all():
-            raise OptionError(
-                f"weights must be {self.nobs} finite values > 0, one for each study in the model."
-            )
-        return values
+def truth_value(value: Any, argument: str) -> bool | None:
+    """True, False or None.
 
-    def _fixed(self, tau2: float, weights: npt.ArrayLike | None) -> Tau2Estimate:
-        if weights is not None:
-            raise OptionError("weights= goes with tau2='genq'; tau2 is held fixed.")
-        if not np.isfinite(tau2) or tau2 < 0.0:
-            raise OptionError(f"A fixed tau2 must be finite and >= 0; got tau2={tau2:g}.")
-        if tau2 == 0.0:
-            self._refuse_zero_variance("with tau2=0 the weights are 1/vi")
-        return Tau2Estimate(np.asarray(tau2), np.asarray(0.0), np.asarray(tau2))
+    Raises
+    ------
+    OptionError
+        If it is none of them.
+    """
+    if value is not None and not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{argument} must be True, False or None; got {value!r}.")
+    return value if value is None else bool(value)
 
-    def _check_df(self, cov_type: str, estimator: Estimator | None, use_t: bool) -> None:
-        if self.df_resid > 0:
-            return
-        needed = None
-        if estimator is not None:
-            needed = f"tau2={estimator.name!r}"
-        elif cov_type != "nonrobust" or use_t:
-            needed = f"cov_type={cov_type!r}" + (" with use_t=True" if use_t else "")
-        if needed:
-            raise DesignError(
-                f"{needed} needs more studies than coefficients; there are {self.nobs} studies "
-                f"for {self.exog.shape[1]} coefficients. Use fewer moderators, or a fixed tau2 "
-                "with cov_type='nonrobust'."
-            )
 
-    def _refuse_zero_variance(self, why: str) -> None:
-        zero = np.flatnonzero(self.vi == 0.0)
-        if zero.size:
-            labels = self.data.row_labels
-            row = int(zero[0]) if labels is None else labels[zero[0]]
-            raise VarianceError(
-                f"vi of row {row!r} is 0, and {why}: the model is not defined. It is "
-                "where tau2 > 0: try another estimator, or leave the study out."
-            )
+def genq_weights(weights: npt.ArrayLike | None, estimator: Estimator, k: int) -> Array | None:
+    """The caller's weights of the generalised Q statistic.
 
-    def _check_defined(self, tau2: float, estimator: Estimator) -> None:
-        if np.minimum.reduce(self.vi) > 0.0:
-            return
-        if tau2 <= 2.0 * float(self._studies.search_range(True)[0]):
-            self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
+    Raises
+    ------
+    OptionError
+        If the estimator takes none, or they are not positive.
+    """
+    if weights is None:
+        return None
+    if not estimator.weighted:
+        raise OptionError(f"weights= goes with tau2='genq'; got tau2={estimator.name!r}.")
+    values = np.asarray(weights, dtype=float)
+    if values.shape != (k,) or not (np.isfinite(values) & (values > 0)).all():
+        raise OptionError(
+            f"weights must be {k} finite values > 0, one for each study in the model."
+        )
+    return values
+
+
+def check_fixed_tau2(tau2: float, weights: npt.ArrayLike | None) -> None:
+    """Refuse an impossible value that tau2 is to be held at.
+
+    Raises
+    ------
+    OptionError
+        If it is negative or not finite, or weights are given that nothing reads.
+    """
+    if weights is not None:
+        raise OptionError("weights= goes with tau2='genq'; tau2 is held fixed.")
+    if not np.isfinite(tau2) or tau2 < 0.0:
+        raise OptionError(f"A fixed tau2 must be finite and >= 0; got tau2={tau2:g}.")
+
+
+def check_degrees_of_freedom(
+    shape: tuple[int, ...],
+    df_resid: float,
+    cov_type: CovarianceType,
+    estimator: Estimator | None,
+    use_t: bool,
+) -> None:
+    """Refuse what needs more studies than coefficients where there are no more.
+
+    Raises
+    ------
+    DesignError
+    """
+    if df_resid > 0:
+        return
+    needed = None
+    if estimator is not None:
+        needed = f"tau2={estimator.name!r}"
+    elif cov_type.name != "nonrobust" or use_t:
+        needed = f"cov_type={cov_type.name!r}" + (" with use_t=True" if use_t else "")
+    if needed:
+        raise DesignError(
+            f"{needed} needs more studies than coefficients; there are {shape[0]} studies for "
+            f"{shape[1]} coefficients. Use fewer moderators, or a fixed tau2 with "
+            "cov_type='nonrobust'."
+        )
+
+
+def refuse_zero_variance(vi: Array, labels: pd.Index | None, why: str) -> None:
+    """Refuse a sampling variance of 0 where the model is then undefined.
+
+    Raises
+    ------
+    VarianceError
+        Which names the row and says why.
+    """
+    zero = np.flatnonzero(vi == 0.0)
+    if zero.size:
+        raise VarianceError(
+            f"vi of {row_label(labels, int(zero[0]))} is 0, and {why}: the model is not defined. "
+            "It is where tau2 > 0: try another estimator, or leave the study out."
+        )
+
+
+def refuse_constant_outcome(endog: Array, cov_type: CovarianceType) -> None:
+    """Refuse an outcome that does not vary where the covariance is made of residuals.
+
+    They are then rounding errors, and so would be the tests.
+
+    Raises
+    ------
+    DesignError
+    """
+    if cov_type.of_residuals and np.ptp(endog) == 0.0:
+        raise DesignError(
+            f"endog: the outcome does not vary, all {len(endog)} studies report {endog[0]:g}. "
+            f"Standard errors of cov_type={cov_type.name!r} are made of residuals, and there are "
+            "none. Use cov_type='nonrobust'."
+        )

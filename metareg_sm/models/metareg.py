@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping
 from numbers import Real
@@ -13,28 +14,39 @@ import pandas as pd
 from statsmodels.base.model import LikelihoodModel
 from statsmodels.tools.sm_exceptions import MissingDataError
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.likelihood import Slopes
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import ESTIMATORS, Tau2Estimate
-from metareg_sm.design import rows as design
+from metareg_sm.core.tau2 import ESTIMATORS, Estimator
+from metareg_sm.design import values
+from metareg_sm.design.formula import (
+    Terms,
+    explained,
+    formula_context,
+    formula_error,
+    portable,
+    restored,
+)
+from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
+from metareg_sm.design.variances import Variances, variances
 from metareg_sm.exceptions import (
     DesignError,
     MissingStudiesError,
     OptionError,
     RankDeficiencyWarning,
 )
-from metareg_sm.models.checks import FitChecks
+from metareg_sm.models import checks
 from metareg_sm.models.optimizers import check_optimizer, optimize_tau2, starting_tau2
-from metareg_sm.options import check_keywords, choose
-from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Fit
+from metareg_sm.options import check_keywords, choose, whole_number
+from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
+from metareg_sm.stats.components import Likelihood, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, whiten
 
 __all__ = ["MetaReg"]
 
 
-class MetaReg(FitChecks, LikelihoodModel):
+class MetaReg(LikelihoodModel):
     r"""Random-effects meta-regression.
 
     Study i reports y_i = x_i'beta + u_i + e_i, with sampling errors e_i ~ N(0, v_i) of known
@@ -107,13 +119,17 @@ class MetaReg(FitChecks, LikelihoodModel):
     0.076348
     """
 
+    endog: Array
+    exog: Array
+    vi: Array
+
     def __init__(
         self,
         endog: npt.ArrayLike,
         exog: npt.ArrayLike | None = None,
-        vi: design.Variances | None = None,
-        sei: design.Variances | None = None,
-        missing: str = "none",
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        missing: Missing = "none",
         hasconst: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -122,16 +138,19 @@ class MetaReg(FitChecks, LikelihoodModel):
                 "exog is required; for the pooled mean pass a column of ones, or use the formula "
                 "'y ~ 1'."
             )
-        if missing not in ("none", "drop", "raise"):
-            raise OptionError(
-                f"missing={missing!r} is not known. Choose 'none', 'drop' or 'raise'."
-            )
+        check_missing(missing)
         if kwargs:
             check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
-        index = endog.index if isinstance(endog, (pd.Series, pd.DataFrame)) else None
-        if "formula" not in kwargs:
-            vi = design.variances(vi, sei, index, len(np.asarray(endog)))
-            design.check_values(endog, exog, np.asarray(vi), index, missing)
+        by_formula = "formula" in kwargs
+        if not by_formula:
+            endog, exog = values.clean_endog(endog), values.clean_exog(exog)
+        index = values.index_of(endog)
+        self._named = values.has_names(exog)
+        total = len(np.asarray(endog))
+        if not by_formula:
+            exog = values.aligned_rows(exog, index)
+            vi = variances(vi, sei, index, total)
+            values.check_values(endog, exog, np.asarray(vi), index, missing)
         if isinstance(exog, np.ndarray) and len(exog) >= TALL:
             # what statsmodels and the fit do with each column is slow across the rows of a table
             exog = np.asfortranarray(exog)
@@ -139,21 +158,35 @@ class MetaReg(FitChecks, LikelihoodModel):
             super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
         except MissingDataError:
             # a formula has dropped what is missing, so that only infinite values are left to name
-            design.check_values(endog, exog, np.asarray(vi), index, missing)
+            values.check_values(endog, exog, np.asarray(vi), index, missing)
             raise
-        self._data_attr.extend(["vi", "_basis", "_studies", "data.table_rows"])
+        self._data_attr.extend(["vi", "basis", "studies", "rows"])
+        self.context: Mapping[str, Any] = {}
+        if not by_formula:
+            self.rows = _rows_of_arrays(self.data, total)
+
+    @property
+    def terms(self) -> Terms:
+        """Names of the design, and how new rows of it are made."""
+        data = self.data
+        spec = getattr(data, "model_spec", None)
+        formula = getattr(self, "formula", None)
+        names = list(self.exog_names)
+        return Terms(
+            names, self.endog_names, data.const_idx, formula, spec, self.context, self._named
+        )
 
     def initialize(self) -> None:
         """Check the studies and prepare the column space of the moderators."""
         self._check_studies()
-        self._basis = design_basis(self.exog)
-        self._studies = Studies.build(self.endog, self.vi, self._basis)
-        self.redundant = self._basis.redundant
+        self.basis = design_basis(self.exog)
+        self.studies = Studies.build(self.endog, self.vi, self.basis)
+        self.redundant = self.basis.redundant
         self.nobs = self.endog.shape[0]
-        self.df_model = float(self._basis.rank - self.k_constant)
-        self.df_resid = float(self.nobs - self._basis.rank)
-        if self._basis.redundant:
-            names = ", ".join(repr(self.exog_names[j]) for j in self._basis.redundant)
+        self.df_model = float(self.basis.rank - self.k_constant)
+        self.df_resid = float(self.nobs - self.basis.rank)
+        if self.redundant:
+            names = ", ".join(repr(self.exog_names[j]) for j in self.redundant)
             warnings.warn(
                 f"The moderators are redundant: {names} depend(s) linearly on the columns before. "
                 "The fit uses the pseudo-inverse; single coefficients are not identified.",
@@ -163,9 +196,11 @@ class MetaReg(FitChecks, LikelihoodModel):
 
     def _check_studies(self) -> None:
         k, p = self.exog.shape
-        if not np.isfinite(np.vdot(self.endog, self.endog)):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.vdot(self.endog, self.endog))
+        if not finite:
             endog, exog = self.data.orig_endog, self.data.orig_exog
-            design.check_values(endog, exog, self.vi, getattr(endog, "index", None), "none")
+            values.check_values(endog, exog, self.vi, values.index_of(endog), "none")
         if self.endog.ndim != 1:
             raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
         if k < p:
@@ -174,10 +209,10 @@ class MetaReg(FitChecks, LikelihoodModel):
                 "fewer moderators."
             )
         if np.isnan(np.add.reduce(self.vi)):
-            labels, row = self.data.row_labels, int(np.flatnonzero(np.isnan(self.vi))[0])
-            where = f"row {row}" if labels is None else f"row {labels[row]!r}"
+            row = int(np.flatnonzero(np.isnan(self.vi))[0])
             raise MissingStudiesError(
-                f"vi of {where} is missing. missing='drop' drops such studies."
+                f"vi of {values.row_label(self.data.row_labels, row)} is missing. missing='drop' "
+                "drops such studies."
             )
         if self.endog.dtype != np.float64:
             self.endog = self.endog.astype(float)
@@ -192,9 +227,9 @@ class MetaReg(FitChecks, LikelihoodModel):
         subset: Any = None,
         drop_cols: Any = None,
         *args: Any,
-        vi: design.Variances | None = None,
-        sei: design.Variances | None = None,
-        missing: str = "drop",
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        missing: Missing = "drop",
         **kwargs: Any,
     ) -> MetaReg:
         """Create a model from a formula and a data frame.
@@ -245,28 +280,23 @@ class MetaReg(FitChecks, LikelihoodModel):
         known = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
         check_keywords(kwargs, known, "from_formula")
         eval_env = kwargs.pop("eval_env", None)
-        rows = design.formula_studies(formula, data, vi, sei, subset, missing, eval_env)
-        # statsmodels counts frames from its own from_formula; ours stands in between
-        if eval_env is None:
-            eval_env = 2
-        elif isinstance(eval_env, int) and eval_env != -1:
-            eval_env += 1
-        model = super().from_formula(
-            formula,
-            rows.frame,
-            None,
-            drop_cols,
-            vi=rows.vi,
-            missing=missing,
-            eval_env=eval_env,
-            **kwargs,
-        )
-        positions = rows.positions
-        dropped = getattr(model.data, "missing_row_idx", None)
-        if dropped is not None and len(dropped):
-            positions = np.delete(positions, dropped)
-        model.data.table_rows, model.data.table_length = positions, rows.length
-        model.data.n_dropped = rows.selected - model.nobs
+        context = formula_context(formula, eval_env, sys._getframe(1))
+        rows, v = formula_studies(formula, data, vi, sei, subset, missing, context)
+        try:
+            model = super().from_formula(
+                formula,
+                rows.frame,
+                None,
+                drop_cols,
+                vi=v,
+                missing=missing,
+                eval_env=context,
+                **kwargs,
+            )
+        except (formula_error(), NameError) as error:
+            raise explained(error, formula, rows.frame) or error from error
+        model.context = context
+        model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         return model
 
     def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
@@ -291,7 +321,7 @@ class MetaReg(FitChecks, LikelihoodModel):
         -8.123731
         """
         tau2 = self._tau2_argument(params, "loglike")
-        return float(self._studies.profile(reml).loglike(tau2))
+        return float(self.studies.profile(reml).loglike(tau2))
 
     def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """First derivative of `loglike`; parameters as there, shape (1,)."""
@@ -307,7 +337,7 @@ class MetaReg(FitChecks, LikelihoodModel):
 
     def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Slopes:
         tau2 = self._tau2_argument(params, where)
-        return self._studies.profile(reml).slopes(tau2)
+        return self.studies.profile(reml).slopes(tau2)
 
     def _tau2_argument(self, params: npt.ArrayLike, where: str) -> Array:
         values = np.asarray(params, dtype=float)
@@ -395,54 +425,90 @@ class MetaReg(FitChecks, LikelihoodModel):
         """
         optimizer = check_optimizer(method, kwargs)
         covariance_type = choose(COVARIANCES, cov_type, "cov_type")
-        groups, correction = self._clusters(covariance_type.name, cov_kwds)
-        if use_t is not None and not isinstance(use_t, (bool, np.bool_)):
-            raise OptionError(f"use_t must be True, False or None; got {use_t!r}.")
-        use_t = covariance_type.use_t if use_t is None else bool(use_t)
+        groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
+        use_t = checks.truth_value(use_t, "use_t")
+        use_t = covariance_type.use_t if use_t is None else use_t
         start = starting_tau2(start_params, self.exog.shape[1])
-        if isinstance(tau2, Real) and not isinstance(tau2, bool):
-            estimator, estimate = None, self._fixed(float(tau2), weights)
-            self._check_df(covariance_type.name, None, use_t)
-            run = genq = None
-        else:
+        maxiter = whole_number(maxiter, "maxiter", 0)
+        estimator = None
+        if not isinstance(tau2, Real) or isinstance(tau2, (bool, np.bool_)):
             estimator = choose(ESTIMATORS, tau2, "tau2")
-            self._check_df(covariance_type.name, estimator, use_t)
-            genq = self._weights(weights, estimator)
-            run = None
-            if estimator.reml is not None:
-                run = optimize_tau2(
-                    self._studies, estimator.reml, optimizer, start, maxiter, disp, kwargs
-                )
-                estimate = Tau2Estimate(
-                    np.asarray(run.tau2), np.asarray(run.se), np.asarray(run.tau2)
-                )
-            else:
-                if not estimator.zero_variance:
-                    self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
-                estimate = estimator.solve(self._studies, genq)
-            self._check_defined(float(estimate.tau2), estimator)
-        value = float(estimate.tau2)
-        whitened, coefs = whiten(self._studies, value, self._basis.to_params)
-        params = self._basis.to_params @ (self.endog @ self._basis.Z + coefs)
-        covariance = covariance_type.compute(whitened, groups, correction)
-        results = MetaRegResults(
-            self,
-            params,
-            whitened.unscaled,
-            covariance,
-            Tau2Fit(
-                tau2=value,
-                se=float(estimate.se),
-                untruncated=float(estimate.untruncated),
-                estimator=estimator,
-            ),
-            cov_type=covariance_type,
-            correction=correction,
-            use_t=use_t,
-            run=run,
-            weights=genq,
+        checks.check_degrees_of_freedom(
+            self.exog.shape, self.df_resid, covariance_type, estimator, use_t
         )
-        return MetaRegResultsWrapper(results)
+        checks.refuse_constant_outcome(self.endog, covariance_type)
+        genq = None
+        if estimator is None:
+            components = self._fixed(float(tau2), weights)
+        else:
+            genq = checks.genq_weights(weights, estimator, self.nobs)
+            components = self._estimated(estimator, genq, optimizer, start, maxiter, disp, kwargs)
+        regression, coefs = whiten(self.studies, components.tau2, self.basis.to_params)
+        params = self.basis.to_params @ (self.endog @ self.basis.Z + coefs)
+        return MetaRegResultsWrapper(
+            MetaRegResults(
+                self,
+                params,
+                regression,
+                covariance_type.compute(regression, groups, correction),
+                components,
+                cov_type=covariance_type,
+                correction=correction,
+                use_t=use_t,
+                options=Tau2Options(estimator, genq),
+            )
+        )
+
+    def _fixed(self, tau2: float, weights: npt.ArrayLike | None) -> VarianceComponents:
+        """A tau2 that is held fixed."""
+        checks.check_fixed_tau2(tau2, weights)
+        if tau2 == 0.0:
+            self._refuse_zero_variance("with tau2=0 the weights are 1/vi")
+        label = "common effect" if tau2 == 0.0 else "fixed tau2"
+        return VarianceComponents.of_tau2(tau2, 0.0, tau2, label, None, 0)
+
+    def _estimated(
+        self,
+        estimator: Estimator,
+        weights: Array | None,
+        optimizer: str,
+        start: float | None,
+        maxiter: int,
+        disp: bool,
+        keywords: Mapping[str, Any],
+    ) -> VarianceComponents:
+        """tau2 by an estimator of the registry."""
+        run = None
+        if estimator.reml is not None:
+            run = optimize_tau2(
+                self.studies, estimator.reml, optimizer, start, maxiter, disp, keywords
+            )
+            tau2, se, untruncated = run.tau2, run.se, run.tau2
+        else:
+            if not estimator.zero_variance:
+                self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
+            found = estimator.solve(self.studies, weights)
+            tau2, se, untruncated = float(found.tau2), float(found.se), float(found.untruncated)
+        if np.minimum.reduce(self.vi) <= 0.0 and tau2 <= 2.0 * float(
+            self.studies.search_range(True)[0]
+        ):
+            self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
+        maximised: Likelihood | None = None
+        if estimator.reml is not None:
+            maximised = "reml" if estimator.reml else "ml"
+        return VarianceComponents.of_tau2(
+            tau2,
+            se,
+            untruncated,
+            estimator.label,
+            maximised,
+            1,
+            None if run is None else run.retvals,
+            None if run is None else run.settings,
+        )
+
+    def _refuse_zero_variance(self, why: str) -> None:
+        checks.refuse_zero_variance(self.vi, self.data.row_labels, why)
 
     def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:
         """Expected effects x'beta.
@@ -459,3 +525,18 @@ class MetaReg(FitChecks, LikelihoodModel):
         ndarray, (n,)
         """
         return np.dot(self.exog if exog is None else exog, np.asarray(params))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__() if hasattr(super(), "__getstate__") else self.__dict__
+        return {**state, "context": portable(getattr(self, "context", {}))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.context = restored(state["context"])
+
+
+def _rows_of_arrays(data: Any, total: int) -> StudyRows:
+    """Rows of a model of arrays, of which statsmodels has dropped some."""
+    labels = data.row_labels
+    keep = np.delete(np.arange(total), list(getattr(data, "missing_row_idx", None) or ()))
+    return StudyRows(None, None if labels is None else pd.Index(labels), keep, total, total)

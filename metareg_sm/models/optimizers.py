@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from statsmodels.base.optimizer import Optimizer
 
+from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import Profile, Slopes
 from metareg_sm.core.search.single import climb_one, global_bracket
@@ -197,7 +197,7 @@ def optimize_tau2(
             f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
             f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
 

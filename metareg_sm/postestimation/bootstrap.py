@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, BootstrapInterval, BootstrapScheme, Seed
 from metareg_sm.core.studies import Studies
-from metareg_sm.exceptions import DesignError, FewStudiesWarning, OptionError
-from metareg_sm.postestimation.comparison import LRTest
-from metareg_sm.postestimation.permutation import Seed, refit_of, whole_number
+from metareg_sm.exceptions import DesignError, FewStudiesWarning
+from metareg_sm.options import check_alpha, choose, finite_number, whole_number
+from metareg_sm.postestimation.comparison import LRTest, lr_test_tau2
+from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.heterogeneity import heterogeneity
 from metareg_sm.postestimation.prediction import new_rows
+from metareg_sm.postestimation.resampling import null_basis, refit_of
 from metareg_sm.stats import resampling
 from metareg_sm.stats.batch import BlockFit
-from metareg_sm.stats.heterogeneity import boundary_lr_test, r2
+from metareg_sm.stats.heterogeneity import r2
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Bootstrap:
     estimate: pd.Series
     method: str
     n_failed: int
-    _results: Any
+    _fit: Tau2Fitted = field(repr=False)
 
     @property
     def standard_error(self) -> pd.Series:
@@ -50,13 +53,12 @@ class Bootstrap:
 
     @cached_property
     def _jackknife(self) -> Array:
-        model = self._results.model
-        counts = resampling.deletions(len(model.endog))
-        table = _counted_quantities(self._results, counts)
+        counts = resampling.deletions(len(self._fit.table.endog))
+        table = _counted_quantities(self._fit, counts)
         keep = ~np.isnan(table).any(axis=1)
         return table[keep]
 
-    def conf_int(self, alpha: float = 0.05, kind: str = "percentile") -> pd.DataFrame:
+    def conf_int(self, alpha: float = 0.05, kind: BootstrapInterval = "percentile") -> pd.DataFrame:
         """Bootstrap intervals.
 
         Parameters
@@ -71,11 +73,14 @@ class Bootstrap:
         DataFrame
             Columns estimate, ci_lower, ci_upper; rows the coefficients, tau2, i2 and r2.
         """
-        draws, estimate = self.distribution.to_numpy(), self.estimate.to_numpy()
-        return self._frame(draws, estimate, self._jackknife, alpha, kind, self.estimate.index)
+        return self._intervals(np.eye(len(self.estimate)), self.estimate.index, alpha, kind)
 
     def conf_int_mean(
-        self, exog: Any, alpha: float = 0.05, kind: str = "percentile", transform: bool = True
+        self,
+        exog: Any,
+        alpha: float = 0.05,
+        kind: BootstrapInterval = "percentile",
+        transform: bool = True,
     ) -> pd.DataFrame:
         """Bootstrap intervals of mean effects at given moderators.
 
@@ -93,23 +98,24 @@ class Bootstrap:
         DataFrame
             Columns estimate, ci_lower, ci_upper; one row a row of `exog`.
         """
-        rows, labels = new_rows(self._results, exog, transform)
-        p = rows.shape[1]
-        draws = self.distribution.to_numpy()[:, :p] @ rows.T
-        estimate = rows @ self.estimate.to_numpy()[:p]
-        return self._frame(draws, estimate, self._jackknife[:, :p] @ rows.T, alpha, kind, labels)
+        rows, labels = new_rows(self._fit, exog, transform)
+        return self._intervals(rows, labels, alpha, kind)
 
-    def _frame(
-        self, draws: Array, estimate: Array, jackknife: Array, alpha: float, kind: str, index: Any
+    def _intervals(
+        self, rows: Array, index: pd.Index | None, alpha: float, kind: BootstrapInterval
     ) -> pd.DataFrame:
-        if not 0.0 < alpha < 1.0:
-            raise OptionError(f"alpha must be between 0 and 1; got {alpha!r}.")
-        if kind == "percentile":
-            ends = resampling.percentile_interval(draws, alpha)
-        elif kind == "bca":
-            ends = resampling.bca_interval(draws, estimate, jackknife, alpha)
-        else:
-            raise OptionError(f"kind={kind!r} is not known. Choose 'percentile' or 'bca'.")
+        """Intervals of linear combinations of the first quantities, one a row of `rows`."""
+        level = check_alpha(alpha)
+        m = rows.shape[1]
+        draws = self.distribution.to_numpy()[:, :m] @ rows.T
+        estimate = rows @ self.estimate.to_numpy()[:m]
+        kinds = {
+            "percentile": lambda: resampling.percentile_interval(draws, level),
+            "bca": lambda: resampling.bca_interval(
+                draws, estimate, self._jackknife[:, :m] @ rows.T, level
+            ),
+        }
+        ends = choose(kinds, kind, "kind")()
         columns = {"estimate": estimate, "ci_lower": ends[:, 0], "ci_upper": ends[:, 1]}
         return pd.DataFrame(columns, index=index)
 
@@ -119,48 +125,47 @@ def _quantities(fit: BlockFit, tau2_null: Array) -> Array:
     return np.column_stack([fit.params, fit.tau2, fit.i2, r2(fit.tau2, tau2_null)])
 
 
-def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
-    return replace(refit, basis=results._null_basis())
+def _null_refit(fit: Tau2Fitted, refit: resampling.Refit) -> resampling.Refit:
+    return replace(refit, basis=null_basis(fit))
 
 
-def _counted_quantities(results: Any, counts: Array) -> Array:
-    refit, model = refit_of(results), results.model
-    y, v = model.endog, model.vi
-    fit = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
-    null = resampling.refit_counts(y, v, _null_refit(results, refit), counts).tau2
-    return _quantities(fit, null)
+def _counted_quantities(fit: Tau2Fitted, counts: Array) -> Array:
+    refit, table = refit_of(fit), fit.table
+    y, v = table.endog, table.vi
+    found = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
+    null = resampling.refit_counts(y, v, _null_refit(fit, refit), counts).tau2
+    return _quantities(found, null)
 
 
-def simulate(results: Any, n_resamples: int, tau2: float | None, rng: Seed) -> Array:
+def simulate(fit: Tau2Fitted, n_resamples: int, tau2: float | None, rng: Seed) -> Array:
     """Outcomes drawn from a fit; see `MetaRegResults.simulate`."""
     n = whole_number(n_resamples, "n_resamples")
-    value = results.tau2 if tau2 is None else float(tau2)
-    if not np.isfinite(value) or value < 0.0:
-        raise OptionError(f"tau2 must be finite and >= 0; got {value:g}.")
-    model = results.model
-    noise = np.random.default_rng(rng).standard_normal((n, len(model.endog)))
-    return np.asarray(results.fittedvalues) + np.sqrt(model.vi + value) * noise
+    value = fit.tau2 if tau2 is None else finite_number(tau2, "tau2", least=0.0)
+    table = fit.table
+    noise = np.random.default_rng(rng).standard_normal((n, len(table.endog)))
+    return np.asarray(fit.fittedvalues) + np.sqrt(table.vi + value) * noise
 
 
-def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstrap:
+def bootstrap(fit: Tau2Fitted, n_resamples: int, method: BootstrapScheme, rng: Seed) -> Bootstrap:
     """Bootstrap; see `MetaRegResults.bootstrap`."""
     n = whole_number(n_resamples, "n_resamples")
-    refit, model = refit_of(results), results.model
+    refit, table = refit_of(fit), fit.table
     # I2 and R2 must be defined for the data themselves
-    h = results.heterogeneity
-    y, v = model.endog, model.vi
-    k = len(y)
-    if method == "parametric":
-        outcomes = simulate(results, n, None, rng)
-        fit = resampling.refit_outcomes(outcomes, v, refit, heterogeneity=True)
-        null = resampling.refit_outcomes(outcomes, v, _null_refit(results, refit)).tau2
-        table = _quantities(fit, null)
-    elif method == "studies":
+    h = heterogeneity(fit)
+    k = len(table.endog)
+
+    def parametric() -> Array:
+        outcomes = simulate(fit, n, None, rng)
+        found = resampling.refit_outcomes(outcomes, table.vi, refit, heterogeneity=True)
+        null = resampling.refit_outcomes(outcomes, table.vi, _null_refit(fit, refit)).tau2
+        return _quantities(found, null)
+
+    def studies() -> Array:
         drawn = np.random.default_rng(rng).multinomial(k, np.full(k, 1.0 / k), size=n)
-        table = _counted_quantities(results, drawn.astype(float))
-    else:
-        raise OptionError(f"method={method!r} is not known. Choose 'parametric' or 'studies'.")
-    fitted = ~np.isnan(table).any(axis=1)
+        return _counted_quantities(fit, drawn.astype(float))
+
+    quantities = choose({"parametric": parametric, "studies": studies}, method, "method")()
+    fitted = ~np.isnan(quantities).any(axis=1)
     failed = int(n - fitted.sum())
     if failed:
         warnings.warn(
@@ -171,26 +176,25 @@ def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstr
         )
     if failed == n:
         raise DesignError("No bootstrap sample can be fitted: there are too few studies.")
-    names = [*model.data.param_names, "tau2", "i2", "r2"]
-    estimate = pd.Series([*np.asarray(results.params), results.tau2, h.i2, h.r2], index=names)
-    return Bootstrap(pd.DataFrame(table[fitted], columns=names), estimate, method, failed, results)
+    names = [*fit.terms.names, "tau2", "i2", "r2"]
+    estimate = pd.Series([*np.asarray(fit.params), fit.tau2, h.i2, h.r2], index=names)
+    frame = pd.DataFrame(quantities[fitted], columns=names)
+    return Bootstrap(frame, estimate, str(method).lower(), failed, fit)
 
 
-def bootstrap_lr_test_tau2(results: Any, n_resamples: int, rng: Seed) -> LRTest:
+def bootstrap_lr_test_tau2(fit: Tau2Fitted, n_resamples: int, rng: Seed) -> LRTest:
     """Bootstrap test of tau2 = 0; see `MetaRegResults.bootstrap_lr_test_tau2`."""
-    observed = results.lr_test_tau2().statistic
+    observed = lr_test_tau2(fit).statistic
     n = whole_number(n_resamples, "n_resamples")
-    model, reml = results.model, results.reml
-    studies = results._studies
-    null = studies.direct(True).solve(np.zeros(()))
-    mean = model.endog - null.resid
-    noise = np.random.default_rng(rng).standard_normal((n, len(model.endog)))
+    table, reml = fit.table, fit.components.maximised == "reml"
+    null = fit.studies.direct(True).solve(np.zeros(()))
+    mean = table.endog - null.resid
+    noise = np.random.default_rng(rng).standard_normal((n, len(mean)))
     statistics = np.empty(n)
     for rows in resampling.blocks(n, len(mean)):
-        drawn = Studies.build(mean + np.sqrt(model.vi) * noise[rows], model.vi, model._basis)
+        drawn = Studies.build(mean + np.sqrt(table.vi) * noise[rows], table.vi, table.basis)
         profile = drawn.profile(reml)
         best = profile.loglike(drawn.maximize(reml).tau2)
-        zero = profile.loglike(np.zeros(len(best)))
-        statistics[rows] = [boundary_lr_test(a, b)[0] for a, b in zip(best, zero, strict=True)]
+        statistics[rows] = np.maximum(2.0 * (best - profile.loglike(np.zeros(len(best)))), 0.0)
     pvalue = float(resampling.permutation_pvalue(statistics, np.asarray(observed), exact=False))
     return LRTest(observed, pvalue, 1.0)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError
+from metareg_sm.postestimation.fitted import Fitted, plain
 
 __all__ = ["condition_note", "condition_number", "vif"]
 
@@ -65,22 +65,22 @@ def vif(results: Any) -> pd.DataFrame:
     ablat                ablat  1.7697   1  1.7697         1.3303
     year                  year  1.9148   1  1.9148         1.3838
     """
-    results = getattr(results, "_results", results)
-    if results.redundant:
+    fit: Fitted = plain(results)
+    if fit.redundant:
         raise DesignError(
-            f"The moderators are redundant ({', '.join(map(repr, results.redundant))}): their "
+            f"The moderators are redundant ({', '.join(map(repr, fit.redundant))}): their "
             "variance inflation is infinite. Leave redundant ones out."
         )
-    names = list(results.model.exog_names)
-    constant = results.model.data.const_idx
+    names = fit.terms.names
+    constant = fit.terms.constant
     kept = [j for j in range(len(names)) if j != constant]
     if not kept:
         raise DesignError("The model has no moderator, and so no variance inflation.")
-    cov = results.normalized_cov_params[np.ix_(kept, kept)]
+    cov = fit.regression.unscaled[np.ix_(kept, kept)]
     se = np.sqrt(np.diag(cov))
     correlation = cov / np.outer(se, se)
     inflation = np.diag(np.linalg.inv(correlation))
-    terms = [_terms(results)[j] for j in kept]
+    terms = [fit.terms.of_columns()[j] for j in kept]
     by_term = {t: _gvif(correlation, np.array([u == t for u in terms])) for t in set(terms)}
     df = np.array([terms.count(t) for t in terms])
     gvif = np.array([by_term[t] for t in terms])
@@ -94,21 +94,6 @@ def vif(results: Any) -> pd.DataFrame:
         },
         index=pd.Index([names[j] for j in kept]),
     )
-
-
-def _terms(results: Any) -> list[str]:
-    """Term of each column of the design."""
-    names = list(results.model.exog_names)
-    spec = getattr(results.model.data, "model_spec", None)
-    if spec is None:
-        return names
-    manager = FormulaManager()
-    for term in spec.terms:
-        columns = manager.get_slice(spec, term)
-        label = manager.get_term_name(term)
-        for j in range(len(names))[columns]:
-            names[j] = label
-    return names
 
 
 def _gvif(correlation: Array, own: Any) -> float:
@@ -148,20 +133,20 @@ def condition_number(results: Any, scaled: bool = False) -> float:
     >>> round(condition_number(res)), round(condition_number(res, scaled=True))
     (472591, 574)
     """
-    weights = 1.0 / (results.model.vi + results.tau2)
-    design = np.sqrt(weights)[:, None] * results.model.exog
+    fit: Fitted = plain(results)
+    design = fit.table.exog / np.sqrt(fit.regression.theta)[:, None]
     if scaled:
         length = np.linalg.norm(design, axis=0)
         design = design / np.where(length > 0.0, length, 1.0)
     return float(np.linalg.cond(design))
 
 
-def condition_note(results: Any) -> str | None:
+def condition_note(fit: Fitted) -> str | None:
     """What a summary should say of a large condition number; None where it is at most 1000.
 
     Parameters
     ----------
-    results : MetaRegResults
+    fit : Fitted
         A fit.
 
     Returns
@@ -178,7 +163,7 @@ def condition_note(results: Any) -> str | None:
     >>> condition_note(metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()) is None
     True
     """
-    number = condition_number(results)
+    number = fit.condition_number
     if not number > _LARGE:
         return None
     return (

@@ -1,18 +1,22 @@
-"""What results say of the heterogeneity."""
+"""What a fit says of the heterogeneity: statistics, intervals and the random effects."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from metareg_sm.exceptions import IntervalWarning, OptionError
-from metareg_sm.options import choose
-from metareg_sm.postestimation.comparison import LRTest, compare_lr_test, lr_test_tau2
-from metareg_sm.report import frames
+from metareg_sm._typing import Tau2Interval
+from metareg_sm.core.studies import Studies
+from metareg_sm.design.values import row_label
+from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError, VarianceError
+from metareg_sm.options import check_alpha, choose
+from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.stats import intervals
-from metareg_sm.stats.heterogeneity import typical_variance
+from metareg_sm.stats.heterogeneity import i2_h2, q_decomposition, r2, typical_variance
+from metareg_sm.stats.random_effects import random_effects as predicted_effects
 
 _KINDS = {
     "empty": "the studies vary less than their sampling variances allow for. The ends are NaN.",
@@ -21,131 +25,152 @@ _KINDS = {
 }
 
 
-class HeterogeneityInference:
-    """Heterogeneity statistics, intervals for tau2 and likelihood ratio tests."""
+@dataclass(frozen=True)
+class Heterogeneity:
+    """How much the true effects vary, and how much of it the moderators explain.
 
-    # provided by MetaRegResults
+    Attributes
+    ----------
+    q, q_df, q_pvalue : float, int, float
+        Residual Q_E with weights 1/v, its degrees of freedom and p-value.
+    i2 : float
+        tau2 / (s2 + tau2), a fraction; s2 is the typical sampling variance.
+    h2 : float
+        tau2 / s2 + 1.
+    i2_q : float
+        max(0, (Q - df) / Q), a fraction.
+    r2 : float
+        Share of `tau2_null` that the moderators explain; 0 where `tau2_null` is 0.
+    tau2, tau2_null : float
+        Heterogeneity with and without the moderators, by the same estimator, in squared units of
+        the outcome. Without a constant in the model, `tau2_null` is about a mean of 0.
+    decomposition : DataFrame
+        Rows total, model, residual; columns q, df, pvalue, i2. Q and I2 add up.
+    """
+
+    q: float
+    q_df: int
+    q_pvalue: float
+    i2: float
+    h2: float
+    i2_q: float
+    r2: float
     tau2: float
-    tau2_se: float
-    df_model: float
-    _tau2_fit: Any
-    _studies: Any
-    _null_studies: Any
-    _genq_weights: Any
-    _summary_cache: Any
+    tau2_null: float
+    decomposition: pd.DataFrame
 
-    @property
-    def heterogeneity(self) -> frames.Heterogeneity:
-        """Q, I2, H2, R2 and the decomposition of Q; see `Heterogeneity`."""
-        return self._summary_cache("heterogeneity", self._heterogeneity)
 
-    def _heterogeneity(self) -> frames.Heterogeneity:
-        estimator = self._tau2_fit.estimator
-        tau2_null = self.tau2
-        if estimator is not None and self.df_model > 0:
-            tau2_null = float(estimator.solve(self._null_studies, self._genq_weights).tau2)
-        return frames.heterogeneity(self._studies, self._null_studies, self.tau2, tau2_null)
+def heterogeneity(fit: Tau2Fitted) -> Heterogeneity:
+    """Heterogeneity statistics of a fit.
 
-    def conf_int_tau2(self, alpha: float = 0.05, method: str = "q-profile") -> pd.DataFrame:
-        """Confidence interval for tau2, and what follows for tau, I2 and H2.
+    Raises
+    ------
+    VarianceError
+        If a sampling variance is 0: Q, I2 and H2 weight studies by 1/v.
+    DesignError
+        If there are no more studies than coefficients.
+    """
+    table, full, null = fit.table, fit.studies, fit.null_studies
+    zero = np.flatnonzero(table.vi <= 0.0)
+    if zero.size:
+        raise VarianceError(
+            "Q, I2 and H2 are undefined: they weight studies by 1/vi, and vi of "
+            f"{row_label(table.rows.labels, int(zero[0]))} is 0."
+        )
+    if fit.df_resid <= 0:
+        raise DesignError(
+            "I2 and H2 are undefined: there are no more studies than coefficients, so nothing is "
+            "left to vary."
+        )
+    tau2 = tau2_null = fit.tau2
+    if fit.estimator is not None and fit.df_model > 0:
+        tau2_null = float(fit.estimator.solve(null, fit.genq_weights).tau2)
+    return _statistics(full, null, tau2, tau2_null)
 
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            1 minus the coverage.
-        method : {"q-profile", "profile-likelihood", "wald"}
-            Viechtbauer (2007); Hardy & Thompson (1996), by the likelihood of the fit; or the
-            estimate and its standard error.
 
-        Returns
-        -------
-        DataFrame
-            Rows tau2, tau, i2, h2; columns estimate, ci_lower, ci_upper. `attrs["kind"]` is
-            "interval", "empty", "unbounded" or "disjoint".
+def _statistics(full: Studies, null: Studies, tau2: float, tau2_null: float) -> Heterogeneity:
+    split = q_decomposition(full, null)
+    i2, h2 = i2_h2(np.asarray(tau2), typical_variance(full))
+    tests = (split.total, split.model, split.residual)
+    frame = pd.DataFrame(
+        {
+            "q": [t.q for t in tests],
+            "df": [t.df for t in tests],
+            "pvalue": [t.pvalue for t in tests],
+            "i2": [split.i2_total, split.i2_model, split.i2_residual],
+        },
+        index=["total", "model", "residual"],
+    )
+    residual = split.residual
+    i2_q = max(0.0, (residual.q - residual.df) / residual.q) if residual.q > 0.0 else 0.0
+    return Heterogeneity(
+        q=residual.q,
+        q_df=residual.df,
+        q_pvalue=residual.pvalue,
+        i2=float(i2),
+        h2=float(h2),
+        i2_q=i2_q,
+        r2=float(r2(np.asarray(tau2), np.asarray(tau2_null))),
+        tau2=tau2,
+        tau2_null=tau2_null,
+        decomposition=frame,
+    )
 
-        Raises
-        ------
-        OptionError
-            If the method is unknown or tau2 is held fixed.
 
-        Warns
-        -----
-        IntervalWarning
-            If the set is empty, unbounded or has gaps.
+def conf_int_tau2(fit: Tau2Fitted, alpha: float, method: Tau2Interval) -> pd.DataFrame:
+    """Confidence interval for tau2; see `MetaRegResults.conf_int_tau2`."""
+    level = check_alpha(alpha)
+    estimator = fit.estimator
+    if estimator is None:
+        raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
 
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
-        >>> res.conf_int_tau2().loc["tau2"].round(4).tolist()
-        [0.0763, 0.0167, 0.7848]
-        """
-        estimator = self._tau2_fit.estimator
-        if estimator is None:
-            raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
-
-        def likelihood() -> intervals.Tau2Set:
-            if estimator.reml is None:
-                raise OptionError(
-                    "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
-                    f"{estimator.name!r}."
-                )
-            return intervals.profile_likelihood(self._studies, estimator.reml, alpha)
-
-        methods = {
-            "q-profile": lambda: intervals.q_profile(self._studies, alpha),
-            "profile-likelihood": likelihood,
-            "wald": lambda: intervals.wald(self.tau2, self.tau2_se, alpha),
-        }
-        found = choose(methods, method, "method")()
-        if found.kind != "interval":
-            warnings.warn(
-                f"The {method} confidence set for tau2 is {found.kind}: {_KINDS[found.kind]}",
-                IntervalWarning,
-                stacklevel=2,
+    def likelihood() -> intervals.Tau2Set:
+        if estimator.reml is None:
+            raise OptionError(
+                "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
+                f"{estimator.name!r}."
             )
-        return frames.tau2_intervals(self.tau2, float(typical_variance(self._studies)), found)
+        return intervals.profile_likelihood(fit.studies, estimator.reml, level)
 
-    def lr_test_tau2(self) -> LRTest:
-        """Likelihood ratio test of tau2 = 0, which lies on the boundary.
+    methods = {
+        "q-profile": lambda: intervals.q_profile(fit.studies, level),
+        "profile-likelihood": likelihood,
+        "wald": lambda: intervals.wald(fit.tau2, fit.tau2_se, level),
+    }
+    found = choose(methods, method, "method")()
+    if found.kind != "interval":
+        warnings.warn(
+            f"The {method} confidence set for tau2 is {found.kind}: {_KINDS[found.kind]}",
+            IntervalWarning,
+            stacklevel=3,
+        )
+    return _intervals(fit.tau2, float(typical_variance(fit.studies)), found)
 
-        Returns
-        -------
-        LRTest
-            statistic, pvalue, df: the p-value is from the 50:50 mixture of a point mass at 0 and
-            chi-squared with 1 degree of freedom (Self & Liang, 1987). A fit that is neither by
-            REML nor by ML is tested by ML.
 
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
-        >>> round(res.lr_test_tau2().pvalue, 4)
-        0.0041
-        """
-        return lr_test_tau2(self)
+def _intervals(tau2: float, s2: float, found: intervals.Tau2Set) -> pd.DataFrame:
+    """Interval for tau2 and what follows from it for tau, I2 and H2.
 
-    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
-        """Likelihood ratio test of this model against a restricted one.
+    `attrs["kind"]` tells an interval from an empty, unbounded or disjoint set.
+    """
+    values = np.array([tau2, found.lower, found.upper])
+    with np.errstate(invalid="ignore"):
+        i2 = np.where(np.isinf(values), 1.0, values / (s2 + values))
+        rows = [values, np.sqrt(values), i2, values / s2 + 1.0]
+    frame = pd.DataFrame(
+        rows,
+        index=["tau2", "tau", "i2", "h2"],
+        columns=["estimate", "ci_lower", "ci_upper"],
+    )
+    frame.attrs["kind"] = found.kind
+    return frame
 
-        Parameters
-        ----------
-        restricted : MetaRegResults
-            A fit of the same studies whose moderators are nested in these.
-        refit : bool, default False
-            Compare by maximum likelihood, whatever the two fits used.
 
-        Returns
-        -------
-        LRTest
-            statistic, pvalue, df, as statsmodels' tuple. Where the restricted model has tau2 = 0
-            the reference is the boundary mixture.
-
-        Raises
-        ------
-        ComparisonError
-            If the fits cannot be compared; in particular two REML fits with different moderators.
-        """
-        return compare_lr_test(self, restricted, refit)
+def random_effects(fit: Tau2Fitted) -> pd.DataFrame:
+    """Random effects u and shrunken true effects theta; see `MetaRegResults.random_effects`."""
+    table = fit.table
+    variance = np.einsum("kp,pq,kq->k", table.exog, np.asarray(fit.cov_params()), table.exog)
+    effects = predicted_effects(table.endog, table.vi, fit.fittedvalues, variance, fit.tau2)
+    return pd.DataFrame(
+        {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
+        index=table.rows.labels,
+    )

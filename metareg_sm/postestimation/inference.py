@@ -1,174 +1,106 @@
-"""Tests of the coefficients and of contrasts, with the degrees of freedom of the covariance."""
+"""Tests of contrasts with the degrees of freedom of the covariance."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from statsmodels.base.model import LikelihoodModelResults
-from statsmodels.formula._manager import FormulaManager
 from statsmodels.stats.contrast import ContrastResults
-from statsmodels.tools._decorators import cached_value
 
+from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
+from metareg_sm.core.basis import Basis
 from metareg_sm.exceptions import DesignError
-from metareg_sm.stats.covariance import Covariance
-from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.stats.sandwich import Sandwich
 
 
-class ContrastInference(LikelihoodModelResults):
-    """Inference on the coefficients, as statsmodels' results have it.
+@dataclass(frozen=True, slots=True)
+class OmnibusTest:
+    """Test of all moderators together.
 
-    t and F tests have the degrees of freedom that belong to the covariance type; each contrast its
-    own where the covariance is CR2 or CR3.
+    Attributes
+    ----------
+    statistic, pvalue : float
+        F, or chi-squared where tests are normal; NaN without moderators.
+    df_num : float
+        Number of moderators that are tested.
+    df_denom : float or None
+        Denominator degrees of freedom of F; None for chi-squared.
     """
 
-    _covariance: Covariance
+    statistic: float
+    pvalue: float
+    df_num: float
+    df_denom: float | None
 
-    def _contrast_df(self, contrasts: Array | None = None) -> float | Array | None:
-        """Degrees of freedom of t tests of contrasts, of the coefficients by default."""
-        if not self.use_t:
-            return None
-        if self._covariance.sandwich is None:
-            return getattr(self, "df_resid_inference", self.df_resid)
-        identity = np.eye(len(self.params))
-        return self._covariance.sandwich.satterthwaite(
-            identity if contrasts is None else np.atleast_2d(contrasts)
+
+def constraints(r_matrix: Any, names: list[str]) -> tuple[Array, Array]:
+    """Linear hypotheses Rb = q, from whatever statsmodels takes, as R (m, p) and q (m,)."""
+    found = FormulaManager().get_linear_constraints(r_matrix, names)
+    R = np.atleast_2d(np.asarray(found.constraint_matrix, dtype=float))
+    q = np.zeros(len(R))
+    if found.constraint_values is not None:
+        q = q + np.asarray(found.constraint_values, dtype=float).ravel()
+    return R, q
+
+
+def satterthwaite_t_test(
+    found: ContrastResults, sandwich: Sandwich, contrasts: Array
+) -> ContrastResults:
+    """Statsmodels' t test with degrees of freedom for each contrast."""
+    df = sandwich.satterthwaite(contrasts)
+    if np.ndim(found.sd) == 2:
+        df = df[:, None]
+    return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
+
+
+def hotelling_test(params: Array, sandwich: Sandwich, R: Array, q: Array) -> OmnibusTest:
+    """Approximate Hotelling test (HTZ) of Rb = q (Pustejovsky & Tipton, 2018).
+
+    Raises
+    ------
+    DesignError
+        If the test has no degrees of freedom left.
+    """
+    U, s, Vt = np.linalg.svd(R, full_matrices=False)
+    keep = s > s.max() * max(R.shape) * np.finfo(float).eps
+    # linearly independent combinations of the constraints: the test does not depend on which
+    R, q = Vt[keep], (U.T @ q)[keep] / s[keep]
+    m = len(R)
+    gap = R @ params - q
+    statistic = float(gap @ np.linalg.solve(R @ sandwich.cov @ R.T, gap))
+    eta = sandwich.htz_df(R)
+    df_denom = eta - m + 1.0
+    if df_denom <= 0.0:
+        raise DesignError(
+            f"The joint test of {m} constraints has no degrees of freedom left with "
+            f"{sandwich.n_groups} clusters (eta = {eta:.3g}). Test fewer constraints."
         )
+    test = ContrastResults(F=statistic * df_denom / (eta * m), df_denom=df_denom, df_num=m)
+    return OmnibusTest(float(test.fvalue), float(test.pvalue), float(m), df_denom)
 
-    @cached_value
-    def bse(self) -> Array:
-        """Standard errors of the coefficients."""
-        return np.sqrt(np.diagonal(self.cov_params_default))
 
-    @cached_value
-    def tvalues(self) -> Array:
-        """Coefficients over their standard errors."""
-        # generic code of statsmodels fixes coefficients at 0 with standard error 0
-        with np.errstate(invalid="ignore"):
-            return self.params / self.bse
+def omnibus_contrasts(exog: Array, basis: Basis, constant: bool) -> Array:
+    """Contrasts that are 0 where all studies have the same expected effect, (m, p)."""
+    Z = basis.Z
+    contrasts = Z.T @ exog
+    if not constant:
+        return contrasts
+    # a constant effect is the null: drop its direction from the column space
+    direction = Z.T @ np.ones(len(Z))
+    others = np.linalg.qr(direction[:, None], mode="complete")[0][:, 1:]
+    return others.T @ contrasts
 
-    @cached_value
-    def pvalues(self) -> Array:
-        """Two-sided p-values of the coefficients."""
-        return two_sided_pvalue(self.tvalues, self._contrast_df())
 
-    def conf_int(self, alpha: float = 0.05) -> Array:
-        """Confidence intervals of the coefficients.
-
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            1 minus the coverage.
-
-        Returns
-        -------
-        DataFrame, (p, 2)
-            Lower and upper ends, t or normal as the tests are.
-        """
-        return interval(self.params, self.bse, alpha, self._contrast_df())
-
-    def _constraints(self, r_matrix: Any) -> tuple[Array, Array]:
-        found = FormulaManager().get_linear_constraints(r_matrix, self.model.data.cov_names)
-        R = np.atleast_2d(np.asarray(found.constraint_matrix, dtype=float))
-        q = np.zeros(len(R))
-        if found.constraint_values is not None:
-            q = q + np.asarray(found.constraint_values, dtype=float).ravel()
-        return R, q
-
-    def t_test(
-        self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None
-    ) -> ContrastResults:
-        """Test each linear hypothesis Rb = q, as statsmodels does.
-
-        Under a "cluster" covariance with CR2 or CR3 each row has Satterthwaite degrees of freedom
-        of its own. Parameters are those of `LikelihoodModelResults.t_test`.
-        """
-        found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
-        sandwich = self._covariance.sandwich
-        if sandwich is None or cov_p is not None or found.distribution != "t":
-            return found
-        df = sandwich.satterthwaite(self._constraints(r_matrix)[0])
-        if np.ndim(found.sd) == 2:
-            df = df[:, None]
-        return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
-
-    def wald_test(
-        self,
-        r_matrix: Any,
-        cov_p: Any = None,
-        invcov: Any = None,
-        use_f: bool | None = None,
-        df_constraints: float | None = None,
-        scalar: bool = True,
-    ) -> ContrastResults:
-        """Test linear hypotheses jointly, as statsmodels does.
-
-        Under a "cluster" covariance with CR2 or CR3 the F test is the approximate Hotelling test
-        (HTZ) of Pustejovsky & Tipton (2018). Parameters are those of
-        `LikelihoodModelResults.wald_test`.
-        """
-        sandwich = self._covariance.sandwich
-        plain = cov_p is None and invcov is None and df_constraints is None
-        use_f = self.use_t if use_f is None else use_f
-        if sandwich is None or not plain or not use_f:
-            return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
-        R, q = self._constraints(r_matrix)
-        U, s, Vt = np.linalg.svd(R, full_matrices=False)
-        keep = s > s.max() * max(R.shape) * np.finfo(float).eps
-        # linearly independent combinations of the constraints: the test does not depend on which
-        R, q = Vt[keep], (U.T @ q)[keep] / s[keep]
-        m = len(R)
-        gap = R @ self.params - q
-        statistic = float(gap @ np.linalg.solve(R @ sandwich.cov @ R.T, gap))
-        eta = sandwich.htz_df(R)
-        df_denom = eta - m + 1.0
-        if df_denom <= 0.0:
-            raise DesignError(
-                f"The joint test of {m} constraints has no degrees of freedom left with "
-                f"{sandwich.n_groups} clusters (eta = {eta:.3g}). Test fewer constraints."
-            )
-        F: Any = statistic * df_denom / (eta * m)
-        return ContrastResults(F=F if scalar else np.array([[F]]), df_denom=df_denom, df_num=m)
-
-    @property
-    def _omnibus(self) -> tuple[float, float, float, float | None]:
-        """Statistic, p-value and degrees of freedom of the test of all moderators."""
-        return self._summary_cache("omnibus", self._omnibus_test)
-
-    def _omnibus_test(self) -> tuple[float, float, float, float | None]:
-        if self.df_model <= 0:
-            return np.nan, np.nan, 0.0, None
-        test = self.wald_test(self._omnibus_contrasts(), scalar=True)
-        is_f = test.distribution == "F"
-        df = (test.df_num, test.df_denom) if is_f else (test.df_denom, None)
-        return float(test.statistic), float(test.pvalue), *df
-
-    def _omnibus_contrasts(self) -> Array:
-        """Contrasts that are 0 where all studies have the same expected effect, (m, p)."""
-        Z = self.model._basis.Z
-        contrasts = Z.T @ self.model.exog
-        if not self.k_constant:
-            return contrasts
-        # a constant effect is the null: drop its direction from the column space
-        constant = Z.T @ np.ones(len(Z))
-        others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]
-        return others.T @ contrasts
-
-    @property
-    def fvalue(self) -> float:
-        """Omnibus test of the moderators: F, or chi-squared where tests are normal.
-
-        NaN, as everywhere in statsmodels, where there is no moderator to test.
-        """
-        return self._omnibus[0]
-
-    @property
-    def f_pvalue(self) -> float:
-        """p-value of the omnibus test of the moderators."""
-        return self._omnibus[1]
-
-    @property
-    def f_df(self) -> tuple[float, float | None]:
-        """Degrees of freedom of the omnibus test; the second is None for chi-squared."""
-        return self._omnibus[2:]
+def omnibus_test(fit: Fitted) -> OmnibusTest:
+    """Test of all moderators of a fit."""
+    if fit.df_model <= 0:
+        return OmnibusTest(np.nan, np.nan, 0.0, None)
+    table = fit.table
+    R = omnibus_contrasts(table.exog, table.basis, bool(fit.k_constant))
+    test = fit.wald_test(R, scalar=True)
+    is_f = test.distribution == "F"
+    df = (test.df_num, test.df_denom) if is_f else (test.df_denom, None)
+    return OmnibusTest(float(test.statistic), float(test.pvalue), *df)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.regression._prediction import PredictionResults
 
-from metareg_sm._typing import Array
-from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.options import formula_error
+from metareg_sm._compat import PredictionResults
+from metareg_sm._typing import Array, Side
+from metareg_sm.design.formula import refuse_missing
+from metareg_sm.exceptions import OptionError
+from metareg_sm.options import check_alpha, finite_number
+from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.stats.reference import critical_value, tail_probability
 
 
@@ -65,6 +67,7 @@ class MetaRegPrediction(PredictionResults):
         -------
         ndarray, (n, 2)
         """
+        check_alpha(alpha)
         se, df = (self.se_obs, self.df_obs) if obs else (self.se_mean, self.df)
         half = critical_value(alpha, df) * se
         return np.column_stack([self.predicted_mean - half, self.predicted_mean + half])
@@ -88,7 +91,7 @@ class MetaRegPrediction(PredictionResults):
         DataFrame
             Columns mean, mean_se, mean_ci_lower, mean_ci_upper, obs_ci_lower, obs_ci_upper.
         """
-        frame = super().summary_frame(alpha)
+        frame = super().summary_frame(check_alpha(alpha))
         transform = self.transform if transform is None else transform
         if transform is None:
             return frame
@@ -99,7 +102,7 @@ class MetaRegPrediction(PredictionResults):
             changed[f"{kind}_ci_lower"], changed[f"{kind}_ci_upper"] = np.sort(ends, axis=1).T
         return changed
 
-    def prob_beyond(self, threshold: float, side: str = "above") -> pd.Series:
+    def prob_beyond(self, threshold: float, side: Side = "above") -> pd.Series:
         """Probability that the true effect of a new study is beyond a threshold.
 
         Parameters
@@ -118,6 +121,7 @@ class MetaRegPrediction(PredictionResults):
         OptionError
             If the side is unknown.
         """
+        threshold = finite_number(threshold, "threshold")
         if side not in ("above", "below"):
             raise OptionError(f"side={side!r} is not known. Choose 'above' or 'below'.")
         values = tail_probability(
@@ -126,8 +130,8 @@ class MetaRegPrediction(PredictionResults):
         return pd.Series(values, index=self.row_labels, name=f"P({side} {threshold:g})")
 
 
-def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
-    """Rows of the design for new moderators, and their labels.
+def new_rows(fit: Fitted, exog: Any, transform: bool) -> tuple[Array, pd.Index | None]:
+    """Rows of the design for new moderators, and their labels; those of the studies by default.
 
     Raises
     ------
@@ -136,50 +140,54 @@ def new_rows(results: Any, exog: Any, transform: bool) -> tuple[Array, Any]:
         missing or infinite.
     """
     if exog is None:
-        return results.model.exog, results.model.data.row_labels
-    formula = transform and hasattr(results.model, "formula")
-    if formula and isinstance(exog, dict):
-        scalar = all(np.ndim(v) == 0 for v in exog.values())
-        exog = pd.DataFrame(exog, index=[0] if scalar else None)
-    with warnings.catch_warnings():
-        # formulaic makes a warning of a level that it does not know, and 0 of its columns
-        warnings.filterwarnings("error", message="Data has categories outside")
-        try:
-            rows, labels = results._transform_predict_exog(exog, transform=transform)
-        except (formula_error(), Warning, KeyError) as error:
-            reason = str(error).rpartition(" is:\n ")[2] or str(error)
-            raise DesignError(f"exog does not fit the formula of the model: {reason}") from error
-    p = len(results.params)
-    if rows.shape[1] != p:
-        raise DesignError(f"exog has {rows.shape[1]} columns; the model has {p} coefficients.")
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    if bad.size:
-        name = bad[0] if labels is None else labels[bad[0]]
-        raise DesignError(f"exog of row {name!r} has a missing or infinite value.")
+        table = fit.table
+        return table.exog, table.rows.labels
+    rows, labels = fit.terms.new_rows(exog, transform)
+    refuse_missing(rows, labels)
     return rows, labels
 
 
+def predict(fit: Fitted, exog: Any, transform: bool) -> Any:
+    """Expected effects as statsmodels' `predict` gives them: a Series where there are labels.
+
+    A row with a missing moderator has NaN.
+    """
+    if exog is None:
+        return fit.fittedvalues
+    if isinstance(exog, Mapping) and fit.terms.spec is not None:
+        # statsmodels' predict takes mappings with this warning, and its own tests look for it
+        warnings.warn(
+            f"Using {type(exog).__name__} data structures with predict is deprecated in "
+            "statsmodels; use a DataFrame, or get_prediction.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+    rows, labels = fit.terms.new_rows(exog, transform)
+    mean = rows @ np.asarray(fit.params)
+    return mean if labels is None else pd.Series(mean, index=labels)
+
+
 def predict_effects(
-    results: Any, exog: Any, transform: Any, row_labels: Any, df: Any
+    fit: Fitted, exog: Any, transform: Any, row_labels: Any, df: Any
 ) -> MetaRegPrediction:
-    """Predictions of a fit; see `MetaRegResults.get_prediction`."""
+    """Predictions of a fit; see `get_prediction` of its results."""
     outward = transform if callable(transform) else None
-    rows, labels = new_rows(results, exog, True if outward else bool(transform))
-    mean_df = results._contrast_df(rows)
+    rows, labels = new_rows(fit, exog, True if outward else bool(transform))
+    mean_df = fit.contrast_df(rows)
     obs_df = mean_df
     if df == "riley":
-        obs_df = results.df_resid - 1.0
+        obs_df = fit.df_resid - 1.0
         if obs_df <= 0:
             raise OptionError("df='riley' is k - p - 1 and needs at least p + 2 studies.")
     elif df is not None:
         if isinstance(df, str) or not np.isfinite(df) or df <= 0:
             raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
         mean_df = obs_df = float(df)
-    variance = np.einsum("np,pq,nq->n", rows, np.asarray(results.cov_params()), rows)
+    variance = np.einsum("np,pq,nq->n", rows, np.asarray(fit.cov_params()), rows)
     return MetaRegPrediction(
-        rows @ np.asarray(results.params),
+        rows @ np.asarray(fit.params),
         variance,
-        results.tau2,
+        fit.between_variance,
         mean_df,
         obs_df,
         labels if row_labels is None else row_labels,

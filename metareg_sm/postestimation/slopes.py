@@ -13,7 +13,8 @@ from scipy import optimize
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.options import suggestion
+from metareg_sm.options import check_alpha, suggestion
+from metareg_sm.postestimation.fitted import Fitted, plain
 from metareg_sm.postestimation.prediction import new_rows
 from metareg_sm.stats.reference import critical_value
 
@@ -72,7 +73,7 @@ class SimpleSlopes:
     moderator: str
     alpha: float
     _at: dict[str, list[Any]] = field(repr=False)
-    _results: Any = field(repr=False)
+    _fit: Fitted = field(repr=False)
 
     def johnson_neyman(self, partner: str, alpha: float | None = None) -> JohnsonNeyman:
         """Values of a continuous partner at which the slope turns significant.
@@ -106,25 +107,27 @@ class SimpleSlopes:
         Bauer, D. J., & Curran, P. J. (2005). Probing interactions in fixed and multilevel
         regression. Multivariate Behavioral Research, 40(3), 373-400.
         """
-        level = _checked_alpha(self.alpha if alpha is None else alpha)
+        level = check_alpha(self.alpha if alpha is None else alpha)
         if partner not in self._at:
             raise OptionError(f"partner={partner!r} is not in at, which has {list(self._at)}.")
         several = [n for n, v in self._at.items() if n != partner and len(v) > 1]
         if several:
             raise OptionError(f"at[{several[0]!r}] must have one value to hold it at.")
-        frame = _studies_frame(self._results)
+        frame = _studies_frame(self._fit)
         if not _numeric(frame[partner]):
             raise OptionError(f"partner={partner!r} is not numeric; its slopes are in frame.")
         points = _observed(frame[partner])
-        rows = _contrasts(self._results, frame, self.moderator, self._at | {partner: points})
+        rows = _contrasts(self._fit, frame, self.moderator, self._at | {partner: points})
         z = points.astype(float)
         constant, linear = _line(z, rows, self.moderator, partner)
         middle, half = 0.5 * (z[0] + z[-1]), 0.5 * (z[-1] - z[0])
         centre, tilt = constant + middle * linear, half * linear
-        df = self._results._contrast_df(rows)
-        search = _roots_quadratic if np.ndim(df) == 0 else _roots_searched
-        roots = search(self._results, centre, tilt, level, df)
-        regions, label = _regions(self._results, centre, tilt, roots, level)
+        df = self._fit.contrast_df(rows)
+        if isinstance(df, np.ndarray):
+            roots = _roots_searched(self._fit, centre, tilt, level)
+        else:
+            roots = _roots_quadratic(self._fit, centre, tilt, level, df)
+        regions, label = _regions(self._fit, centre, tilt, roots, level)
         return JohnsonNeyman(
             moderator=self.moderator,
             partner=partner,
@@ -180,9 +183,9 @@ def simple_slopes(
     0  1950 -0.0204  0.0397  0.6197
     1  1970 -0.0261  0.0143  0.1009
     """
-    level = _checked_alpha(alpha)
-    frame = _studies_frame(results)
-    results = getattr(results, "_results", results)
+    level = check_alpha(alpha)
+    fit: Fitted = plain(results)
+    frame = _studies_frame(fit)
     _check_column(frame, moderator, "moderator")
     if frame[moderator].dtype.kind not in "biuf":
         raise OptionError(
@@ -192,33 +195,22 @@ def simple_slopes(
     if not isinstance(at, Mapping):
         raise OptionError(f"at must map partners to values, as {{'dose': [0, 1]}}; got {at!r}.")
     values = {str(name): _checked_values(frame, moderator, name, at[name]) for name in at}
-    contrasts = _contrasts(results, frame, moderator, values)
-    test = results.t_test(contrasts)
+    contrasts = _contrasts(fit, frame, moderator, values)
+    test = fit.t_test(contrasts)
     columns = [np.ravel(c) for c in (test.effect, test.sd, test.tvalue, test.pvalue)]
     columns += list(test.conf_int(level).T)
     table = pd.DataFrame(list(itertools.product(*values.values())), columns=list(values))
     table[["slope", "se", "statistic", "pvalue", "ci_lower", "ci_upper"]] = np.stack(columns, 1)
-    return SimpleSlopes(table, contrasts, moderator, level, values, results)
+    return SimpleSlopes(table, contrasts, moderator, level, values, fit)
 
 
-def _checked_alpha(alpha: Any) -> float:
-    if isinstance(alpha, str) or not 0.0 < alpha < 1.0:
-        raise OptionError(f"alpha must be between 0 and 1; got {alpha!r}.")
-    return float(alpha)
-
-
-def _studies_frame(results: Any) -> pd.DataFrame:
+def _studies_frame(fit: Fitted) -> pd.DataFrame:
     """Rows of the user's data that are in the model."""
-    model = results.model
-    if not hasattr(model, "formula"):
+    frame = fit.table.rows.frame
+    if frame is None:
         raise OptionError(
             "simple_slopes needs a fit by formula. For arrays write the slope as a row of t_test."
         )
-    frame = getattr(model.data, "frame", None)
-    if frame is None:
-        raise OptionError("The fit has lost its data; fit the model again.")
-    if len(frame) != model.nobs:
-        frame = frame.iloc[np.delete(np.arange(len(frame)), list(model.data.missing_row_idx))]
     return frame
 
 
@@ -260,7 +252,7 @@ def _observed(column: pd.Series) -> Any:
     return values[picks]
 
 
-def _contrasts(results: Any, frame: pd.DataFrame, moderator: str, at: Mapping[str, Any]) -> Array:
+def _contrasts(fit: Fitted, frame: pd.DataFrame, moderator: str, at: Mapping[str, Any]) -> Array:
     """Derivative of the design's rows by the moderator for each combination of `at`, (n, p)."""
     points = _observed(frame[moderator])
     if len(points) < 2:
@@ -274,13 +266,13 @@ def _contrasts(results: Any, frame: pd.DataFrame, moderator: str, at: Mapping[st
         column = pd.Series([cell[j] for cell in cells]).iloc[where].reset_index(drop=True)
         grid[name] = column if _numeric(frame[name]) else column.astype(frame[name].dtype)
     grid[moderator] = np.tile(np.repeat(points, k), len(cells))
-    design = new_rows(results, grid, True)[0].reshape(len(cells), m, k, -1)
+    design = new_rows(fit, grid, True)[0].reshape(len(cells), m, k, -1)
     x = points.astype(float)
     slopes = np.diff(design, axis=1) / np.diff(x)[:, None, None]
     total = (design[:, -1] - design[:, 0]) / (x[-1] - x[0])
     tolerance = _LINEAR * np.maximum(np.abs(design).max(axis=(0, 1, 2)) / (x[-1] - x[0]), 1e-300)
     bent = (np.abs(slopes - total[:, None]) > tolerance * (m - 1)).any(axis=(0, 1, 2))
-    names = results.model.exog_names
+    names = fit.terms.names
     if bent.any():
         columns = ", ".join(repr(names[j]) for j in np.flatnonzero(bent))
         raise DesignError(
@@ -297,8 +289,8 @@ def _contrasts(results: Any, frame: pd.DataFrame, moderator: str, at: Mapping[st
             "values for every moderator that it interacts with."
         )
     contrasts = total[:, 0]
-    if results.redundant:
-        exog = results.model.exog
+    if fit.redundant:
+        exog = fit.table.exog
         outside = contrasts - contrasts @ np.linalg.pinv(exog) @ exog
         lost = np.flatnonzero((np.abs(outside) > tolerance.max()).any(axis=1))
         if lost.size:
@@ -327,12 +319,12 @@ def _line(z: Array, rows: Array, moderator: str, partner: str) -> tuple[Array, A
 
 
 def _roots_quadratic(
-    results: Any, centre: Array, tilt: Array, alpha: float, df: float | None
+    fit: Fitted, centre: Array, tilt: Array, alpha: float, df: float | None
 ) -> list[float]:
     """Roots u of (slope / se)^2 = crit^2, slope and variance being those of centre + u * tilt."""
     C = np.stack([centre, tilt])
-    a, b = C @ np.asarray(results.params)
-    (vaa, vab), (_, vbb) = C @ np.asarray(results.cov_params()) @ C.T
+    a, b = C @ np.asarray(fit.params)
+    (vaa, vab), (_, vbb) = C @ np.asarray(fit.cov_params()) @ C.T
     crit2 = float(critical_value(alpha, df)) ** 2
     if not np.isfinite(crit2):
         return []
@@ -346,20 +338,18 @@ def _roots_quadratic(
     return sorted(float(u) for u in found if np.isfinite(u))
 
 
-def _pvalues(results: Any, contrasts: Array) -> Array:
-    return np.ravel(results.t_test(contrasts).pvalue)
+def _pvalues(fit: Fitted, contrasts: Array) -> Array:
+    return np.ravel(fit.t_test(contrasts).pvalue)
 
 
-def _roots_searched(
-    results: Any, centre: Array, tilt: Array, alpha: float, df: Array
-) -> list[float]:
+def _roots_searched(fit: Fitted, centre: Array, tilt: Array, alpha: float) -> list[float]:
     """The same where degrees of freedom differ: along u = tan(angle), which covers the line."""
     angles = np.linspace(-0.5 * np.pi, 0.5 * np.pi, _ANGLES)
 
     def gap(angle: Any) -> Array:
         angle = np.atleast_1d(angle)[:, None]
         # a t statistic does not change when its contrast is multiplied by cos(angle) > 0
-        return _pvalues(results, np.cos(angle) * centre + np.sin(angle) * tilt) - alpha
+        return _pvalues(fit, np.cos(angle) * centre + np.sin(angle) * tilt) - alpha
 
     values = gap(angles)
     crossing = np.flatnonzero(np.signbit(values[1:]) != np.signbit(values[:-1]))
@@ -370,12 +360,12 @@ def _roots_searched(
 
 
 def _regions(
-    results: Any, centre: Array, tilt: Array, roots: list[float], alpha: float
+    fit: Fitted, centre: Array, tilt: Array, roots: list[float], alpha: float
 ) -> tuple[list[tuple[float, float]], str]:
     ends = [-np.inf, *roots, np.inf]
     inner = [0.5 * (a + b) for a, b in itertools.pairwise(roots)]
     outer = [roots[0] - 1.0, *inner, roots[-1] + 1.0] if roots else [0.0]
-    tests = _pvalues(results, centre + np.array(outer)[:, None] * tilt) < alpha
+    tests = _pvalues(fit, centre + np.array(outer)[:, None] * tilt) < alpha
     regions = [pair for pair, yes in zip(itertools.pairwise(ends), tests, strict=True) if yes]
     labels: dict[tuple[bool, ...], str] = {(True,): "everywhere", (False,): "nowhere"}
     labels |= {(False, True, False): "inside", (True, False, True): "outside"}

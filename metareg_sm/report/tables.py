@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from metareg_sm.exceptions import MetaRegError, VarianceError
-from metareg_sm.postestimation.collinearity import condition_note
-from metareg_sm.stats.multiplicity import family_wise_error
+from metareg_sm.options import check_alpha
+from metareg_sm.report.frames import coefficients
+from metareg_sm.report.notes import notes, wrapped
 
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
     from statsmodels.iolib.summary2 import Summary as Summary2
 
-_WIDTH = 78
-_MODERATOR_STUDIES = 10
+Items = list[tuple[str, list[str]]]
 
 
-def _omnibus_items(results: Any) -> list[tuple[str, list[str]]]:
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A part of a summary in two columns.
+
+    Attributes
+    ----------
+    title : str
+        Above it.
+    left, right : list of (str, [str])
+        Names with values, as statsmodels' `add_table_2cols` takes them.
+    """
+
+    title: str
+    left: Items
+    right: Items
+
+
+def _omnibus_items(results: Any) -> Items:
     if results.df_model <= 0:
         return []
     m, df_denom = results.f_df
@@ -30,7 +46,7 @@ def _omnibus_items(results: Any) -> list[tuple[str, list[str]]]:
     return [(name, [f"{results.fvalue:#8.4g}"]), (label, [f"{results.f_pvalue:#6.3g}"])]
 
 
-def _fit_items(results: Any) -> list[tuple[str, list[str]]]:
+def _fit_items(results: Any) -> Items:
     return [
         ("Log-Likelihood:", [f"{results.llf:#8.5g}"]),
         ("AIC:", [f"{results.aic:#8.4g}"]),
@@ -39,9 +55,8 @@ def _fit_items(results: Any) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _heterogeneity_items(
-    results: Any,
-) -> tuple[list[tuple[str, list[str]]], list[tuple[str, list[str]]]]:
+def heterogeneity_block(results: Any) -> Block:
+    """tau2 and what follows from it, of a model with one variance."""
     left = [
         ("tau2:", [f"{results.tau2:#.5g}"]),
         ("SE of tau2:", [f"{results.tau2_se:#.5g}"]),
@@ -52,7 +67,8 @@ def _heterogeneity_items(
     except MetaRegError as error:
         undefined = ["undefined: vi=0" if isinstance(error, VarianceError) else "undefined"]
         left.append(("I2:", undefined))
-        return left, [(f"{name}:", undefined) for name in ("H2", "R2", "Q_E", "Prob (Q_E)")]
+        right = [(f"{name}:", undefined) for name in ("H2", "R2", "Q_E", "Prob (Q_E)")]
+        return Block("Heterogeneity", left, right)
     left.append(("I2:", [f"{h.i2:.4f}"]))
     right = [
         ("H2:", [f"{h.h2:.4f}"]),
@@ -60,83 +76,12 @@ def _heterogeneity_items(
         (f"Q_E (df={h.q_df}):", [f"{h.q:#.5g}"]),
         ("Prob (Q_E):", [f"{h.q_pvalue:#.3g}"]),
     ]
-    return left, right
-
-
-def notes(results: Any, alpha: float, exponentiate: bool) -> list[str]:
-    """What a careful reader must know about the fit, one sentence or two each.
-
-    Parameters
-    ----------
-    results : MetaRegResults
-        The fit.
-    alpha : float
-        Level of the tests.
-    exponentiate : bool
-        The table shows exponentiated coefficients.
-
-    Returns
-    -------
-    list of str
-    """
-    found = [results.cov_kwds["description"]]
-    k, m = int(results.nobs), int(results.df_model)
-    if exponentiate:
-        found.append(
-            "Coefficients are exponentiated: the factor for one unit. Their standard errors are by "
-            "the delta method; tests are on the scale of the model."
-        )
-    if results.tau2 == 0.0 and results._tau2_fit.estimator is not None:
-        found.append(
-            "tau2 is estimated as 0, on the boundary. This does not show that the studies are "
-            "homogeneous; see conf_int_tau2()."
-        )
-    if results.cov_type == "knapp-hartung" and results.scale < 1.0:
-        found.append(
-            f"The Knapp-Hartung factor is {results.scale:.3g}, below 1: standard errors are "
-            "smaller than Wald's. cov_type='knapp-hartung-adhoc' keeps it at 1."
-        )
-    if m and k < _MODERATOR_STUDIES * m:
-        found.append(
-            f"There are {k} studies for {m} moderator{'s' if m > 1 else ''}, fewer than "
-            f"{_MODERATOR_STUDIES} each: estimates are unstable."
-        )
-    if m > 1:
-        found.append(
-            f"With {m} moderators tested at {alpha:g}, the chance of at least one false positive "
-            f"is up to {family_wise_error(m, alpha):.2f}; see adjust_pvalues()."
-        )
-    if m:
-        found.append(
-            "Associations are between studies. They need not hold between individuals within "
-            "studies (ecological bias)."
-        )
-    condition = results._summary_cache("condition", lambda: condition_note(results))
-    if condition:
-        found.append(condition)
-    if results.mle_converged is False:
-        found.append("The optimizer did not converge; tau2 is not the maximum of the likelihood.")
-    redundant = results.redundant
-    if redundant:
-        found.append(
-            f"The moderators are redundant ({', '.join(redundant)}): single coefficients are not "
-            "identified."
-        )
-    dropped = results.n_dropped
-    if dropped:
-        found.append(f"{dropped} row{'s' if dropped > 1 else ''} with missing values dropped.")
-    return found
-
-
-def _wrapped_notes(results: Any, alpha: float, exponentiate: bool) -> list[str]:
-    lines = ["Notes:"]
-    for number, note in enumerate(notes(results, alpha, exponentiate), start=1):
-        lines += textwrap.wrap(f"[{number}] {note}", _WIDTH, subsequent_indent="    ")
-    return lines
+    return Block("Heterogeneity", left, right)
 
 
 def summary_table(
     results: Any,
+    blocks: Sequence[Block],
     yname: str | None,
     xname: list[str] | None,
     title: str | None,
@@ -146,6 +91,7 @@ def summary_table(
     """Summary in statsmodels' usual layout; see `MetaRegResults.summary`."""
     from statsmodels.iolib.summary import Summary, summary_params
 
+    alpha = check_alpha(alpha)
     omnibus = _omnibus_items(results)
     left = [
         ("Dep. Variable:", None),
@@ -157,7 +103,7 @@ def summary_table(
         ("Df Residuals:", None),
         ("Df Model:", None),
     ]
-    right = [("Covariance Type:", [results._cov_label]), *omnibus, *_fit_items(results)]
+    right = [("Covariance Type:", [results.cov_label]), *omnibus, *_fit_items(results)]
     smry = Summary()
     smry.add_table_2cols(
         results,
@@ -167,7 +113,7 @@ def summary_table(
         yname=yname,
         xname=xname,
     )
-    frame = results.summary_frame(alpha, exponentiate)
+    frame = coefficients(results, alpha, exponentiate)
     columns = [frame[c].to_numpy() for c in ("coef", "se", "statistic", "pvalue")]
     ends = frame[["ci_lower", "ci_upper"]].to_numpy()
     smry.tables.append(
@@ -179,14 +125,15 @@ def summary_table(
             use_t=results.use_t,
         )
     )
-    own, relative = _heterogeneity_items(results)
-    smry.add_table_2cols(results, title="Heterogeneity", gleft=own, gright=relative)
-    smry.add_extra_txt(_wrapped_notes(results, alpha, exponentiate))
+    for block in blocks:
+        smry.add_table_2cols(results, title=block.title, gleft=block.left, gright=block.right)
+    smry.add_extra_txt(wrapped(notes(results, alpha, exponentiate)))
     return smry
 
 
 def summary_table2(
     results: Any,
+    blocks: Sequence[Block],
     yname: str | None,
     xname: list[str] | None,
     title: str | None,
@@ -198,20 +145,21 @@ def summary_table2(
     from statsmodels.iolib.summary2 import Summary as Summary2
     from statsmodels.iolib.summary2 import summary_params
 
+    alpha = check_alpha(alpha)
     smry = Summary2()
     info = {
-        "Model:": "MetaReg",
+        "Model:": type(results.model).__name__,
         "Method:": results.method,
         "Dependent Variable:": yname or results.model.endog_names,
         "No. Observations:": f"{int(results.nobs)}",
         "Df Residuals:": f"{results.df_resid:.0f}",
-        "Covariance Type:": results._cov_label,
+        "Covariance Type:": results.cov_label,
     }
-    left, right = _heterogeneity_items(results)
-    for name, value in [*_omnibus_items(results), *_fit_items(results), *left, *right]:
+    parts = [item for block in blocks for item in (*block.left, *block.right)]
+    for name, value in [*_omnibus_items(results), *_fit_items(results), *parts]:
         info[name] = value[0].strip()
     smry.add_dict(info)
-    frame = results.summary_frame(alpha, exponentiate)
+    frame = coefficients(results, alpha, exponentiate)
     columns = [frame[c] for c in ("coef", "se", "statistic", "pvalue")]
     ends = frame[["ci_lower", "ci_upper"]].to_numpy()
     params = summary_params(
@@ -224,51 +172,3 @@ def summary_table2(
     for number, note in enumerate(notes(results, alpha, exponentiate), start=1):
         smry.add_text(f"[{number}] {note}")
     return smry
-
-
-def describe(results: Any) -> dict[str, Any]:
-    """The numbers of a fit as plain Python objects, for JSON.
-
-    Values that are not finite become None.
-    """
-
-    def plain(value: Any) -> Any:
-        value = float(value)
-        return value if np.isfinite(value) else None
-
-    frame = results.summary_frame()
-    m, df_denom = results.f_df
-    numbers: dict[str, Any] = {
-        "formula": getattr(results.model, "formula", None),
-        "estimator": results.method,
-        "cov_type": results.cov_type,
-        "nobs": int(results.nobs),
-        "df_resid": plain(results.df_resid),
-        "coefficients": {
-            str(name): {column: plain(row[column]) for column in frame.columns}
-            for name, row in frame.iterrows()
-        },
-        "tau2": results.tau2,
-        "tau2_se": results.tau2_se,
-        "scale": plain(results.scale),
-        "llf": plain(results.llf),
-        "aic": plain(results.aic),
-        "aicc": plain(results.aicc),
-        "bic": plain(results.bic),
-        "omnibus": None
-        if m == 0
-        else {
-            "statistic": plain(results.fvalue),
-            "pvalue": plain(results.f_pvalue),
-            "df_num": plain(m),
-            "df_denom": None if df_denom is None else plain(df_denom),
-        },
-    }
-    try:
-        h = results.heterogeneity
-    except MetaRegError:
-        numbers["heterogeneity"] = None
-        return numbers
-    names = ("q", "q_df", "q_pvalue", "i2", "h2", "i2_q", "r2", "tau2_null")
-    numbers["heterogeneity"] = {n: plain(getattr(h, n)) for n in names}
-    return numbers

@@ -1,60 +1,59 @@
-"""Results of a fitted meta-regression: thin accessors over the statistics layer."""
+"""Results of a meta-regression: one line each over what answers the question."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.base.wrapper as wrap
-from statsmodels.base.model import LikelihoodResultsWrapper, ResultMixin
-from statsmodels.tools._decorators import cached_data, cached_value
+from statsmodels.base.model import LikelihoodResultsWrapper
 
-from metareg_sm._typing import Array
-from metareg_sm.core.basis import SPECTRAL_LIMIT, Basis, design_basis
+from metareg_sm._compat import cached_data, cached_value
+from metareg_sm._typing import Array, BootstrapScheme, PermutationScheme, Seed, Tau2Interval
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2.estimators import Estimator
+from metareg_sm.core.tau2 import Estimator
 from metareg_sm.exceptions import MetaRegError
-from metareg_sm.postestimation.exploration import Exploration
-from metareg_sm.postestimation.heterogeneity import HeterogeneityInference
-from metareg_sm.postestimation.inference import ContrastInference
-from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
-from metareg_sm.report import frames
-from metareg_sm.report.tables import summary_table, summary_table2
-from metareg_sm.stats.covariance import Covariance, CovarianceType
-from metareg_sm.stats.reference import random_effects
+from metareg_sm.postestimation.comparison import LRTest, compare_lr_test, lr_test_tau2
+from metareg_sm.postestimation.heterogeneity import (
+    Heterogeneity,
+    conf_int_tau2,
+    heterogeneity,
+    random_effects,
+)
+from metareg_sm.postestimation.resampling import null_basis
+from metareg_sm.report.tables import heterogeneity_block, summary_table, summary_table2
+from metareg_sm.results.base import ModelResults
 
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
     from statsmodels.iolib.summary2 import Summary as Summary2
 
-    from metareg_sm.models.optimizers import OptimizerRun
+    from metareg_sm.postestimation.bootstrap import Bootstrap
+    from metareg_sm.postestimation.permutation import PermutationTest
 
-__all__ = ["MetaRegResults", "MetaRegResultsWrapper"]
+__all__ = ["MetaRegResults", "MetaRegResultsWrapper", "Tau2Options"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tau2Fit:
-    """How tau2 was found.
+class Tau2Options:
+    """How tau2 was asked for.
 
     Attributes
     ----------
-    tau2, se, untruncated : float
-        As in `Tau2Estimate`.
     estimator : Estimator or None
         None where tau2 is held fixed.
+    genq_weights : ndarray, (k,), or None
+        The caller's weights of "genq".
     """
 
-    tau2: float
-    se: float
-    untruncated: float
     estimator: Estimator | None
+    genq_weights: Array | None = None
 
 
-class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, ResultMixin):
+class MetaRegResults(ModelResults):
     """Results of a meta-regression.
 
     Everything that statsmodels' likelihood results have, and what meta-regression adds. `params`
@@ -80,185 +79,158 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
         What the optimizer returned and was given, for "reml" and "ml".
     """
 
-    def __init__(
-        self,
-        model: Any,
-        params: Array,
-        normalized_cov_params: Array,
-        covariance: Covariance,
-        tau2: Tau2Fit,
-        *,
-        cov_type: CovarianceType,
-        correction: str | None,
-        use_t: bool,
-        run: OptimizerRun | None,
-        weights: Array | None = None,
-    ) -> None:
-        super().__init__(model, params, normalized_cov_params, scale=covariance.scale)
-        self._cache: dict[str, Any] = {}
-        self.use_t = use_t
-        self.cov_type = cov_type.name
-        self.cov_kwds = {"description": covariance.description}
-        if correction is not None:
-            self.cov_kwds["correction"] = correction
-        self.cov_params_default = covariance.cov
-        self._covariance = covariance
-        self._cov_label = cov_type.label if correction is None else f"cluster ({correction})"
-        self._tau2_fit = tau2
-        self._genq_weights = weights
-        self._data_attr.append("_genq_weights")
-        self.tau2, self.tau2_se = tau2.tau2, tau2.se
-        self.tau2_untruncated = tau2.untruncated
-        self.tau = math.sqrt(tau2.tau2)
-        self.nobs = model.nobs
-        self.df_model, self.df_resid = model.df_model, model.df_resid
-        if covariance.df != self.df_resid:
-            self.df_resid_inference = covariance.df
-        if run is not None:
-            self.mle_retvals, self.mle_settings = run.retvals, run.settings
+    def __init__(self, *args: Any, options: Tau2Options, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._options = options
+        self.tau2, self.tau2_se = self.components.tau2, float(self.components.se.item())
+        self.tau2_untruncated = float(self.components.untruncated.item())
+        self.tau = math.sqrt(self.tau2)
 
     @property
-    def method(self) -> str:
-        """Label of the estimator of tau2."""
-        estimator = self._tau2_fit.estimator
-        if estimator is not None:
-            return estimator.label
-        return "common effect" if self.tau2 == 0.0 else "fixed tau2"
+    def estimator(self) -> Estimator | None:
+        """Entry of the registry that estimated tau2; None where it is held fixed."""
+        return self._options.estimator
 
     @property
-    def reml(self) -> bool:
-        """Whether `llf` is the restricted log-likelihood."""
-        estimator = self._tau2_fit.estimator
-        return estimator is not None and estimator.reml is True
+    def genq_weights(self) -> Array | None:
+        """The caller's weights of the estimator "genq"."""
+        return self._options.genq_weights
 
     @property
-    def mle_converged(self) -> bool | None:
-        """Whether the optimizer reached the maximum; None where none was needed."""
-        retvals = getattr(self, "mle_retvals", None)
-        return None if retvals is None else bool(retvals["converged"])
-
-    @property
-    def redundant(self) -> list[str]:
-        """Names of the columns that depend linearly on those before them."""
-        return [self.model.exog_names[j] for j in self.model.redundant]
-
-    @property
-    def n_dropped(self) -> int:
-        """Rows of the data (within `subset`) that were dropped for missing values."""
-        return int(getattr(self.model.data, "n_dropped", 0))
-
-    @property
-    def _studies(self) -> Studies:
-        return self.model._studies
-
-    def _null_basis(self) -> Basis:
-        """The constant alone, or nothing where the model has none."""
-        k = int(self.nobs)
-        if self.k_constant:
-            return design_basis(np.ones((k, 1)))
-        complement = np.eye(k) if k <= SPECTRAL_LIMIT else None
-        return Basis(np.zeros((k, 0)), np.zeros((0, 0)), (), complement)
+    def studies(self) -> Studies:
+        """The studies as the kernel has them."""
+        return self._kept(self.model.studies)
 
     @cached_data
-    def _null_studies(self) -> Studies:
-        return Studies.build(self.model.endog, self.model.vi, self._null_basis())
+    def null_studies(self) -> Studies:
+        """The same with the constant alone, or no moderator where there is no constant."""
+        return Studies.build(self.table.endog, self.table.vi, null_basis(self))
 
-    # --- fitted values -------------------------------------------------------------------------
-
-    @cached_data
-    def fittedvalues(self) -> Array:
-        """Expected effects of the studies."""
-        return self.model.predict(self.params)
-
-    @cached_data
-    def resid(self) -> Array:
-        """Outcomes less expected effects."""
-        return self.model.endog - self.fittedvalues
+    @property
+    def between_variance(self) -> float:
+        """Variance of the true effects of new studies about their expectation: tau2."""
+        return self.tau2
 
     @cached_data
     def weights(self) -> Array:
         """Weights 1/(vi + tau2) of the studies."""
         return 1.0 / (self.model.vi + self.tau2)
 
-    # --- likelihood ----------------------------------------------------------------------------
-
-    def _loglike(self, tau2: float, reml: bool) -> float:
-        return float(self._studies.profile(reml).loglike(np.asarray(tau2)))
-
-    # what a summary needs after remove_data() is kept by statsmodels' _summary_cache
-
-    @property
+    @cached_value
     def llf(self) -> float:
         """Log-likelihood: restricted for a REML fit, else the full one at the estimate."""
-        return self._summary_cache("llf", lambda: self._loglike(self.tau2, self.reml))
+        return float(self.studies.profile(self.reml).loglike(np.asarray(self.tau2)))
+
+    def refit_by_ml(self) -> MetaRegResultsWrapper:
+        """The same model by maximum likelihood; where tau2 is held fixed it stays so."""
+        tau2 = self.tau2 if self.estimator is None else "ml"
+        return self.model.fit(tau2=tau2, cov_type="nonrobust")
+
+    # --- heterogeneity -------------------------------------------------------------------------
 
     @cached_value
-    def df_modelwc(self) -> float:
-        """Number of parameters: the rank of the design, and tau2 where it is estimated."""
-        return self.nobs - self.df_resid + (self._tau2_fit.estimator is not None)
+    def _heterogeneity(self) -> Heterogeneity | MetaRegError:
+        # remove_data() evaluates this, and must not fail where it is undefined
+        try:
+            return heterogeneity(self)
+        except MetaRegError as error:
+            return error
 
     @property
-    def _n_effective(self) -> float:
-        return self.df_resid if self.reml else self.nobs
+    def heterogeneity(self) -> Heterogeneity:
+        """Q, I2, H2, R2 and the decomposition of Q; see `Heterogeneity`.
 
-    @cached_value
-    def aic(self) -> float:
-        """Akaike information criterion."""
-        return -2.0 * self.llf + 2.0 * self.df_modelwc
+        Raises
+        ------
+        VarianceError, DesignError
+            If a sampling variance is 0, or there are no more studies than coefficients.
+        """
+        found = self._heterogeneity
+        if isinstance(found, MetaRegError):
+            raise found
+        return found
 
-    @cached_value
-    def aicc(self) -> float:
-        """AIC corrected for small samples, with n = max(k, d + 2), or k - p for REML."""
-        d = self.df_modelwc
-        n = max(self._n_effective, d + 2.0)
-        return -2.0 * self.llf + 2.0 * d * n / (n - d - 1.0)
-
-    @cached_value
-    def bic(self) -> float:
-        """Bayesian information criterion with ln k, or ln(k - p) for REML."""
-        return -2.0 * self.llf + np.log(self._n_effective) * self.df_modelwc
-
-    # --- predictions ---------------------------------------------------------------------------
-
-    def get_prediction(
-        self,
-        exog: Any = None,
-        transform: bool | Callable[[Array], Array] = True,
-        row_labels: Any = None,
-        df: Any = None,
-    ) -> MetaRegPrediction:
-        """Predict mean effects, and the true effects of new studies.
+    def conf_int_tau2(
+        self, alpha: float = 0.05, method: Tau2Interval = "q-profile"
+    ) -> pd.DataFrame:
+        """Confidence interval for tau2, and what follows for tau, I2 and H2.
 
         Parameters
         ----------
-        exog : DataFrame, dict or array_like, optional
-            Moderators of the new studies, in the terms of the formula where there was one; the
-            studies of the model by default.
-        transform : bool or callable, default True
-            Pass `exog` through the formula. A callable, such as `numpy.exp` for log ratios, does
-            so too, and `summary_frame` shows effects and intervals transformed by it.
-        row_labels : list, optional
-            Labels of the rows.
-        df : float or "riley", optional
-            Degrees of freedom of the intervals; "riley" is k - p - 1 for the prediction interval
-            (Riley, Higgins & Deeks, 2011).
+        alpha : float, default 0.05
+            1 minus the coverage.
+        method : {"q-profile", "profile-likelihood", "wald"}
+            Viechtbauer (2007); Hardy & Thompson (1996), by the likelihood of the fit; or the
+            estimate and its standard error.
 
         Returns
         -------
-        MetaRegPrediction
-            `summary_frame(alpha)` has the columns mean, mean_se, mean_ci_lower, mean_ci_upper,
-            obs_ci_lower and obs_ci_upper.
+        DataFrame
+            Rows tau2, tau, i2, h2; columns estimate, ci_lower, ci_upper. `attrs["kind"]` is
+            "interval", "empty", "unbounded" or "disjoint".
+
+        Raises
+        ------
+        OptionError
+            If the method is unknown or tau2 is held fixed.
+
+        Warns
+        -----
+        IntervalWarning
+            If the set is empty, unbounded or has gaps.
 
         Examples
         --------
         >>> import metareg_sm
         >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat + year", bcg, vi="vi").fit()
-        >>> new = res.get_prediction({"ablat": [33], "year": [1950]})
-        >>> new.summary_frame()[["mean", "obs_ci_lower", "obs_ci_upper"]].round(4).values.tolist()
-        [[-0.7501, -1.778, 0.2777]]
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> res.conf_int_tau2().loc["tau2"].round(4).tolist()
+        [0.0763, 0.0167, 0.7848]
         """
-        return predict_effects(self, exog, transform, row_labels, df)
+        return conf_int_tau2(self, alpha, method)
+
+    def lr_test_tau2(self) -> LRTest:
+        """Likelihood ratio test of tau2 = 0, which lies on the boundary.
+
+        Returns
+        -------
+        LRTest
+            statistic, pvalue, df: the p-value is from the 50:50 mixture of a point mass at 0 and
+            chi-squared with 1 degree of freedom (Self & Liang, 1987). A fit that is neither by
+            REML nor by ML is tested by ML.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> round(res.lr_test_tau2().pvalue, 4)
+        0.0041
+        """
+        return lr_test_tau2(self)
+
+    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+        """Likelihood ratio test of this model against a restricted one.
+
+        Parameters
+        ----------
+        restricted : MetaRegResults
+            A fit of the same studies whose moderators are nested in these.
+        refit : bool, default False
+            Compare by maximum likelihood, whatever the two fits used.
+
+        Returns
+        -------
+        LRTest
+            statistic, pvalue, df, as statsmodels' tuple. Where the restricted model has tau2 = 0
+            the reference is the boundary mixture.
+
+        Raises
+        ------
+        ComparisonError
+            If the fits cannot be compared; in particular two REML fits with different moderators.
+        """
+        return compare_lr_test(self, restricted, refit)
 
     @cached_data
     def random_effects(self) -> pd.DataFrame:
@@ -266,43 +238,118 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
 
         Columns u, u_se, theta, theta_se (Raudenbush & Bryk, 1985).
         """
-        exog = self.model.exog
-        variance = np.einsum("kp,pq,kq->k", exog, self.cov_params(), exog)
-        effects = random_effects(
-            self.model.endog, self.model.vi, self.fittedvalues, variance, self.tau2
-        )
-        return pd.DataFrame(
-            {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
-            index=self.model.data.row_labels,
-        )
+        return random_effects(self)
 
-    # --- tables --------------------------------------------------------------------------------
+    # --- resampling ----------------------------------------------------------------------------
 
-    def summary_frame(self, alpha: float = 0.05, exponentiate: bool = False) -> pd.DataFrame:
-        """Coefficient table.
+    def permutation_test(
+        self, n_resamples: int = 9999, rng: Seed = None, method: PermutationScheme = "rows"
+    ) -> PermutationTest:
+        """Permutation test of the moderators, tau2 being estimated anew in each resample.
 
         Parameters
         ----------
-        alpha : float, default 0.05
-            1 minus the coverage of the intervals.
-        exponentiate : bool, default False
-            For ratio measures: exp(b), the factor for one unit, with its standard error by the
-            delta method and the exponentiated interval.
+        n_resamples : int, default 9999
+            Random permutations; where there are at most so many distinct ones, all are listed and
+            the test is exact.
+        rng : int or Generator, optional
+            Seed of the random permutations.
+        method : {"rows", "residuals"}
+            Permute whole rows of the moderators, or for each moderator the residuals of the model
+            without it (Freedman & Lane, 1983), which tests it given the others. A model without
+            moderators is tested by changing the signs of the outcomes.
 
         Returns
         -------
-        DataFrame
-            Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
+        PermutationTest
+            `pvalues`, `pvalues_fwer`, `omnibus_pvalue`, `null_distribution`, `exact`.
+
+        References
+        ----------
+        Higgins, J. P. T., & Thompson, S. G. (2004). Controlling the risk of spurious findings from
+        meta-regression. Statistics in Medicine, 23(11), 1663-1682.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> bool(res.permutation_test(999, rng=1).pvalues["ablat"] < 0.05)
+        True
         """
-        return frames.coefficients(
-            self.model.data.param_names,
-            np.asarray(self.params),
-            np.asarray(self.bse),
-            np.asarray(self.tvalues),
-            np.asarray(self.pvalues),
-            np.asarray(self.conf_int(alpha)),
-            exponentiate,
-        )
+        from metareg_sm.postestimation.permutation import permutation_test
+
+        return permutation_test(self, n_resamples, method, rng)
+
+    def bootstrap(
+        self, n_resamples: int = 1999, rng: Seed = None, method: BootstrapScheme = "parametric"
+    ) -> Bootstrap:
+        """Bootstrap of the coefficients, tau2, I2 and R2.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1999
+            Number of resamples.
+        rng : int or Generator, optional
+            Seed.
+        method : {"parametric", "studies"}
+            Draw outcomes from the fitted model, or studies with replacement.
+
+        Returns
+        -------
+        Bootstrap
+            `distribution`, `conf_int(kind="percentile" or "bca")`, `conf_int_mean(exog)`.
+
+        Warns
+        -----
+        FewStudiesWarning
+            If samples of studies could not be fitted.
+        """
+        from metareg_sm.postestimation.bootstrap import bootstrap
+
+        return bootstrap(self, n_resamples, method, rng)
+
+    def bootstrap_lr_test_tau2(self, n_resamples: int = 1999, rng: Seed = None) -> LRTest:
+        """Likelihood ratio test of tau2 = 0 by the parametric bootstrap.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1999
+            Data sets drawn with tau2 = 0.
+        rng : int or Generator, optional
+            Seed.
+
+        Returns
+        -------
+        LRTest
+            As `lr_test_tau2`, with the p-value from the resamples instead of the mixture, which is
+            conservative for few studies.
+        """
+        from metareg_sm.postestimation.bootstrap import bootstrap_lr_test_tau2
+
+        return bootstrap_lr_test_tau2(self, n_resamples, rng)
+
+    def simulate(self, n_resamples: int = 1, rng: Seed = None, tau2: float | None = None) -> Array:
+        """Draw outcomes from the fitted model.
+
+        Parameters
+        ----------
+        n_resamples : int, default 1
+            Data sets.
+        rng : int or Generator, optional
+            Seed.
+        tau2 : float, optional
+            Heterogeneity; the estimate by default.
+
+        Returns
+        -------
+        ndarray, (n_resamples, k)
+        """
+        from metareg_sm.postestimation.bootstrap import simulate
+
+        return simulate(self, n_resamples, tau2, rng)
+
+    # --- tables --------------------------------------------------------------------------------
 
     def summary(
         self,
@@ -328,7 +375,9 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
         Summary
             Prints as text, shows as HTML in notebooks, converts to LaTeX and CSV.
         """
-        return summary_table(self, yname, xname, title, alpha, exponentiate)
+        return summary_table(
+            self, [heterogeneity_block(self)], yname, xname, title, alpha, exponentiate
+        )
 
     def summary2(
         self,
@@ -340,7 +389,16 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
         exponentiate: bool = False,
     ) -> Summary2:
         """Summarise the fit in statsmodels' second layout; parameters as in `summary`."""
-        return summary_table2(self, yname, xname, title, alpha, float_format, exponentiate)
+        return summary_table2(
+            self,
+            [heterogeneity_block(self)],
+            yname,
+            xname,
+            title,
+            alpha,
+            float_format,
+            exponentiate,
+        )
 
     @property
     def default_model_infos(self) -> dict[str, Any]:

@@ -75,6 +75,8 @@ class CovarianceType:
     factor : callable or None
         Where the covariance is a factor times (X'WX)^-1, that factor as a function of the residual
         mean square; it serves batches of fits.
+    of_residuals : bool
+        Whether it is made of the residuals, so that there must be some.
     """
 
     name: str
@@ -82,6 +84,7 @@ class CovarianceType:
     use_t: bool
     compute: Callable[[Whitened, Codes | None, str | None], Covariance]
     factor: Callable[[Any], Any] | None = None
+    of_residuals: bool = True
 
 
 def _model_based(

@@ -65,7 +65,7 @@ def test_fits_are_those_of_the_studies_themselves(tau2, monkeypatch):
     for limit in (studies_module.COMPRESSED_FROM, 10**9):
         monkeypatch.setattr(studies_module, "COMPRESSED_FROM", limit)
         model = MetaReg(y, X, vi=v)
-        assert model._studies.compressible == (limit < 10**9)
+        assert model.studies.compressible == (limit < 10**9)
         fits.append(model.fit(tau2=tau2))
         # what is computed later comes from the same profile
         fits[-1].summary()

@@ -1,0 +1,69 @@
+"""Labels of the clusters that studies belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm._typing import Codes
+from metareg_sm.design.rows import StudyRows
+from metareg_sm.design.values import row_label
+from metareg_sm.design.variances import align, column
+from metareg_sm.exceptions import DesignError
+
+
+def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple[Codes, pd.Index]:
+    """Clusters of the studies in the model as codes 0 ... J-1.
+
+    Parameters
+    ----------
+    groups : str, Series or array_like
+        A column of the data, or a label for each study in the model or each row of the data.
+    rows : StudyRows
+        The studies in the model.
+    argument : str
+        For errors.
+
+    Returns
+    -------
+    codes : ndarray of int, (k,)
+    levels : Index, (J,)
+        The labels, in the order of their first appearance.
+
+    Raises
+    ------
+    DesignError
+        If groups do not match the studies or are missing for one.
+    """
+    k = len(rows.positions)
+    if isinstance(groups, str):
+        if rows.frame is None:
+            raise DesignError(
+                f"{argument}={groups!r} names a column, which only the formula interface has."
+            )
+        values: Any = column(rows.frame, groups, argument)
+    else:
+        values = groups
+        if not isinstance(values, pd.Series) and np.ndim(values) == 1 and len(values) == rows.total:
+            picked = _labels(values)
+            values = picked[rows.positions]
+        values = align(values, argument, rows.labels, k, "the studies in the model")
+    codes, levels = pd.factorize(_labels(values), use_na_sentinel=True)
+    if (codes < 0).any():
+        first = row_label(rows.labels, int(np.flatnonzero(codes < 0)[0]))
+        raise DesignError(f"{argument} is missing for {first}.")
+    return np.asarray(codes, dtype=np.intp), pd.Index(levels)
+
+
+def _labels(values: Any) -> Any:
+    """Labels as an array in which what is missing stays missing."""
+    if isinstance(values, np.ma.MaskedArray):
+        out = np.asarray(values, dtype=object).copy()
+        out[np.ma.getmaskarray(values)] = None
+        return out
+    if isinstance(values, (np.ndarray, pd.Series, pd.Index, pd.Categorical)):
+        return np.asarray(values)
+    # numpy would write the missing value of a list of words as a word
+    return np.fromiter(values, dtype=object, count=len(values))

@@ -1,0 +1,44 @@
+"""How a fit is repeated on resamples of its studies."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from metareg_sm.core.basis import SPECTRAL_LIMIT, Basis, design_basis
+from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.stats.resampling import Refit
+
+
+def refit_of(fit: Tau2Fitted) -> Refit:
+    """How a fit is repeated on resamples.
+
+    Raises
+    ------
+    OptionError
+        If the fit has an option that cannot be carried over.
+    DesignError
+        If its moderators are redundant.
+    """
+    factor = fit.covariance_type.factor
+    if factor is None:
+        known = ", ".join(repr(t.name) for t in COVARIANCES.values() if t.factor is not None)
+        raise OptionError(f"Resampling needs cov_type {known}; this fit has {fit.cov_type!r}.")
+    if fit.genq_weights is not None:
+        raise OptionError("Resampling does not carry over weights=; fit without them.")
+    basis = fit.table.basis
+    if basis.redundant:
+        raise DesignError(
+            f"Resampling needs moderators that are not redundant; see {fit.redundant}."
+        )
+    return Refit(basis, fit.estimator, fit.tau2, factor)
+
+
+def null_basis(fit: Tau2Fitted) -> Basis:
+    """The constant alone, or nothing where the model has none."""
+    k = int(fit.nobs)
+    if fit.k_constant:
+        return design_basis(np.ones((k, 1)))
+    complement = np.eye(k) if k <= SPECTRAL_LIMIT else None
+    return Basis(np.zeros((k, 0)), np.zeros((0, 0)), (), complement)

@@ -1,0 +1,106 @@
+"""What a careful reader must know of a fit, a sentence or two each."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from metareg_sm.postestimation.collinearity import condition_note
+from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.stats.multiplicity import family_wise_error
+
+WIDTH = 78
+_STUDIES_EACH = 10
+
+
+def moderators(fit: Fitted) -> list[str]:
+    """Terms of the model beside the constant; a factor is one, however many levels it has."""
+    names, constant = fit.terms.names, fit.terms.constant
+    redundant = set(fit.redundant)
+    terms = fit.terms.of_columns()
+    kept = (
+        term
+        for j, (name, term) in enumerate(zip(names, terms, strict=True))
+        if j != constant and name not in redundant
+    )
+    return list(dict.fromkeys(kept))
+
+
+def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
+    """What a careful reader must know about the fit.
+
+    Parameters
+    ----------
+    fit : Fitted
+        The fit.
+    alpha : float
+        Level of the tests.
+    exponentiate : bool
+        The table shows exponentiated coefficients.
+
+    Returns
+    -------
+    list of str
+    """
+    found = [fit.covariance.description]
+    k = int(fit.nobs)
+    m = len(moderators(fit)) if fit.df_model > 0 else 0
+    if exponentiate:
+        found.append(
+            "Coefficients are exponentiated: the factor for one unit. Their standard errors are by "
+            "the delta method; tests are on the scale of the model."
+        )
+    if fit.components.n_estimated:
+        zero = [
+            name
+            for name, value in zip(fit.components.names, fit.components.values, strict=True)
+            if value == 0.0
+        ]
+        if zero:
+            found.append(
+                f"{', '.join(zero)} is estimated as 0, on the boundary. This does not show that "
+                "the studies are homogeneous; see conf_int_tau2()."
+            )
+    if fit.cov_type == "knapp-hartung" and fit.scale < 1.0:
+        found.append(
+            f"The Knapp-Hartung factor is {fit.scale:.3g}, below 1: standard errors are "
+            "smaller than Wald's. cov_type='knapp-hartung-adhoc' keeps it at 1."
+        )
+    if m and k < _STUDIES_EACH * m:
+        found.append(
+            f"There are {k} studies for {m} moderator{'s' if m > 1 else ''}, fewer than "
+            f"{_STUDIES_EACH} each: estimates are unstable."
+        )
+    if m > 1:
+        found.append(
+            f"With {m} moderators tested at {alpha:g}, the chance of at least one false positive "
+            f"is up to {family_wise_error(m, alpha):.2f}; see adjust_pvalues()."
+        )
+    if m:
+        found.append(
+            "Associations are between studies. They need not hold between individuals within "
+            "studies (ecological bias)."
+        )
+    condition = condition_note(fit)
+    if condition:
+        found.append(condition)
+    if fit.components.converged is False:
+        found.append("The optimizer did not converge; tau2 is not the maximum of the likelihood.")
+    redundant = fit.redundant
+    if redundant:
+        found.append(
+            f"The moderators are redundant ({', '.join(redundant)}): single coefficients are not "
+            "identified."
+        )
+    dropped = fit.n_dropped
+    if dropped:
+        found.append(f"{dropped} row{'s' if dropped > 1 else ''} with missing values dropped.")
+    return found
+
+
+def wrapped(found: Iterable[str]) -> list[str]:
+    """Notes as the lines of a table's foot, numbered."""
+    lines = ["Notes:"]
+    for number, note in enumerate(found, start=1):
+        lines += textwrap.wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
+    return lines

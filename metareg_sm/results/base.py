@@ -1,0 +1,442 @@
+"""What the results of every model have: statsmodels' methods, and questions that need `Fitted`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.base.model import LikelihoodModelResults
+from statsmodels.stats.contrast import ContrastResults
+
+from metareg_sm._compat import ResultMixin, cached_data, cached_value
+from metareg_sm._typing import Array
+from metareg_sm.design.formula import Terms
+from metareg_sm.design.rows import StudyTable
+from metareg_sm.exceptions import DataRemovedError
+from metareg_sm.options import check_alpha
+from metareg_sm.postestimation import collinearity, inference
+from metareg_sm.postestimation.inference import OmnibusTest
+from metareg_sm.postestimation.prediction import MetaRegPrediction, predict, predict_effects
+from metareg_sm.report import frames
+from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
+from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.stats.sandwich import Whitened
+
+if TYPE_CHECKING:
+    from metareg_sm.postestimation.slopes import SimpleSlopes
+
+
+class ModelResults(LikelihoodModelResults, ResultMixin):
+    """Results of a model with known sampling variances and estimated variances of true effects.
+
+    t and F tests have the degrees of freedom that belong to the covariance type; each contrast its
+    own where the covariance is CR2 or CR3.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        params: Array,
+        regression: Whitened,
+        covariance: Covariance,
+        components: VarianceComponents,
+        *,
+        cov_type: CovarianceType,
+        correction: str | None,
+        use_t: bool,
+    ) -> None:
+        super().__init__(model, params, regression.unscaled, scale=covariance.scale)
+        self._cache: dict[str, Any] = {}
+        self.use_t = use_t
+        self.cov_type = cov_type.name
+        self.cov_label = cov_type.label if correction is None else f"cluster ({correction})"
+        self.cov_kwds = {"description": covariance.description}
+        if correction is not None:
+            self.cov_kwds["correction"] = correction
+        self.cov_params_default = covariance.cov
+        self.covariance, self.components = covariance, components
+        self._regression: Whitened | None = regression
+        self._data_attr.append("_regression")
+        self.nobs = model.nobs
+        self.df_model, self.df_resid = model.df_model, model.df_resid
+        if covariance.df != self.df_resid:
+            self.df_resid_inference = covariance.df
+        if components.retvals is not None:
+            self.mle_retvals, self.mle_settings = components.retvals, components.settings
+
+    # --- what Fitted asks for ------------------------------------------------------------------
+
+    @property
+    def regression(self) -> Whitened:
+        """Weighted regression at the estimated variances."""
+        return self._kept(self._regression)
+
+    @property
+    def terms(self) -> Terms:
+        """Names of the design, and how new rows of it are made."""
+        return self.model.terms
+
+    @property
+    def table(self) -> StudyTable:
+        """The studies in the model."""
+        model = self.model
+        return StudyTable(self._kept(model.endog), model.vi, model.exog, model.basis, model.rows)
+
+    @staticmethod
+    def _kept(data: Any) -> Any:
+        if data is None:
+            raise DataRemovedError(
+                "This needs the data of the fit, which remove_data() has removed. Fit the model "
+                "again, or ask before the data are removed."
+            )
+        return data
+
+    @property
+    def covariance_type(self) -> CovarianceType:
+        """Entry of the registry that `cov_type` names."""
+        return COVARIANCES[self.cov_type.lower()]
+
+    @property
+    def method(self) -> str:
+        """Label of the estimator of the variances."""
+        return self.components.label
+
+    @property
+    def mle_converged(self) -> bool | None:
+        """Whether the optimizer reached the maximum; None where none was needed."""
+        return self.components.converged
+
+    @property
+    def reml(self) -> bool:
+        """Whether `llf` is the restricted log-likelihood."""
+        return self.components.maximised == "reml"
+
+    @property
+    def redundant(self) -> list[str]:
+        """Names of the columns that depend linearly on those before them."""
+        return [self.terms.names[j] for j in self.model.redundant]
+
+    @cached_value
+    def n_dropped(self) -> int:
+        """Rows of the data (within `subset`) that were dropped for missing values."""
+        return int(self.model.rows.dropped)
+
+    def contrast_df(self, contrasts: Array | None = None) -> float | Array | None:
+        """Degrees of freedom of t tests of contrasts, of the coefficients by default.
+
+        Parameters
+        ----------
+        contrasts : ndarray, (m, p), optional
+            One contrast a row.
+
+        Returns
+        -------
+        float, ndarray (m,) or None
+            None where tests are normal.
+        """
+        if not self.use_t:
+            return None
+        if self.covariance.sandwich is None:
+            return getattr(self, "df_resid_inference", self.df_resid)
+        rows = np.eye(len(self.params)) if contrasts is None else np.atleast_2d(contrasts)
+        return self.covariance.sandwich.satterthwaite(rows)
+
+    # --- coefficients --------------------------------------------------------------------------
+
+    @cached_value
+    def bse(self) -> Array:
+        """Standard errors of the coefficients."""
+        return np.sqrt(np.diagonal(self.cov_params_default))
+
+    @cached_value
+    def tvalues(self) -> Array:
+        """Coefficients over their standard errors."""
+        # generic code of statsmodels fixes coefficients at 0 with standard error 0
+        with np.errstate(invalid="ignore"):
+            return self.params / self.bse
+
+    @cached_value
+    def pvalues(self) -> Array:
+        """Two-sided p-values of the coefficients."""
+        return two_sided_pvalue(self.tvalues, self.contrast_df())
+
+    def conf_int(self, alpha: float = 0.05) -> Array:
+        """Confidence intervals of the coefficients.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+
+        Returns
+        -------
+        DataFrame, (p, 2)
+            Lower and upper ends, t or normal as the tests are.
+        """
+        return interval(self.params, self.bse, check_alpha(alpha), self.contrast_df())
+
+    def t_test(
+        self, r_matrix: Any, cov_p: Any = None, use_t: bool | None = None
+    ) -> ContrastResults:
+        """Test each linear hypothesis Rb = q, as statsmodels does.
+
+        Under a "cluster" covariance with CR2 or CR3 each row has Satterthwaite degrees of freedom
+        of its own. Parameters are those of `LikelihoodModelResults.t_test`.
+        """
+        found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
+        sandwich = self.covariance.sandwich
+        if sandwich is None or cov_p is not None or found.distribution != "t":
+            return found
+        R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
+        return inference.satterthwaite_t_test(found, sandwich, R)
+
+    def wald_test(
+        self,
+        r_matrix: Any,
+        cov_p: Any = None,
+        invcov: Any = None,
+        use_f: bool | None = None,
+        df_constraints: float | None = None,
+        scalar: bool = True,
+    ) -> ContrastResults:
+        """Test linear hypotheses jointly, as statsmodels does.
+
+        Under a "cluster" covariance with CR2 or CR3 the F test is the approximate Hotelling test
+        (HTZ) of Pustejovsky & Tipton (2018). Parameters are those of
+        `LikelihoodModelResults.wald_test`.
+        """
+        sandwich = self.covariance.sandwich
+        own = cov_p is None and invcov is None and df_constraints is None
+        use_f = self.use_t if use_f is None else use_f
+        if sandwich is None or not own or not use_f:
+            return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
+        R, q = inference.constraints(r_matrix, self.model.data.cov_names)
+        test = inference.hotelling_test(self.params, sandwich, R, q)
+        F: Any = test.statistic if scalar else np.array([[test.statistic]])
+        return ContrastResults(F=F, df_denom=test.df_denom, df_num=test.df_num)
+
+    @cached_value
+    def omnibus(self) -> OmnibusTest:
+        """Test of all moderators together."""
+        return inference.omnibus_test(self)
+
+    @property
+    def fvalue(self) -> float:
+        """Omnibus test of the moderators: F, or chi-squared where tests are normal.
+
+        NaN, as everywhere in statsmodels, where there is no moderator to test.
+        """
+        return self.omnibus.statistic
+
+    @property
+    def f_pvalue(self) -> float:
+        """p-value of the omnibus test of the moderators."""
+        return self.omnibus.pvalue
+
+    @property
+    def f_df(self) -> tuple[float, float | None]:
+        """Degrees of freedom of the omnibus test; the second is None for chi-squared."""
+        return self.omnibus.df_num, self.omnibus.df_denom
+
+    # --- criteria ------------------------------------------------------------------------------
+
+    @cached_value
+    def df_modelwc(self) -> float:
+        """Number of parameters: the rank of the design, and the variances that are estimated."""
+        return self.nobs - self.df_resid + self.components.n_estimated
+
+    @property
+    def _n_effective(self) -> float:
+        return self.df_resid if self.reml else self.nobs
+
+    @cached_value
+    def aic(self) -> float:
+        """Akaike information criterion."""
+        return -2.0 * self.llf + 2.0 * self.df_modelwc
+
+    @cached_value
+    def aicc(self) -> float:
+        """AIC corrected for small samples, with n = max(k, d + 2), or k - p for REML."""
+        d = self.df_modelwc
+        n = max(self._n_effective, d + 2.0)
+        return -2.0 * self.llf + 2.0 * d * n / (n - d - 1.0)
+
+    @cached_value
+    def bic(self) -> float:
+        """Bayesian information criterion with ln k, or ln(k - p) for REML."""
+        return -2.0 * self.llf + np.log(self._n_effective) * self.df_modelwc
+
+    # --- fitted values and predictions ---------------------------------------------------------
+
+    @cached_data
+    def fittedvalues(self) -> Array:
+        """Expected effects of the studies."""
+        return self.model.predict(self.params)
+
+    @cached_data
+    def resid(self) -> Array:
+        """Outcomes less expected effects."""
+        return self.model.endog - self.fittedvalues
+
+    def predict(self, exog: Any = None, transform: bool = True) -> Any:
+        """Expected effects at given moderators.
+
+        Parameters
+        ----------
+        exog : DataFrame, dict or array_like, optional
+            Moderators, in the terms of the formula where there was one; the studies of the model
+            by default.
+        transform : bool, default True
+            Pass `exog` through the formula.
+
+        Returns
+        -------
+        Series or ndarray, (n,)
+            NaN where a moderator is missing.
+
+        Raises
+        ------
+        DesignError
+            If columns do not match or a level is unknown.
+        """
+        return predict(self, exog, transform)
+
+    def get_prediction(
+        self,
+        exog: Any = None,
+        transform: bool | Callable[[Array], Array] = True,
+        row_labels: Any = None,
+        df: Any = None,
+    ) -> MetaRegPrediction:
+        """Predict mean effects, and the true effects of new studies.
+
+        Parameters
+        ----------
+        exog : DataFrame, dict or array_like, optional
+            Moderators of the new studies, in the terms of the formula where there was one; the
+            studies of the model by default.
+        transform : bool or callable, default True
+            Pass `exog` through the formula. A callable, such as `numpy.exp` for log ratios, does
+            so too, and `summary_frame` shows effects and intervals transformed by it.
+        row_labels : list, optional
+            Labels of the rows.
+        df : float or "riley", optional
+            Degrees of freedom of the intervals; "riley" is k - p - 1 for the prediction interval
+            (Riley, Higgins & Deeks, 2011).
+
+        Returns
+        -------
+        MetaRegPrediction
+            `summary_frame(alpha)` has the columns mean, mean_se, mean_ci_lower, mean_ci_upper,
+            obs_ci_lower and obs_ci_upper.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat + year", bcg, vi="vi").fit()
+        >>> new = res.get_prediction({"ablat": [33], "year": [1950]})
+        >>> new.summary_frame()[["mean", "obs_ci_lower", "obs_ci_upper"]].round(4).values.tolist()
+        [[-0.7501, -1.778, 0.2777]]
+        """
+        return predict_effects(self, exog, transform, row_labels, df)
+
+    # --- moderators ----------------------------------------------------------------------------
+
+    def summary_frame(self, alpha: float = 0.05, exponentiate: bool = False) -> pd.DataFrame:
+        """Coefficient table.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+        exponentiate : bool, default False
+            For ratio measures: exp(b), the factor for one unit, with its standard error by the
+            delta method and the exponentiated interval.
+
+        Returns
+        -------
+        DataFrame
+            Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
+        """
+        return frames.coefficients(self, alpha, exponentiate)
+
+    def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
+        """p-values of the coefficients, adjusted for there being several of them.
+
+        Parameters
+        ----------
+        method : str, default "holm"
+            As in `statsmodels.stats.multitest.multipletests`.
+        alpha : float, default 0.05
+            Level of `reject`.
+
+        Returns
+        -------
+        DataFrame
+            One row a coefficient beside the constant: pvalue, pvalue_adjusted, reject.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat + year", bcg, vi="vi").fit()
+        >>> res.adjust_pvalues().round(4)
+               pvalue  pvalue_adjusted  reject
+        ablat  0.0332           0.0663   False
+        year   0.9090           0.9090   False
+        """
+        from metareg_sm.postestimation.multiplicity import adjust_pvalues
+
+        return adjust_pvalues(self, method, alpha)
+
+    def simple_slopes(
+        self, moderator: str, at: Mapping[str, Any], alpha: float = 0.05
+    ) -> SimpleSlopes:
+        """Slopes of one moderator at chosen values of those that it interacts with.
+
+        Parameters
+        ----------
+        moderator : str
+            A column of the data that enters linearly.
+        at : mapping
+            Values of the partners, for instance ``{"dose": [0, 1]}``; all combinations are taken.
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+
+        Returns
+        -------
+        SimpleSlopes
+            `frame`, and `johnson_neyman(partner)` for the values of a continuous partner at which
+            the slope turns significant.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat * year", bcg, vi="vi").fit()
+        >>> res.simple_slopes("ablat", at={"year": [1940, 1970]}).frame["slope"].round(4).tolist()
+        [-0.0176, -0.0261]
+        """
+        from metareg_sm.postestimation.slopes import simple_slopes
+
+        return simple_slopes(self, moderator, at, alpha)
+
+    def vif(self) -> pd.DataFrame:
+        """Variance inflation factors, generalised for terms of several columns.
+
+        Returns
+        -------
+        DataFrame
+            One row a coefficient: term, vif, df, gvif and gvif_adjusted = gvif^(1/(2 df))
+            (Fox & Monette, 1992).
+        """
+        return collinearity.vif(self)
+
+    @cached_value
+    def condition_number(self) -> float:
+        """Condition number of the weighted design, as statsmodels' WLS reports it."""
+        return collinearity.condition_number(self)

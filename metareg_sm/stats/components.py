@@ -1,0 +1,78 @@
+"""What a fit estimated of the variances of the true effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from metareg_sm._typing import Array
+
+Likelihood = Literal["reml", "ml"]
+
+
+@dataclass(frozen=True, slots=True)
+class VarianceComponents:
+    """Variance components of a fit: tau2 alone, or one for each random effect.
+
+    Attributes
+    ----------
+    names : tuple of str, (m,)
+        "tau2", or the names of the random effects.
+    values, se : ndarray, (m,)
+        Estimates in squared units of the outcome, and their standard errors.
+    untruncated : ndarray, (m,)
+        Solutions of the estimating equations before they are truncated at 0.
+    label : str
+        How they were estimated, as it is printed.
+    maximised : {"reml", "ml"} or None
+        The likelihood that they maximise, if any.
+    n_estimated : int
+        Parameters that were estimated; 0 where all are held fixed.
+    retvals, settings : mapping or None
+        What a statsmodels optimizer returned and was given; None where none was needed.
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    se: Array
+    untruncated: Array
+    label: str
+    maximised: Likelihood | None
+    n_estimated: int
+    retvals: Mapping[str, Any] | None = field(default=None, repr=False)
+    settings: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @classmethod
+    def of_tau2(
+        cls,
+        tau2: float,
+        se: float,
+        untruncated: float,
+        label: str,
+        maximised: Likelihood | None,
+        n_estimated: int,
+        retvals: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> VarianceComponents:
+        """The one component of a meta-regression with independent effects."""
+        values, errors, raw = (np.array([x]) for x in (tau2, se, untruncated))
+        return cls(("tau2",), values, errors, raw, label, maximised, n_estimated, retvals, settings)
+
+    @property
+    def tau2(self) -> float:
+        """Heterogeneity of effects, where it is one variance.
+
+        Raises
+        ------
+        ValueError
+            If there are several.
+        """
+        return float(self.values.item())
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether the optimizer reached the maximum; None where none was needed."""
+        return None if self.retvals is None else bool(self.retvals["converged"])
