@@ -260,9 +260,9 @@ def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
             raise ComparisonError(f"{pair}: {error}") from error
         if _not_maximised(r):
             raise ComparisonError(
-                f"{label!r} has tau2 by {r.components.label.lower()!r}, which does not "
-                "maximise the likelihood; criteria that are made of it are not comparable. Use tau2='ml', or "
-                "refit=True."
+                f"{label!r} has tau2 by {r.components.label.lower()!r}, which does not maximise "
+                "the likelihood; criteria that are made of it are not comparable. Use tau2='ml', "
+                "or refit=True."
             )
         if r.components.converged is False:
             raise ComparisonError(
