@@ -14,6 +14,7 @@ from metareg_sm.formula.api import metareg
 from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
+    from metareg_sm.effectsizes import effect_size
     from metareg_sm.many import ManyResults, fit_many
     from metareg_sm.postestimation.permutation import gosh
     from metareg_sm.postestimation.ranking import compare_models
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "compare_models",
     "datasets",
+    "effect_size",
     "exceptions",
     "fit_many",
     "gosh",
@@ -37,6 +39,7 @@ _LAZY = {
     "ManyResults": "many",
     "fit_many": "many",
     "compare_models": "postestimation.ranking",
+    "effect_size": "effectsizes",
     "gosh": "postestimation.permutation",
     "screen": "screening",
 }

@@ -13,6 +13,7 @@ __all__ = [
     "ComparisonError",
     "ConvergenceWarning",
     "DesignError",
+    "EffectSizeWarning",
     "FewStudiesWarning",
     "IntervalWarning",
     "MetaRegError",
@@ -49,6 +50,10 @@ class ComparisonError(MetaRegError):
 
 class RankDeficiencyWarning(SingularMatrixWarning):
     """Some moderators are redundant: they depend linearly on others."""
+
+
+class EffectSizeWarning(ModelWarning):
+    """Some effect sizes are undefined, rest on an added constant, or stand on doubtful numbers."""
 
 
 class FewStudiesWarning(ModelWarning):
