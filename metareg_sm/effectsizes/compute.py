@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metareg_sm._typing import Array, Mask
+from metareg_sm._typing import Array
 from metareg_sm.effectsizes.read import (
     Column,
     Inputs,
@@ -19,10 +18,11 @@ from metareg_sm.effectsizes.read import (
     read,
     rows_named,
 )
-from metareg_sm.effectsizes.records import COUNT, Measure
+from metareg_sm.effectsizes.records import Measure
 from metareg_sm.effectsizes.registry import MEASURES
-from metareg_sm.effectsizes.zeros import RULES, added, double_zero
-from metareg_sm.exceptions import DesignError, EffectSizeWarning, OptionError, VarianceError
+from metareg_sm.effectsizes.reporting import Rows, report, warn, warn_fractions
+from metareg_sm.effectsizes.zeros import RULES, added, double_zero, empty_group
+from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import choose, finite_number
 
 Vtype = str | npt.ArrayLike | None
@@ -299,7 +299,7 @@ def _estimates(
     """Estimates, variances, and the harmonic mean of the sizes."""
     layout, index = entry.layout, inputs.index
     cells = fill_cells(layout, inputs)
-    _warn_fractions(entry, inputs)
+    warn_fractions(entry, inputs)
     size = np.sum([cells[name] for name in layout.sizes], axis=0)
     double = double_zero(layout, cells)
     used = cells
@@ -316,7 +316,18 @@ def _estimates(
         v = _variances(entry, vtypes, y, arrays, keyword)
     defined = np.isfinite(y) & np.isfinite(v)
     y, v = np.where(defined, y, np.nan), np.where(defined, v, np.nan)
-    _report(entry, index, double, drop, marked, complete & ~defined, defined)
+    report(
+        entry,
+        index,
+        Rows(
+            double=double,
+            nobody=empty_group(layout, cells),
+            drop=drop,
+            constant=marked,
+            undefined=complete & ~defined,
+            defined=defined,
+        ),
+    )
     return y, v, _harmonic_mean(size[defined])
 
 
@@ -339,50 +350,6 @@ def _variances(
 def _harmonic_mean(size: Array) -> float:
     positive = size[size > 0]
     return float(len(positive) / np.sum(1.0 / positive)) if len(positive) else float("nan")
-
-
-def _warn_fractions(entry: Measure, inputs: Inputs) -> None:
-    for name, values in inputs.arrays.items():
-        cell = entry.layout.cell(name)
-        odd = np.isfinite(values) & (values != np.round(values))
-        if cell is not None and cell.kind is COUNT and odd.any():
-            _warn(f"{name} should be counts; {rows_named(inputs.index, odd)}: not whole numbers.")
-
-
-def _report(
-    entry: Measure,
-    index: pd.Index,
-    double: Mask,
-    drop: Mask,
-    marked: Mask,
-    undefined: Mask,
-    defined: Mask,
-) -> None:
-    """Warn of what is undefined or owed to the constant; refuse if nothing is left."""
-    what = "without events in both groups, or with nothing but events"
-    blind = double & (entry.relative | drop)
-    if blind.any() and not (defined & ~blind).any():
-        raise DesignError(
-            f"No study says anything about {entry.name} ({entry.title}): all of them, "
-            f"{rows_named(index, blind)}, are {what}."
-        )
-    if not defined.any():
-        reason = f": {entry.doubt}" if undefined.any() else ": inputs are missing in every row"
-        raise DesignError(f"{entry.name} ({entry.title}) is defined in no row{reason}.")
-    if drop.any():
-        _warn(f"{rows_named(index, drop)}: {what}; drop00=True gives them NaN.")
-    constant = blind & marked & defined & ~drop
-    if constant.any():
-        _warn(
-            f"{rows_named(index, constant)}: {what}; their {entry.name} comes from the added "
-            "constant alone. drop00=True gives them NaN."
-        )
-    if undefined.any():
-        _warn(f"{entry.name} is NaN in {rows_named(index, undefined)}: {entry.doubt}.")
-
-
-def _warn(message: str, stacklevel: int = 5) -> None:
-    warnings.warn(message, EffectSizeWarning, stacklevel=stacklevel)
 
 
 def _given_estimates(
@@ -437,7 +404,7 @@ def _frame(
             changed.append(name)
         frame[name] = now
     if changed:
-        _warn(
+        warn(
             f"The data had other values in {' and '.join(changed)}; the copy that is returned "
             "has the new ones. var_names= gives them other names, replace=False fills gaps only.",
             stacklevel=4,

@@ -20,7 +20,6 @@ from metareg_sm.effectsizes.records import (
     SAMPLE,
     SD,
     SD_OR_ZERO,
-    SIZE,
     TIME,
     Arrays,
     Cell,
@@ -82,8 +81,8 @@ TABLE = Layout(
     title="2x2 table",
     cells=(
         *_ROWS,
-        Cell("n1i", "size of the first group", SIZE),
-        Cell("n2i", "size of the second group", SIZE, control=True),
+        Cell("n1i", "size of the first group", COUNT),
+        Cell("n2i", "size of the second group", COUNT, control=True),
     ),
     takes=("ai", "bi", "ci", "di"),
     needs="ai and ci, with bi or n1i and with di or n2i",
@@ -130,7 +129,7 @@ PROPORTION = Layout(
     cells=(
         Cell("xi", "people with the event", COUNT),
         Cell("mi", "people without the event", COUNT),
-        Cell("ni", "size of the group", SIZE),
+        Cell("ni", "size of the group", COUNT),
     ),
     takes=("xi", "mi"),
     needs="xi, with mi or ni",

@@ -264,9 +264,3 @@ def _complete(
     cells[first] = np.where(np.isnan(a), n - b, a)
     cells[second] = np.where(np.isnan(b), n - a, b)
     cells[total] = cells[first] + cells[second]
-    nobody = cells[total] == 0
-    if nobody.any():
-        raise DesignError(
-            f"{first} and {second} are both 0 in {rows_named(index, nobody)}: "
-            "the group has nobody in it."
-        )

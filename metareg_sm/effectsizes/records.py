@@ -29,7 +29,6 @@ class Kind:
 
 
 COUNT = Kind("a count, 0 or more", lambda x: x >= 0)
-SIZE = Kind("a number of people of at least 1", lambda x: x >= 1)
 SAMPLE = Kind("a sample size of at least 2", lambda x: x >= 2)
 TIME = Kind("a time at risk above 0", lambda x: x > 0)
 SD = Kind("a standard deviation above 0", lambda x: x > 0)

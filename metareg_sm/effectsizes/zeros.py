@@ -42,3 +42,12 @@ def added(
     marked = rule(zero_cells(layout, cells)) & (add > 0)
     bigger = {name: cells[name] + add * marked for name in layout.counts}
     return {**cells, **bigger}, marked
+
+
+def empty_group(layout: Layout, cells: Mapping[str, Array]) -> Mask:
+    """Studies with nobody in a group."""
+    some = next(iter(cells.values()))
+    found = np.zeros(some.shape, dtype=bool)
+    for _, _, total in layout.complements:
+        found |= cells[total] == 0
+    return found

@@ -86,6 +86,9 @@ tables <- list(
     ri = c(0.5, -0.3, 0.95, 0, 0.01, NA, -0.99), ni = c(12, 5, 80, 6, 4000, 20, 30))
 )
 
+# integers overflow in products of four counts
+tables <- lapply(tables, function(t) as.data.frame(lapply(t, as.numeric)))
+
 own <- function(...) setNames(c(...), c(...))
 table4 <- own("ai", "bi", "ci", "di")
 totals <- own("ai", "n1i", "ci", "n2i")
@@ -118,7 +121,7 @@ for (m in two_by_two) {
     for (drop00 in c(FALSE, TRUE)) add_case(m, "zeros", table4, add = add, to = to, drop00 = drop00)
   add_case(m, "bcg", bcg_cells, add = 0.5, to = "if0all")
 }
-for (v in c("ST", "CS")) for (t in c("bourassa1996", "zeros")) add_case("PHI", t, table4, vtype = v)
+for (v in c("ST", "CS", "LS")) for (t in c("bourassa1996", "zeros")) add_case("PHI", t, table4, vtype = v)
 for (v in c("UB", "AV")) for (t in c("bourassa1996", "zeros")) add_case("RD", t, table4, vtype = v)
 
 for (m in c("IRR", "IRD", "IRSD")) {
