@@ -2,6 +2,9 @@
 
 Cells of a 2x2 table: `ai`, `bi` with and without the event in the first group, `ci`, `di` in the
 second. Every function broadcasts; a cell of 0 gives infinities or NaN, which the caller reports.
+
+statsmodels' `effectsize_2proportions` has the same RR, OR, RD and AS, which a test holds it to. It
+is not called: it answers with estimate and variance together and corrects zero cells on its own.
 """
 
 from __future__ import annotations

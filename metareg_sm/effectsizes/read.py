@@ -141,7 +141,9 @@ def _placed(value: Any, argument: str, index: pd.Index) -> Any:
     if isinstance(value, Real):
         return np.full(n, value)
     if not isinstance(value, pd.Series):
-        value = np.asarray(value)
+        array = np.asarray(value)
+        # one text among numbers makes text of them all
+        value = np.asarray(value, dtype=object) if array.dtype.kind in "US" else array
     if value.ndim != 1:
         raise DesignError(f"{argument} must be one-dimensional; it has shape {value.shape}.")
     if len(value) != n:

@@ -46,7 +46,7 @@ def freeman_tukey_rate(y: Array, size: float | None = None) -> Array:
 
 def hakstian_whalen(y: Array) -> Array:
     """A reliability from 1 − (1 − α)^⅓."""
-    return 1.0 - (1.0 - y) ** 3
+    return 1.0 - (1.0 - np.minimum(y, 1.0)) ** 3
 
 
 def bonett(y: Array) -> Array:

@@ -180,6 +180,14 @@ add_case("REH", "frank2008", own("ai", "bi", "ci"))
 for (m in c("MPRR", "MPOR", "MPRD", "MPORC", "MPPETO"))
   for (t in c("bourassa1996", "zeros")) add_case(m, t, table4)
 
+# back-transformations
+y <- c(-0.4, 0.05, 0.3, 0.9, 1.4, 1.56)
+size <- c(5, 10, 20, 40, 7, 1000)
+backs <- list(
+  PLO = transf.ilogit(y), PAS = transf.iarcsin(y), PFT = transf.ipft(y, size),
+  IRS = transf.isqrt(y), IRFT = transf.iirft(y, size), ZCOR = transf.ztor(y),
+  AHW = transf.iahw(y), ABT = transf.iabt(y))
+
 meta <- object(list(
   script = text("make_effectsizes.R"), R = text(as.character(getRversion())),
   packages = object(lapply(setNames(nm = c("metafor", "metadat", "gsl", "mvtnorm")),
@@ -188,5 +196,8 @@ columns_json <- vapply(tables, function(t) object(lapply(t, vector_json)), "")
 writeLines(c(
   "{", paste0(" \"meta\": ", meta, ","), " \"tables\": {",
   paste0("  ", vapply(names(tables), text, ""), ": ", columns_json, collapse = ",\n"), " },",
+  paste0(" \"back\": {\"y\": ", vector_json(y), ", \"size\": ", vector_json(size), ", ",
+         paste0(vapply(names(backs), text, ""), ": ", vapply(backs, vector_json, ""),
+                collapse = ", "), "},"),
   " \"cases\": [", paste0("  ", unlist(cases), collapse = ",\n"), " ]", "}"),
   file.path(here, "effectsizes.json"), useBytes = TRUE)
