@@ -72,7 +72,7 @@ def from_interval(
           yi      vi
     0 -0.478  0.0553
     """
-    alpha = 1.0 - check_alpha(level, "level")
+    coverage = check_alpha(level, "level")
     given = {"lower": lower, "upper": upper}
     if estimate is not None:
         given = {"estimate": estimate, **given}
@@ -90,7 +90,7 @@ def from_interval(
             + reason,
             stacklevel=3,
         )
-    return _frame(inputs, y, width / (2.0 * _quantile(inputs, 1.0 - alpha / 2.0)))
+    return _frame(inputs, y, width / (2.0 * _quantile(inputs, (1.0 - coverage) / 2.0)))
 
 
 def from_pvalue(
@@ -136,7 +136,7 @@ def from_pvalue(
     p = inputs.arrays["pvalue"]
     _refuse(inputs, (p <= 0) | (p > 1), "pvalue must be above 0 and at most 1")
     y = _scale(inputs, "estimate", log)
-    return _ratio(inputs, y, _quantile(inputs, 1.0 - p / 2.0))
+    return _ratio(inputs, y, _quantile(inputs, p / 2.0))
 
 
 def from_statistic(estimate: Column, statistic: Column, log: bool = False) -> pd.DataFrame:
@@ -253,10 +253,11 @@ def _scale(inputs: Inputs, name: str, log: bool) -> Array:
     return np.log(values)
 
 
-def _quantile(inputs: Inputs, probability: Array | float) -> Array:
+def _quantile(inputs: Inputs, tail: Array | float) -> Array:
+    """The value that the upper tail is above; from the lower one, where small tails are exact."""
     if "df" in inputs.arrays:
-        return stdtrit(inputs.arrays["df"], probability)
-    return ndtri(probability)
+        return -stdtrit(inputs.arrays["df"], tail)
+    return -ndtri(tail)
 
 
 def _ratio(inputs: Inputs, y: Array, statistic: Array) -> pd.DataFrame:

@@ -381,7 +381,8 @@ def test_natural_values_of_estimates():
 
 
 @pytest.mark.parametrize(
-    ("measure", "statistic"), [("RR", "rr"), ("OR", "or"), ("RD", "diff"), ("AS", "as")]
+    ("measure", "statistic"),
+    [("RR", "risk-ratio"), ("OR", "odds-ratio"), ("RD", "diff"), ("AS", "arcsin")],
 )
 def test_statsmodels_has_the_same(counts, measure, statistic):
     eff, var = effectsize_2proportions(
