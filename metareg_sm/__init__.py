@@ -40,6 +40,7 @@ _LAZY = {
     "fit_many": "many",
     "compare_models": "postestimation.ranking",
     "effect_size": "effectsizes",
+    "effectsizes": "effectsizes",
     "gosh": "postestimation.permutation",
     "screen": "screening",
 }
@@ -48,7 +49,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    module = import_module(f"{__name__}.{_LAZY[name]}")
+    value = module if _LAZY[name] == name else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -108,6 +108,18 @@ MATCHED = Layout(
     sizes=("ai", "bi", "ci", "di"),
 )
 
+MARGINS = Layout(
+    title="paired 2x2 table, margins and correlation",
+    cells=(*TABLE.cells, Cell("ri", "correlation of the two outcomes (phi)", CORRELATION)),
+    takes=("ai", "bi", "ci", "di", "ri"),
+    needs="ri, ai and ci, with bi or n1i and with di or n2i",
+    ways=(("ai", "bi", "ci", "di", "ri"),),
+    complements=TABLE.complements,
+    counts=TABLE.counts,
+    double_zero=TABLE.double_zero,
+    sizes=("ai", "bi"),
+)
+
 RATES = Layout(
     title="events over time in two groups",
     cells=(

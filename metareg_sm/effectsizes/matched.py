@@ -67,6 +67,19 @@ def peto_variance(yi: Array, ai: Array, bi: Array, ci: Array, di: Array) -> Arra
     return 4.0 / (bi + ci)
 
 
+def margins_log_odds_ratio(ai: Array, bi: Array, ci: Array, di: Array, ri: Array) -> Array:
+    """Ln of the ratio of the marginal odds a/b and c/d; the correlation is for the variance."""
+    return np.log(ai / bi) - np.log(ci / di)
+
+
+def margins_log_odds_ratio_variance(
+    yi: Array, ai: Array, bi: Array, ci: Array, di: Array, ri: Array
+) -> Array:
+    """v₁ + v₂ − 2r√(v₁v₂), v₁ = 1/a + 1/b and v₂ = 1/c + 1/d."""
+    first, second = 1.0 / ai + 1.0 / bi, 1.0 / ci + 1.0 / di
+    return first + second - 2.0 * ri * np.sqrt(first * second)
+
+
 def excess_heterozygosity(ai: Array, bi: Array, ci: Array) -> Array:
     """ln(b / (2√(ac)))."""
     return np.log(bi) - np.log(2.0 * np.sqrt(ai * ci))

@@ -391,3 +391,14 @@ def test_statsmodels_has_the_same(counts, measure, statistic):
     ours = effect_size(measure, counts, **TABLE)
     assert_allclose(ours["yi"], eff, rtol=1e-12)
     assert_allclose(ours["vi"], var, rtol=1e-12)
+
+
+def test_the_room_is_an_attribute_of_the_package():
+    import metareg_sm
+
+    assert metareg_sm.effectsizes.effect_size is metareg_sm.effect_size
+
+
+def test_an_empty_table():
+    with pytest.raises(DesignError, match="in no row"):
+        effect_size("RR", pd.DataFrame({name: [] for name in "abcd"}, dtype=float), **TABLE)

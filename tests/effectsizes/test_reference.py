@@ -103,6 +103,19 @@ def test_bias_correction_50_digits(df):
     assert_allclose(bias_correction(df), float(exact), rtol=2e-14)
 
 
+@pytest.mark.parametrize("n", [(2, 3), (9, 12), (21, 21), (1000, 900), (4000, 77_000)])
+def test_unbiased_variance_of_smd_50_digits(n):
+    ours = effect_size("SMD", di=[0.8], n1i=[n[0]], n2i=[n[1]], vtype="UB")
+    with mpmath.workdps(50):
+        m = mpmath.mpf(sum(n) - 2)
+        j = mpmath.gammaprod([m / 2], [(m - 1) / 2]) / mpmath.sqrt(m / 2)
+        g = j * mpmath.mpf(0.8)
+        v = mpmath.mpf(1) / n[0] + mpmath.mpf(1) / n[1] + (1 - (m - 2) / (m * j**2)) * g**2
+        g, v = float(g), float(v)
+    # 1 less a number near 1: what is lost grows with the sample
+    assert_allclose(ours, [[g, v]], rtol=1e-13 * max(1, sum(n) / 10))
+
+
 CELLS = [(5, 15, 8, 12), (12, 3, 1, 14), (505, 87886, 499, 87892), (4, 40, 4, 40), (1, 68, 9, 84)]
 CELLS += [(50, 1, 1, 50), (10, 10, 5, 15), (1, 9, 9, 1), (10, 10, 10, 10), (3, 997, 997, 3)]
 

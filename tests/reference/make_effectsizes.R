@@ -82,6 +82,9 @@ tables <- list(
     m1i = c(10.5, 3, 50, 0.4, 7, NA), sd1i = c(2, 0.5, 12, 0.3, 2, 1),
     m2i = c(9, 3.5, 61, 0.3, 7, 4), sd2i = c(2.5, 0.8, 10, 0.1, 1, 1),
     ri = c(0.5, -0.3, 0.9, 0, 0.72, 0.4), ni = c(12, 5, 80, 3, 400, 20)),
+  margins = data.frame(
+    ai = c(5, 0, 30, 12), bi = c(15, 20, 12, 9), ci = c(8, 4, 20, 10), di = c(12, 16, 22, 11),
+    ri = c(0.4, 0.2, -0.1, 0.75)),
   correlations = data.frame(
     ri = c(0.5, -0.3, 0.95, 0, 0.01, NA, -0.99), ni = c(12, 5, 80, 6, 4000, 20, 30))
 )
@@ -179,6 +182,10 @@ add_case("SPCOR", "aloe2013", own("ti", "ni", "mi", "r2i"))
 add_case("REH", "frank2008", own("ai", "bi", "ci"))
 for (m in c("MPRR", "MPOR", "MPRD", "MPORC", "MPPETO"))
   for (t in c("bourassa1996", "zeros")) add_case(m, t, table4)
+
+# with another constant than .5 the covariance has other margins than the variances in metafor
+for (o in list(list(), list(add = 0.5, to = "all")))
+  do.call(add_case, c(list("MPORM", "margins", c(table4, own("ri"))), o))
 
 # back-transformations
 y <- c(-0.4, 0.05, 0.3, 0.9, 1.4, 1.56)
