@@ -14,6 +14,7 @@ from metareg_sm.formula.api import metareg
 from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
+    from metareg_sm.effectsizes import effect_size
     from metareg_sm.many import ManyResults, fit_many
     from metareg_sm.postestimation.comparison import compare_models
     from metareg_sm.postestimation.gosh import gosh
@@ -25,6 +26,7 @@ __all__ = [
     "__version__",
     "compare_models",
     "datasets",
+    "effect_size",
     "exceptions",
     "fit_many",
     "gosh",
@@ -38,6 +40,8 @@ _LAZY = {
     "fit_many": "many",
     "compare_models": "postestimation.comparison",
     "gosh": "postestimation.gosh",
+    "effect_size": "effectsizes",
+    "effectsizes": "effectsizes",
     "screen": "screening",
 }
 
@@ -45,7 +49,8 @@ _LAZY = {
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    module = import_module(f"{__name__}.{_LAZY[name]}")
+    value = module if _LAZY[name] == name else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -14,6 +14,7 @@ __all__ = [
     "ConvergenceWarning",
     "DataRemovedError",
     "DesignError",
+    "EffectSizeWarning",
     "FewStudiesWarning",
     "IntervalWarning",
     "MetaRegError",
@@ -54,6 +55,10 @@ class ComparisonError(MetaRegError):
 
 class RankDeficiencyWarning(SingularMatrixWarning):
     """Some moderators are redundant: they depend linearly on others."""
+
+
+class EffectSizeWarning(ModelWarning):
+    """Some effect sizes are undefined, rest on an added constant, or stand on doubtful numbers."""
 
 
 class FewStudiesWarning(ModelWarning):

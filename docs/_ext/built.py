@@ -25,6 +25,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 import metareg_sm
 from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.effectsizes import MEASURES
 from metareg_sm.many import REASONS
 from metareg_sm.stats.covariance import COVARIANCES
 
@@ -68,6 +69,19 @@ def _covariances() -> Table:
     return ["cov_type=", "label", "reference", "in fit_many"], rows, [30, 30, 25, 15]
 
 
+def _measures(*titles: str) -> Table:
+    rows = []
+    for m in MEASURES.values():
+        if not any(m.layout.title.startswith(title) for title in titles):
+            continue
+        vtypes = ", ".join(f"``{v}``" for v in m.variances) if len(m.variances) > 1 else ""
+        rows.append(
+            [f"``{m.name}``", m.title, m.layout.needs, vtypes, m.natural_label or "same", m.source]
+        )
+    header = ["measure", "yi", "needs", "vtype", "natural scale", "reference"]
+    return header, rows, [9, 26, 22, 9, 14, 20]
+
+
 def _reasons() -> Table:
     rows = [[str(int(code)), code.name, text] for code, text in REASONS.items()]
     return ["code", "name", "meaning"], rows, [8, 32, 60]
@@ -102,6 +116,12 @@ def _lr() -> Table:
 TABLES: dict[str, Callable[[], Table]] = {
     "estimators": _estimators,
     "covariances": _covariances,
+    "measures-tables": lambda: _measures("2x2", "paired 2x2", "genotypes"),
+    "measures-rates": lambda: _measures("events"),
+    "measures-means": lambda: _measures("means of two", "standard deviations of two"),
+    "measures-one-group": lambda: _measures("mean of", "standard deviation of"),
+    "measures-change": lambda: _measures("means of one", "standard deviations of one"),
+    "measures-correlations": lambda: _measures("correlation", "t statistic", "Cronbach"),
     "reasons": _reasons,
     "datasets": _datasets,
     "type1-equal": lambda: _grid("type1", "equal"),
