@@ -1,0 +1,6 @@
+"""Step-function selection models (Vevea & Hedges, 1995)."""
+
+from metareg_sm.stats.selection.model import SelectionFit, SelectionModel, fit_selection
+from metareg_sm.stats.selection.steps import StepFunction
+
+__all__ = ["SelectionFit", "SelectionModel", "StepFunction", "fit_selection"]
