@@ -127,8 +127,9 @@ egger_of <- function(d) {
   }
   lapply(seq_len(nrow(specs)), function(i) {
     s <- as.list(specs[i, ])
-    x <- regtest(model(d, s$method, s$test), model = s$model, predictor = s$predictor, ni = d$ni,
-                 ret.fit = TRUE)
+    m <- model(d, s$method, s$test)
+    x <- if (is.null(d$ni)) regtest(m, model = s$model, predictor = s$predictor, ret.fit = TRUE)
+         else regtest(m, model = s$model, predictor = s$predictor, ni = d$ni, ret.fit = TRUE)
     if (s$model == "lm") {
       table <- coef(summary(x$fit))
       beta <- table[, 1]; se <- table[, 2]
@@ -191,8 +192,8 @@ tes_of <- function(d) {
       for (test in c("chi2", "binom", "exact")) {
         for (tes.alternative in c("greater", "two.sided", "less")) {
           alpha <- if (alternative == "two.sided") .05 else .025
-          x <- tes(m, alternative = alternative, alpha = alpha, test = if (length(yi) > 16 &&
-                   test == "exact") "binom" else test,
+          if (test == "exact" && (length(yi) > 13 || method == "EE")) next
+          x <- tes(m, alternative = alternative, alpha = alpha, test = test,
                    tes.alternative = tes.alternative, progbar = FALSE)
           out[[length(out) + 1]] <- list(
             theta = m$beta[1], tau2 = m$tau2, alternative = alternative, alpha = alpha,
@@ -208,7 +209,7 @@ tes_of <- function(d) {
 select_one <- function(m, steps, alternative) {
   controls <- list(
     list(optimizer = "nlm", gradtol = 1e-10, steptol = 1e-12, iterlim = 2000),
-    list(optimizer = "Nelder-Mead", reltol = 1e-16, maxit = 50000)
+    list(optimizer = "Nelder-Mead", reltol = 1e-16, maxit = 20000)
   )
   best <- NULL
   message <- ""
@@ -225,16 +226,18 @@ select_one <- function(m, steps, alternative) {
               delta = arr(x$delta), delta_se = arr(x$se.delta), llf = x$fit.stats["ll", "ML"],
               llf0 = x$ll0, lrt = x$LRT, lrt_df = x$LRTdf, lrt_pvalue = x$LRTp,
               counts = arr(x$ptable$k), profile = NULL)
-  ci <- tryCatch(suppressWarnings(confint(x, delta = 2, control = list(tol = 1e-10))),
-                 error = function(e) NULL)
-  if (!is.null(ci)) out$profile <- arr(ci$random[1, ])
+  if (length(steps) == 2 && alternative != "two.sided") {
+    ci <- tryCatch(suppressWarnings(confint(x, delta = 2, control = list(tol = 1e-10))),
+                   error = function(e) NULL)
+    if (!is.null(ci)) out$profile <- arr(ci$random[1, ])
+  }
   out
 }
 
 selection_of <- function(d) {
   specs <- expand.grid(method = c("ML", "EE"), alternative = c("greater", "less", "two.sided"),
-                       steps = 1:4, stringsAsFactors = FALSE)
-  all_steps <- list(.025, c(.025, .5), c(.025, .1, .5), c(.05, .5))
+                       steps = 1:3, stringsAsFactors = FALSE)
+  all_steps <- list(.025, c(.05, .5), c(.025, .1, .5))
   lapply(seq_len(nrow(specs)), function(i) {
     s <- specs[i, ]
     steps <- all_steps[[s$steps]]
@@ -243,7 +246,7 @@ selection_of <- function(d) {
   })
 }
 
-out <- lapply(cases, function(d) {
+out <- parallel::mclapply(cases, mc.cores = 2, mc.preschedule = FALSE, FUN = function(d) {
   r <- ranktest(model(d, "REML"))
   list(y = arr(d$y), v = arr(d$v), X = d$X, ni = if (is.null(d$ni)) NULL else arr(d$ni),
        egger = egger_of(d), rank = list(tau = unname(r$tau), pvalue = r$pval),

@@ -155,70 +155,93 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
     Vevea, J. L., & Hedges, L. V. (1995). A general linear model for estimating effect size in the
     presence of publication bias. Psychometrika, 60(3), 419-435.
     """
-    X, J, p = data.X, data.counts.shape[-1], data.X.shape[-1]
+    X, p = data.X, data.X.shape[-1]
     s2 = data.v + tau2[:, None]
     precision = 1.0 / s2
     root = np.sqrt(precision)
     mean = (X @ beta[..., None])[..., 0]
-    resid = data.y - mean
+    z = (data.y - mean) * root
     u = (data.bounds - mean) * root
     lw = log_weights.T[data.weight_of][..., None]
     logs = log_probabilities(u) + lw
     top = logs.max(0)
     shares = np.exp(logs - top)
     total = shares.sum(0)
-    log_a = top + np.log(total)
     shares /= total
+    log_a = top + np.log(total) + _LOG_ROOT_2PI
     # weight times density over A, on either side of each bound
-    density = -0.5 * u * u - (log_a + _LOG_ROOT_2PI)
+    density = -0.5 * u * u - log_a
     under, over = np.exp(density + lw[:-1]), np.exp(density + lw[1:])
-    e = over - under
-    # derivatives of A over A: each is (a Hermite polynomial times e), summed over bounds
-    eu = e * u
-    first, second = e.sum(0), eu.sum(0)
-    third, fourth = (eu * u - e).sum(0), (eu * (u * u - 3.0)).sum(0)
-    z = resid * root
-    a_mean, a_tau2 = first * root, 0.5 * second * precision
     value = (data.counts * log_weights).sum(-1)
-    value = value + (np.log(root) - 0.5 * z * z - log_a - _LOG_ROOT_2PI).sum(-1)
+    value = value + (np.log(root) - 0.5 * z * z - log_a).sum(-1)
 
-    d = p + J
-    gradient, hessian = np.empty((len(value), d)), np.empty((len(value), d, d))
-    Xt = np.swapaxes(X, -1, -2)
-    g_mean, g_tau2 = z * root - a_mean, 0.5 * precision * (z * z - 1.0) - a_tau2
-    h_mean = -precision - second * precision + a_mean**2
-    h_cross = -precision * root * (z + 0.5 * third) + a_mean * a_tau2
-    h_tau2 = precision**2 * (0.5 - z * z - 0.25 * fourth) + a_tau2**2
-    gradient[:, :p] = (Xt @ g_mean[..., None])[..., 0]
+    # derivatives of A over A: each is (a Hermite polynomial times e), summed over bounds
+    e = over - under
+    eu, u2 = e * u, u * u
+    third, fourth = (eu * u - e).sum(0), (eu * (u2 - 3.0)).sum(0)
+    half = 0.5 * precision
+    a_mean, a_tau2 = e.sum(0) * root, eu.sum(0) * half
+    weights = _Weights.build(data, shares, under, over, u, root, half)
+    g_mean, g_tau2 = z * root - a_mean, half * (z * z - 1.0) - a_tau2
+    h_mean = a_mean**2 - precision - 2.0 * a_tau2
+    n, J, k = len(value), data.counts.shape[-1], s2.shape[-1]
+    cross, own = np.empty((n, J, k)), np.empty((n, J, k))
+    cross[:, 0] = a_mean * a_tau2 - precision * root * (z + 0.5 * third)
+    own[:, 0] = precision**2 * (0.5 - z * z - 0.25 * fourth) + a_tau2**2
+    cross[:, 1:] = weights.share * a_mean[:, None] - weights.by_mean
+    own[:, 1:] = weights.share * a_tau2[:, None] - weights.by_tau2
+
+    gradient, hessian = np.empty((n, p + J)), np.empty((n, p + J, p + J))
+    Xt, sums = np.swapaxes(X, -1, -2), weights.share.sum(-1)
+    gradient[:, :p] = (g_mean[:, None, :] @ X)[:, 0]
     gradient[:, p] = g_tau2.sum(-1)
-    hessian[:, :p, :p] = (Xt * h_mean[:, None, :]) @ X
-    hessian[:, :p, p] = (Xt @ h_cross[..., None])[..., 0]
-    hessian[:, p, p] = h_tau2.sum(-1)
-
-    # each weight's share of A, and how that changes with the mean and with tau2
-    share = np.zeros((J, *s2.shape))
-    by_mean, by_tau2 = np.zeros_like(share), np.zeros_like(share)
-    under_u, over_u = under * u, over * u
-    last = len(data.weight_of) - 1
-    for m, j in enumerate(data.weight_of):
-        share[j] += shares[m]
-        if m > 0:
-            by_mean[j] += over[m - 1]
-            by_tau2[j] += over_u[m - 1]
-        if m < last:
-            by_mean[j] -= under[m]
-            by_tau2[j] -= under_u[m]
-    share, by_mean, by_tau2 = share[1:], by_mean[1:] * root, by_tau2[1:] * (0.5 * precision)
-    sums = share.sum(-1).T
     gradient[:, p + 1 :] = data.counts[:, 1:] - sums
-    cross = share * a_mean - by_mean
-    hessian[:, :p, p + 1 :] = np.moveaxis((Xt @ cross[..., None])[..., 0], 0, -1)
-    hessian[:, p, p + 1 :] = (share * a_tau2 - by_tau2).sum(-1).T
-    stacked = np.moveaxis(share, 0, 1)
-    block = stacked @ np.swapaxes(stacked, -1, -2)
+    hessian[:, :p, :p] = (Xt * h_mean[:, None, :]) @ X
+    hessian[:, p:, :p] = cross @ X
+    hessian[:, :p, p:] = np.swapaxes(hessian[:, p:, :p], -1, -2)
+    hessian[:, p, p:] = hessian[:, p:, p] = own.sum(-1)
+    block = weights.share @ np.swapaxes(weights.share, -1, -2)
     diagonal = np.arange(J - 1)
     block[:, diagonal, diagonal] -= sums
     hessian[:, p + 1 :, p + 1 :] = block
-    hessian[:, p:, :p] = np.swapaxes(hessian[:, :p, p:], -1, -2)
-    hessian[:, p + 1 :, p] = hessian[:, p, p + 1 :]
     return Evaluation(value, gradient, hessian)
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """Shares of A of each weight but the first, and their derivatives before A changes.
+
+    All are (n, J - 1, k).
+    """
+
+    share: Array
+    by_mean: Array
+    by_tau2: Array
+
+    @classmethod
+    def build(
+        cls,
+        data: SelectionData,
+        shares: Array,
+        under: Array,
+        over: Array,
+        u: Array,
+        root: Array,
+        half: Array,
+    ) -> _Weights:
+        under_u, over_u = under * u, over * u
+        J, last = data.counts.shape[-1], len(data.weight_of) - 1
+        share, by_mean, by_tau2 = np.zeros((3, len(root), J - 1, root.shape[-1]))
+        for m, j in enumerate(data.weight_of - 1):
+            if j < 0:
+                continue
+            share[:, j] += shares[m]
+            if m > 0:
+                by_mean[:, j] += over[m - 1]
+                by_tau2[:, j] += over_u[m - 1]
+            if m < last:
+                by_mean[:, j] -= under[m]
+                by_tau2[:, j] -= under_u[m]
+        by_mean *= root[:, None]
+        by_tau2 *= half[:, None]
+        return cls(share, by_mean, by_tau2)

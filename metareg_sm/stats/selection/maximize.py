@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metareg_sm._typing import Array, Mask
+from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.stats.selection.likelihood import Evaluation, SelectionData, evaluate
 
 # Newton decrement below which the quadratic model is trusted without looking at the likelihood
 _TRUSTED = 1e-7
+# and below which it tells how much is left to gain; at most half of it
+_NEAR = 0.1
+# maxima whose likelihoods differ by less are taken to be one
+_SAME = 1e-6
 # decrement after whose step the parameters are right to rounding
 _DONE = 1e-15
 _MAX_ITERATIONS = 100
@@ -84,7 +88,9 @@ def _newton_step(found: Evaluation, free: Mask) -> tuple[Array, Array, Array]:
     return (vectors @ scaled[..., None])[..., 0], (along * scaled).sum(-1), -values.max(-1)
 
 
-def maximize(data: SelectionData, x: Array, free: Mask, limit: Array) -> Maximum:
+def maximize(
+    data: SelectionData, x: Array, free: Mask, limit: Array, problem: Codes | None = None
+) -> Maximum:
     """Climb from each start to a local maximum.
 
     Parameters
@@ -97,6 +103,9 @@ def maximize(data: SelectionData, x: Array, free: Mask, limit: Array) -> Maximum
         Which parameters vary.
     limit : ndarray, (d,)
         Largest absolute value of each parameter; where one is reached the search ends.
+    problem : ndarray of int, (n,), optional
+        Which problem each start belongs to. Starts of one problem of which another start has found
+        a maximum as high as they can be expected to come are given up.
 
     Returns
     -------
@@ -108,6 +117,7 @@ def maximize(data: SelectionData, x: Array, free: Mask, limit: Array) -> Maximum
     value, gradient, hessian = found.value, found.gradient, found.hessian
     converged = np.zeros(n, dtype=bool)
     rows = np.arange(n)
+    best = np.full(0 if problem is None else int(problem.max()) + 1, -np.inf)
     iteration = 0
     part = data
     while iteration < _MAX_ITERATIONS:
@@ -138,6 +148,12 @@ def maximize(data: SelectionData, x: Array, free: Mask, limit: Array) -> Maximum
         converged[rows[finished]] = True
         stuck = (radius[rows] < 1e-9) | np.any(free[rows] & (np.abs(new) >= limit), axis=-1)
         going = ~(finished | stuck)
+        if problem is not None:
+            if trusted.any():
+                np.maximum.at(best, problem[rows[trusted]], here.value[trusted])
+            # near a maximum the quadratic model tells how much can be gained
+            prospect = here.value + np.where(concave & (decrement < _NEAR), decrement, np.inf)
+            going &= trusted | (prospect > best[problem[rows]] + _SAME)
         if not going.any():
             break
         if not going.all():

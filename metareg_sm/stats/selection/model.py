@@ -7,25 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.wls import wls
-from metareg_sm.exceptions import (
-    ConvergenceWarning,
-    DesignError,
-    FewStudiesWarning,
-    OptionError,
-    VarianceError,
-)
-from metareg_sm.stats.reference import critical_value, two_sided_pvalue
+from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.stats.selection.likelihood import LOG_ZERO, SelectionData, evaluate
 from metareg_sm.stats.selection.maximize import Maximum, maximize
+from metareg_sm.stats.selection.record import SelectionFit
 from metareg_sm.stats.selection.steps import StepFunction
 from metareg_sm.stats.small_study.analysis import studies_of
 
-# Starts of the search: tau2 in units of the typical variance, log of every weight but the first.
-_STARTS = tuple((t, w) for w in (0.0, -1.5, -3.5) for t in (0.2, 1.5))
+# Starts of the search: tau2 in units of the typical variance, log of every weight but the first,
+# and how many typical standard deviations the means lie below those without selection. The more
+# is unpublished, the lower are the means and the larger is tau2.
+# These found what 120 starts found in 9,940 of 9,958 hard simulated data sets of 6 to 12 studies.
+_STARTS = ((0.05, 0.0, 0.0), (0.05, -3.0, 0.5), (1.0, -1.0, 0.5), (10.0, -5.0, 4.0))
 # Ends of the search: coefficients and sqrt(tau2) in units of the typical standard deviation, where
 # no data set has anything to say, and the log of a weight.
 _FARTHEST, _LARGEST_LOG = 300.0, 30.0
@@ -33,153 +29,6 @@ _FARTHEST, _LARGEST_LOG = 300.0, 30.0
 _NEAR_ZERO = 1e-3
 # a higher likelihood than the maximum's, beyond rounding
 _HIGHER = 1e-6
-# studies in an interval below which its weight says little
-FEW = 3
-
-
-@dataclass(frozen=True, slots=True)
-class SelectionFit:
-    """A fitted step-function selection model, or one for each of many data sets.
-
-    Attributes
-    ----------
-    params : ndarray, (..., p)
-        Coefficients of the effects before selection.
-    tau2 : ndarray, (...)
-        Heterogeneity before selection, in squared units of the outcome.
-    weights : ndarray, (..., J)
-        Relative probability of publication in each interval of the p-value; the first is 1.
-    cov : ndarray, (..., p + J, p + J)
-        Inverse of the observed information of coefficients, tau2 and the weights but the first.
-        What is held fixed or lies on its boundary (tau2 = 0, a weight of 0) has rows of NaN: no
-        standard error is defined there, and the others are given it.
-    llf, llf_null : ndarray, (...)
-        Log-likelihood, and its maximum where all weights are 1: the ML fit without selection.
-    counts : ndarray, (..., J)
-        Studies in each interval.
-    converged : ndarray of bool, (...)
-        A maximum was reached that is not flat.
-    flat : ndarray of bool, (...)
-        The likelihood is flat at its maximum, or as high where parameters leave all bounds.
-    step_function : StepFunction
-    """
-
-    params: Array
-    tau2: Array
-    weights: Array
-    cov: Array
-    llf: Array
-    llf_null: Array
-    counts: Array
-    converged: Mask
-    flat: Mask
-    step_function: StepFunction
-
-    @property
-    def cov_params(self) -> Array:
-        """Covariance of the coefficients, (..., p, p)."""
-        p = self.params.shape[-1]
-        return self.cov[..., :p, :p]
-
-    @property
-    def bse(self) -> Array:
-        """Standard errors of the coefficients, (..., p)."""
-        return self._se[..., : self.params.shape[-1]]
-
-    @property
-    def tau2_se(self) -> Array:
-        """Standard error of tau2; NaN where it is 0 or held fixed."""
-        return self._se[..., self.params.shape[-1]]
-
-    @property
-    def weights_se(self) -> Array:
-        """Standard errors of the weights, (..., J): 0 of the first, NaN of a weight of 0."""
-        own = self._se[..., self.params.shape[-1] + 1 :]
-        return np.concatenate([np.zeros((*own.shape[:-1], 1)), own], axis=-1)
-
-    @property
-    def _se(self) -> Array:
-        return np.sqrt(np.diagonal(self.cov, axis1=-2, axis2=-1))
-
-    @property
-    def tvalues(self) -> Array:
-        """Coefficients over their standard errors: z statistics."""
-        return self.params / self.bse
-
-    @property
-    def pvalues(self) -> Array:
-        """Two-sided p-values of the coefficients, normal."""
-        return two_sided_pvalue(self.tvalues, None)
-
-    @property
-    def lr_statistic(self) -> Array:
-        """Likelihood ratio statistic against no selection."""
-        return np.maximum(0.0, 2.0 * (self.llf - self.llf_null))
-
-    @property
-    def lr_df(self) -> int:
-        """Its degrees of freedom: weights but the first."""
-        return self.weights.shape[-1] - 1
-
-    @property
-    def lr_pvalue(self) -> Array:
-        """Its p-value, by chi-squared."""
-        return special.chdtrc(self.lr_df, self.lr_statistic)
-
-    def conf_int(self, alpha: float = 0.05) -> Array:
-        """Confidence intervals of the coefficients, normal; (..., p, 2)."""
-        half = critical_value(alpha, None) * self.bse
-        return np.stack([self.params - half, self.params + half], axis=-1)
-
-    def conf_int_weights(self, alpha: float = 0.05, log: bool = True) -> Array:
-        """Wald intervals of the weights, on the log scale by default; (..., J, 2).
-
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            1 minus the coverage.
-        log : bool, default True
-            Weight times or divided by exp(crit * se / weight); else weight plus or minus
-            crit * se, with a lower end of at least 0.
-
-        Returns
-        -------
-        ndarray, (..., J, 2)
-            (1, 1) for the first; NaN for a weight of 0. `profile_weights` serves there, too.
-        """
-        half = critical_value(alpha, None) * self.weights_se
-        if not log:
-            return np.stack([np.maximum(0.0, self.weights - half), self.weights + half], axis=-1)
-        positive = np.where(self.weights > 0.0, self.weights, 1.0)
-        ratio = np.exp(half / positive)
-        return np.stack([self.weights / ratio, self.weights * ratio], axis=-1)
-
-    def doubts(self) -> list[Warning]:
-        """What a careful reader of a single fit must know, as warnings."""
-        found: list[Warning] = []
-        labels = self.step_function.labels
-        for label, count in zip(labels, self.counts, strict=True):
-            if count < FEW:
-                number = {0: "no study", 1: "1 study"}.get(int(count), f"{count:.0f} studies")
-                text = f"The interval {label} of p-values holds {number}: "
-                text += (
-                    "the estimate of its weight is 0, the boundary. Choose other steps."
-                    if count == 0
-                    else "its weight is hardly determined. Consider other steps."
-                )
-                found.append(FewStudiesWarning(text))
-        if self.flat:
-            found.append(
-                ConvergenceWarning(
-                    "The likelihood of the selection model is flat: very different coefficients, "
-                    "tau2 and weights fit almost equally well. Use fewer steps, or hold tau2 fixed."
-                )
-            )
-        elif not self.converged:
-            found.append(
-                ConvergenceWarning("The search for the maximum of the likelihood did not converge.")
-            )
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,12 +186,16 @@ class SelectionModel:
         n, d = s.free.shape
         p = s.data.X.shape[-1]
         x = np.repeat(s.start[None], len(_STARTS), axis=0)
-        for i, (t, w) in enumerate(_STARTS):
+        ones = np.ones((n, s.data.y.shape[-1], 1))
+        Xt = np.swapaxes(s.data.X, -1, -2)
+        level = np.linalg.solve(Xt @ s.data.X, Xt @ ones)[..., 0]
+        for i, (t, w, below) in enumerate(_STARTS):
+            x[i, :, :p] = -below * level
             if self.fixed is None:
                 x[i, :, p] = np.sqrt(t)
             x[i, :, p + 1 :] = np.where(s.free[:, p + 1 :], w, LOG_ZERO)
         rows = np.tile(np.arange(n), len(_STARTS))
-        found = maximize(s.data.take(rows), x.reshape(-1, d), s.free[rows], s.limit)
+        found = maximize(s.data.take(rows), x.reshape(-1, d), s.free[rows], s.limit, rows)
         value = np.where(np.isfinite(found.value), found.value, -np.inf).reshape(-1, n)
         ok = found.converged.reshape(-1, n)
         proper = np.where(ok, value, -np.inf)
@@ -409,7 +262,8 @@ class SelectionModel:
 
 def _pick(found: Maximum, rows: Array) -> Maximum:
     parts = (found.x, found.value, found.gradient, found.hessian, found.converged)
-    return Maximum(*(a[rows] for a in parts), found.iterations)
+    x, value, gradient, hessian, converged = (a[rows] for a in parts)
+    return Maximum(x, value, gradient, hessian, converged, found.iterations)
 
 
 def fit_selection(
