@@ -1,0 +1,363 @@
+"""Regressions of the outcomes on their standard errors: Egger's test, PET and PEESE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from metareg_sm._typing import Array
+from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit, multiplicative_fit
+
+Model = Literal["mixed", "multiplicative"]
+
+
+@dataclass(frozen=True, slots=True)
+class EggerTest:
+    """Test of funnel plot asymmetry by regression on a measure of precision.
+
+    All but the options have the leading axes of the data: () for one data set.
+
+    Attributes
+    ----------
+    slope, slope_se : ndarray, (...)
+        Coefficient of the predictor and its standard error.
+    statistic : ndarray, (...)
+        Their ratio: z, or t where there are degrees of freedom.
+    pvalue : ndarray, (...)
+        Two-sided.
+    df : int or None
+        Degrees of freedom of t; None for z.
+    limit : ndarray, (...)
+        Expected effect as the predictor goes to 0: the intercept. NaN where the model has
+        moderators, or where the predictor does not go to 0 with growing precision.
+    limit_se : ndarray, (...)
+        Its standard error.
+    limit_ci : ndarray, (..., 2)
+        Its confidence interval.
+    model : str
+        "mixed" or "multiplicative".
+    predictor : str
+        Name of the predictor.
+    fit : RegressionFit
+        The regression; the predictor is its last coefficient.
+    """
+
+    slope: Array
+    slope_se: Array
+    statistic: Array
+    pvalue: Array
+    df: int | None
+    limit: Array
+    limit_se: Array
+    limit_ci: Array
+    model: Model
+    predictor: str
+    fit: RegressionFit
+
+
+def precision_predictor(v: Array, predictor: str) -> Array:
+    """Standard errors for "sei", sampling variances for "vi".
+
+    Raises
+    ------
+    OptionError
+        For any other name.
+    """
+    if predictor == "sei":
+        return np.sqrt(v)
+    if predictor == "vi":
+        return v
+    raise OptionError(f"predictor={predictor!r} is not known. Choose one of 'sei', 'vi'.")
+
+
+def _regress(
+    y: Array, v: Array, X: Array, x: Array, name: str, analysis: Analysis, model: Model
+) -> RegressionFit:
+    """Fit with the predictor x (..., k) as the last column."""
+    if model not in get_args(Model):
+        names = ", ".join(repr(m) for m in get_args(Model))
+        raise OptionError(f"model={model!r} is not known. Choose one of {names}.")
+    if not np.all(np.isfinite(x)):
+        raise DesignError(f"The predictor {name} must be finite for every study.")
+    # in units of its largest value, for variances may be tiny beside a constant
+    unit = np.abs(x).max(-1, keepdims=True)
+    unit = np.where(unit > 0.0, unit, 1.0)
+    shape = np.broadcast_shapes(x.shape, X.shape[:-1])
+    columns = np.broadcast_to(X, (*shape, X.shape[-1]))
+    design = np.concatenate([columns, np.broadcast_to(x / unit, shape)[..., None]], axis=-1)
+    k, p = design.shape[-2:]
+    if k <= p:
+        raise DesignError(
+            f"{k} studies are too few for a regression on {name}: with the moderators of the model "
+            f"it has {p} coefficients, and there must be more studies than that."
+        )
+    Q = np.linalg.qr(columns)[0]
+    scaled = design[..., -1]
+    rest = scaled
+    for _ in range(2):
+        rest = rest - (Q @ (np.swapaxes(Q, -1, -2) @ rest[..., None]))[..., 0]
+    alone = np.sqrt((rest * rest).sum(-1)) <= 1e-10 * np.sqrt((scaled * scaled).sum(-1))
+    if alone.any():
+        which = f" of data set {tuple(map(int, np.argwhere(alone)[0]))}" if alone.ndim else ""
+        raise DesignError(
+            f"The predictor {name}{which} depends linearly on the moderators of the model (it is "
+            "the same for all studies, for example): there is no regression on it."
+        )
+    fit = analysis.fit(y, v, design) if model == "mixed" else multiplicative_fit(y, v, design)
+    # back in the predictor's own units
+    scale = np.ones((*unit.shape[:-1], p))
+    scale[..., -1] = 1.0 / unit[..., 0]
+    cov = fit.cov * scale[..., :, None] * scale[..., None, :]
+    return RegressionFit(fit.params * scale, cov, fit.tau2, fit.scale, fit.df)
+
+
+def egger_test(
+    y: Array,
+    v: Array,
+    X: Array,
+    analysis: Analysis,
+    predictor: str | Array = "sei",
+    model: Model = "mixed",
+    alpha: float = 0.05,
+    name: str | None = None,
+    vanishes: bool = False,
+) -> EggerTest:
+    """Egger's regression test, with the moderators of the model.
+
+    Parameters
+    ----------
+    y, v : ndarray, (..., k)
+        Outcomes and sampling variances.
+    X : ndarray, (k, p) or (..., k, p)
+        Design of the model, the constant included; the predictor is added to it.
+    analysis : Analysis
+        Estimator of tau2 and test distribution of the mixed model.
+    predictor : {"sei", "vi"} or ndarray, (..., k)
+        Standard errors, sampling variances, or anything else such as 1/n.
+    model : {"mixed", "multiplicative"}
+        Meta-regression whose tau2 is estimated anew; or weights 1/v with a dispersion that
+        multiplies the sampling variances, and t with k - p - 1 degrees of freedom: the classical
+        test.
+    alpha : float, default 0.05
+        1 minus the coverage of `limit_ci`.
+    name : str, optional
+        What messages and the record call a predictor that is given as an array.
+    vanishes : bool, default False
+        Whether such a predictor goes to 0 with growing precision, so that there is a limit.
+
+    Returns
+    -------
+    EggerTest
+
+    Raises
+    ------
+    DesignError
+        If the predictor depends linearly on the moderators, or there are too few studies.
+    OptionError
+        If a name is not known.
+
+    References
+    ----------
+    Egger, M., Davey Smith, G., Schneider, M., & Minder, C. (1997). Bias in meta-analysis detected
+    by a simple, graphical test. BMJ, 315, 629-634.
+    Sterne, J. A. C., & Egger, M. (2005). Regression methods to detect publication and other bias
+    in meta-analysis. In Publication bias in meta-analysis, 99-110. Wiley.
+
+    Examples
+    --------
+    >>> from metareg_sm.core.tau2 import ESTIMATORS
+    >>> y = np.array([0.1, 0.2, 0.4, 0.9])
+    >>> v = np.array([0.01, 0.02, 0.05, 0.2])
+    >>> analysis = Analysis(ESTIMATORS["reml"], np.ones_like, use_t=False)
+    >>> test = egger_test(y, v, np.ones((4, 1)), analysis)
+    >>> print(f"z = {test.statistic:.3f}, p = {test.pvalue:.3f}")
+    z = 2.052, p = 0.040
+    """
+    if isinstance(predictor, str):
+        x, label, has_limit = precision_predictor(v, predictor), predictor, True
+    else:
+        x, label, has_limit = np.asarray(predictor, dtype=float), name or "predictor", vanishes
+    fit = _regress(y, v, X, x, label, analysis, model)
+    has_limit = has_limit and X.shape[-1] == 1 and bool(np.all(X == 1.0))
+    shape = fit.params.shape[:-1]
+    nothing = np.full(shape, np.nan)
+    slope, slope_se = fit.params[..., -1], fit.bse[..., -1]
+    statistic = slope / slope_se
+    return EggerTest(
+        slope=slope,
+        slope_se=slope_se,
+        statistic=statistic,
+        pvalue=two_sided_pvalue(statistic, fit.df),
+        df=fit.df,
+        limit=fit.params[..., 0] if has_limit else nothing,
+        limit_se=fit.bse[..., 0] if has_limit else nothing,
+        limit_ci=fit.conf_int(alpha)[..., 0, :] if has_limit else np.full((*shape, 2), np.nan),
+        model=model,
+        predictor=label,
+        fit=fit,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionEffect:
+    """Expected effect as standard errors go to 0, by PET or by PEESE.
+
+    Attributes
+    ----------
+    estimate, se : ndarray, (...)
+        The effect of infinitely precise studies, and its standard error.
+    statistic, pvalue : ndarray, (...)
+        Of the test that it is 0; two-sided.
+    ci : ndarray, (..., 2)
+        Confidence interval.
+    fit : RegressionFit
+        The regression; the predictor is its last coefficient.
+    """
+
+    estimate: Array
+    se: Array
+    statistic: Array
+    pvalue: Array
+    ci: Array
+    fit: RegressionFit
+
+
+@dataclass(frozen=True, slots=True)
+class PetPeese:
+    """PET, PEESE, and the one that the conditional rule chooses.
+
+    Attributes
+    ----------
+    pet : PrecisionEffect
+        Precision-effect test: regression on the standard errors.
+    peese : PrecisionEffect
+        Precision-effect estimate with standard errors: regression on the sampling variances.
+    uses_peese : ndarray of bool, (...)
+        PET's one-sided test of an effect rejects at `alpha`: PEESE is taken.
+    pet_pvalue : ndarray, (...)
+        That one-sided p-value.
+    direction : ndarray, (...)
+        1 where the alternative is a positive effect, -1 for a negative one.
+    alpha : float
+        Level of that test.
+    """
+
+    pet: PrecisionEffect
+    peese: PrecisionEffect
+    uses_peese: npt.NDArray[np.bool_]
+    pet_pvalue: Array
+    direction: Array
+    alpha: float
+
+    def _choose(self, name: str) -> Array:
+        first, second = getattr(self.peese, name), getattr(self.pet, name)
+        condition = self.uses_peese[..., None] if name == "ci" else self.uses_peese
+        return np.where(condition, first, second)
+
+    @property
+    def chosen(self) -> npt.NDArray[np.str_]:
+        """Which of "peese" and "pet", (...)."""
+        return np.where(self.uses_peese, "peese", "pet")
+
+    @property
+    def estimate(self) -> Array:
+        """Estimate of the chosen one, (...)."""
+        return self._choose("estimate")
+
+    @property
+    def se(self) -> Array:
+        """Its standard error, (...)."""
+        return self._choose("se")
+
+    @property
+    def pvalue(self) -> Array:
+        """Its two-sided p-value, (...)."""
+        return self._choose("pvalue")
+
+    @property
+    def ci(self) -> Array:
+        """Its confidence interval, (..., 2)."""
+        return self._choose("ci")
+
+
+def pet_peese(
+    y: Array,
+    v: Array,
+    X: Array,
+    analysis: Analysis,
+    model: Model = "mixed",
+    alpha: float = 0.05,
+    ci_alpha: float = 0.05,
+    at: Array | None = None,
+    alternative: str | None = None,
+) -> PetPeese:
+    """PET, PEESE and PET-PEESE as meta-regressions on standard errors and sampling variances.
+
+    The convention of the conditional rule: PET's estimate is tested one-sided at `alpha` in the
+    direction of the estimate without a predictor (or of `alternative`); if it is significant, the
+    estimate is PEESE's, else PET's.
+
+    Parameters
+    ----------
+    y, v, X, analysis, model
+        As in `egger_test`.
+    alpha : float, default 0.05
+        Level of PET's one-sided test.
+    ci_alpha : float, default 0.05
+        1 minus the coverage of the intervals.
+    at : ndarray, (p,), optional
+        The row of moderators at which the effect is estimated; by default (1, 0, ..., 0), so that
+        the effect is the first coefficient, the constant.
+    alternative : {"greater", "less"}, optional
+        Direction of PET's test.
+
+    Returns
+    -------
+    PetPeese
+
+    References
+    ----------
+    Stanley, T. D., & Doucouliagos, H. (2014). Meta-regression approximations to reduce publication
+    selection bias. Research Synthesis Methods, 5(1), 60-78.
+
+    Examples
+    --------
+    >>> from metareg_sm.core.tau2 import ESTIMATORS
+    >>> y = np.array([0.1, 0.2, 0.4, 0.9])
+    >>> v = np.array([0.01, 0.02, 0.05, 0.2])
+    >>> analysis = Analysis(ESTIMATORS["reml"], np.ones_like, use_t=False)
+    >>> found = pet_peese(y, v, np.ones((4, 1)), analysis)
+    >>> print(found.chosen, found.estimate.round(3))
+    pet -0.132
+    """
+    if alternative not in (None, "greater", "less"):
+        raise OptionError(
+            f"alternative={alternative!r} is not known. Choose one of 'greater', 'less', None."
+        )
+    p = X.shape[-1]
+    row = np.eye(p)[0] if at is None else np.asarray(at, dtype=float)
+    effects = []
+    for predictor in ("sei", "vi"):
+        x = precision_predictor(v, predictor)
+        fit = _regress(y, v, X, x, predictor, analysis, model)
+        estimate = fit.params[..., :p] @ row
+        se = np.sqrt((fit.cov[..., :p, :p] @ row) @ row)
+        statistic = estimate / se
+        pvalue = two_sided_pvalue(statistic, fit.df)
+        ci = interval(estimate, se, ci_alpha, fit.df)
+        effects.append(PrecisionEffect(estimate, se, statistic, pvalue, ci, fit))
+    pet, peese = effects
+    if alternative is None:
+        plain = analysis.fit(y, v, X) if model == "mixed" else multiplicative_fit(y, v, X)
+        direction = np.where(plain.params @ row < 0.0, -1.0, 1.0)
+    else:
+        direction = np.full(pet.estimate.shape, 1.0 if alternative == "greater" else -1.0)
+    z = -direction * pet.statistic
+    one_sided = special.ndtr(z) if pet.fit.df is None else special.stdtr(pet.fit.df, z)
+    return PetPeese(pet, peese, np.asarray(one_sided < alpha), one_sided, direction, alpha)
