@@ -11,8 +11,8 @@ from statsmodels.stats.contrast import ContrastResults
 from statsmodels.tools._decorators import cached_value
 
 from metareg_sm._typing import Array
-from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.covariance import Covariance
+from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 
@@ -109,27 +109,17 @@ class ContrastInference(LikelihoodModelResults):
         `LikelihoodModelResults.wald_test`.
         """
         sandwich = self._covariance.sandwich
-        plain = cov_p is None and invcov is None and df_constraints is None
         use_f = self.use_t if use_f is None else use_f
-        if sandwich is None or not plain or not use_f:
+        if not (cov_p is None and invcov is None and df_constraints is None):
             return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
         R, q = self._constraints(r_matrix)
-        U, s, Vt = np.linalg.svd(R, full_matrices=False)
-        keep = s > s.max() * max(R.shape) * np.finfo(float).eps
-        # linearly independent combinations of the constraints: the test does not depend on which
-        R, q = Vt[keep], (U.T @ q)[keep] / s[keep]
-        m = len(R)
-        gap = R @ self.params - q
-        statistic = float(gap @ np.linalg.solve(R @ sandwich.cov @ R.T, gap))
-        eta = sandwich.htz_df(R)
-        df_denom = eta - m + 1.0
-        if df_denom <= 0.0:
-            raise DesignError(
-                f"The joint test of {m} constraints has no degrees of freedom left with "
-                f"{sandwich.n_groups} clusters (eta = {eta:.3g}). Test fewer constraints."
-            )
-        F: Any = statistic * df_denom / (eta * m)
-        return ContrastResults(F=F if scalar else np.array([[F]]), df_denom=df_denom, df_num=m)
+        se = np.asarray(self.bse)
+        R, q = independent_constraints(R, q, np.where(se > 0.0, se, 1.0))
+        if sandwich is None or not use_f:
+            return super().wald_test((R, q), use_f=use_f, scalar=scalar)
+        test = hotelling_test(sandwich, R, R @ np.asarray(self.params) - q)
+        F: Any = test.statistic if scalar else np.array([[test.statistic]])
+        return ContrastResults(F=F, df_denom=test.df_denom, df_num=test.df_num)
 
     @property
     def _omnibus(self) -> tuple[float, float, float, float | None]:
