@@ -23,7 +23,7 @@ _SINGULAR = 1e-8
 # Below this eigenvalue of C differences from 1 begin to cost digits.
 _HEAVY = 0.1
 # Grade of a matrix below which an ordinary singular value decomposition costs more than a digit.
-_GRADED = 1e-2
+_GRADED = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,10 @@ def adjusted_parts(
     f = _inverse(s) ** power
     # A function of C alone acts on the r columns of Q_g V.
     half = (Y * (f * s)[:, None, :]) @ np.swapaxes(V, -1, -2)
-    totals = np.einsum("grs,gs,gns,gn->gr", V, f, Y, clusters.resid, optimize=True)
+    scores = (V * f[:, None, :]) @ np.swapaxes(Y, -1, -2)
+    totals = (scores @ clusters.resid[:, :, None])[:, :, 0]
     own = np.swapaxes(half, -1, -2) @ half
-    cross = (V * f[:, None, :]) @ (np.swapaxes(Y, -1, -2) @ Qg)
+    cross = scores @ Qg
     if correction == "CR2":
         uneven = np.flatnonzero(theta.min(-1) < theta.max(-1))
         if uneven.size:
@@ -180,18 +181,18 @@ def _uneven_parts(
     lengths[:, : min(n, r)] = s[:, : min(n, r)]
     K = (theta / theta.max(-1, keepdims=True))[:, :, None] * U * lengths[:, None, :]
     null = n - np.count_nonzero(lengths, axis=-1)
-    L, _, Rt = np.linalg.svd(K)
-    grade = theta.min(-1) / theta.max(-1) * np.where(lengths > 0.0, lengths, 1.0).min(-1)
-    for g in np.flatnonzero(grade < _GRADED):
+    smallest = np.where(lengths > 0.0, lengths, 1.0).min(-1)
+    graded = smallest * theta.min(-1) < _GRADED * theta.max(-1)
+    L, Rt = np.zeros(K.shape), np.zeros(K.shape)
+    L[~graded], _, Rt[~graded] = np.linalg.svd(K[~graded])
+    for g in np.flatnonzero(graded):
         keep = slice(n - null[g])
-        Rt[g] = 0.0
         L[g, :, keep], Rt[g, keep, null[g] :] = _graded_svd(K[g, :, null[g] :])
     L *= np.arange(n) < (n - null)[:, None, None]
     half = np.swapaxes(Rt, -1, -2) @ (np.swapaxes(L, -1, -2) @ Qg)
-    scores = _inverse(lengths)[:, :, None] * half
-    Ut = np.swapaxes(U, -1, -2)
-    totals = np.einsum("gnr,gni,gi->gr", scores, Ut, resid, optimize=True)
-    return totals, np.swapaxes(half, -1, -2) @ half, np.swapaxes(scores, -1, -2) @ (Ut @ Qg)
+    scores = np.swapaxes(_inverse(lengths)[:, :, None] * half, -1, -2) @ np.swapaxes(U, -1, -2)
+    totals = (scores @ resid[:, :, None])[:, :, 0]
+    return totals, np.swapaxes(half, -1, -2) @ half, scores @ Qg
 
 
 def _inverse(s: Array) -> Array:

@@ -197,22 +197,25 @@ class Sandwich:
 
     def _eta(self, contrasts: Array) -> Array:
         """Degrees of freedom of sets of contrasts, (..., q, p) -> (...)."""
-        q = contrasts.shape[-2]
+        q, r = contrasts.shape[-2], self.G.shape[1]
         L = contrasts @ self.G
         # standardised by its expectation; any square root serves, the sum is free of rotations
         expected = L @ self.own.sum(0) @ np.swapaxes(L, -1, -2)
         standard = np.linalg.solve(np.linalg.cholesky(expected), L)
-        own = np.einsum("...sa,jab,...tb->...jst", standard, self.own, standard, optimize=True)
-        B = np.einsum("...sa,jar->...jsr", standard, self.cross)
+        standard = standard[..., None, :, :]
+        own = standard @ self.own @ np.swapaxes(standard, -1, -2)
+        B = standard @ self.cross
         # sum over pairs of clusters of X_ss X_tt + X_st X_ts, X the covariance of their parts
         total = _pair_terms(own).sum(-1)
         light = np.delete(B, self.heavy, axis=-3)
-        gram = np.einsum("...jsr,...jtu->...stru", light, light, optimize=True)
+        flat = light.reshape(*light.shape[:-2], -1)
+        gram = (np.swapaxes(flat, -1, -2) @ flat).reshape(*L.shape[:-2], q, r, q, r)
+        gram = np.swapaxes(gram, -3, -2)
         total += (gram * (gram + np.swapaxes(gram, -1, -2))).sum((-1, -2, -3, -4))
         total -= _pair_terms(light @ np.swapaxes(light, -1, -2)).sum(-1)
         # the difference of the two lines above would leave nothing of a heavy cluster
         for g in self.heavy:
-            terms = _pair_terms(np.einsum("...sr,...jtr->...jst", B[..., g, :, :], B))
+            terms = _pair_terms(B[..., g : g + 1, :, :] @ np.swapaxes(B, -1, -2))
             terms[..., g] = 0.0
             total += 2.0 * terms.sum(-1) - terms[..., self.heavy].sum(-1)
         return q * (q + 1) / total
@@ -273,7 +276,7 @@ def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
         )
     factor = _FACTORS[correction](J, k, r)
     root = factor**0.5
-    _check_identified(fit, np.einsum("pr,rs,ps->p", fit.G, own.sum(0), fit.G), "cluster")
+    _check_identified(fit, ((fit.G @ own.sum(0)) * fit.G).sum(-1), "cluster")
     return Sandwich(fit.G, root * totals, factor * own, root * cross, np.flatnonzero(heavy))
 
 
