@@ -16,6 +16,8 @@ from ._many import FIELDS, alike, outcomes, same
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
+pytestmark = pytest.mark.plumbing
+
 ROWS = 7
 
 

@@ -12,6 +12,8 @@ from metareg_sm import fit_many
 from metareg_sm.many import mapped as paging
 from metareg_sm.many.mapped import TableInFile, forget, mapping
 
+pytestmark = pytest.mark.plumbing
+
 K, N = 8, 20_000
 
 
