@@ -9,8 +9,12 @@ from metareg_sm import MetaReg, datasets
 
 
 def pytest_configure(config):
-    """Know the marker that statsmodels' generic tests carry."""
+    """Know the markers: statsmodels' generic tests' and ours."""
     config.addinivalue_line("markers", "thread_unsafe: not to be run in several threads")
+    config.addinivalue_line(
+        "markers",
+        "plumbing: files, processes and messages, the same under every linear algebra kernel",
+    )
 
 
 @pytest.fixture(params=["patsy", "formulaic"])

@@ -54,9 +54,9 @@ def test_missing_group(bcg):
 
 
 def test_too_few_clusters(bcg):
-    with pytest.raises(ValueError, match="at least 2 clusters; groups has 1"):
+    with pytest.raises(DesignError, match="at least 2 clusters; groups has 1"):
         cluster(bcg, groups=np.zeros(13))
-    with pytest.raises(ValueError, match=r"needs more clusters than coefficients; groups has 3"):
+    with pytest.raises(DesignError, match=r"needs more clusters than coefficients; groups has 3"):
         cluster(bcg, "yi ~ ablat + year", groups="alloc", correction="CR1")
     res = cluster(bcg, "yi ~ ablat + year", groups="alloc", correction="CR2")
     assert np.isfinite(res.bse).all()
@@ -70,7 +70,7 @@ def test_joint_test_without_degrees_of_freedom(bcg):
 
 def test_cluster_fitted_exactly(bcg):
     bcg["one"] = (bcg["trial"] == 4).astype(float)
-    with pytest.raises(ValueError, match="CR3' is undefined: the moderators fit at least one"):
+    with pytest.raises(DesignError, match="CR3' is undefined: the moderators fit at least one"):
         cluster(bcg, "yi ~ ablat + one", groups="trial", correction="CR3")
     assert np.isfinite(cluster(bcg, "yi ~ ablat + one", groups="trial").bse).all()
 
@@ -78,9 +78,29 @@ def test_cluster_fitted_exactly(bcg):
 @pytest.mark.parametrize("cov_type", ["HC2", "HC3"])
 def test_study_fitted_exactly(bcg, cov_type):
     bcg["one"] = (bcg["trial"] == 4).astype(float)
-    with pytest.raises(ValueError, match="HC2 and HC3 are undefined: study 3"):
+    with pytest.raises(DesignError, match="HC2 and HC3 are undefined: study 3"):
         fit(bcg, "yi ~ ablat + one", cov_type=cov_type)
     assert np.isfinite(fit(bcg, "yi ~ ablat + one", cov_type="HC1").bse).all()
+
+
+@pytest.mark.parametrize("correction", ["CR0", "CR1S", "CR2"])
+def test_a_cluster_that_determines_a_coefficient_alone(bcg, correction):
+    # its residual is 0, and a standard error of 0 would be no estimate
+    bcg["alloc"] = ["only", *["rest"] * 12]
+    with pytest.raises(DesignError, match=r"coefficient 0 .*one cluster determines it alone"):
+        cluster(bcg, "yi ~ 0 + alloc", groups="trial", correction=correction)
+    with pytest.raises(DesignError, match=r"coefficient 0 .*one study determines it alone"):
+        fit(bcg, "yi ~ 0 + alloc", cov_type="HC1")
+
+
+def test_constraints_that_contradict_each_other(bcg_res):
+    for constraints in (["ablat = 0", "ablat = 1"], ["ablat = 0", "year = 0", "ablat + year = 1"]):
+        with pytest.raises(DesignError, match="contradicts the others"):
+            bcg_res.wald_test(constraints, scalar=True)
+    known = bcg_res.wald_test(["ablat = 0", "year = 0"], scalar=True)
+    again = bcg_res.wald_test(["ablat = 0", "year = 0", "ablat - 2 * year = 0"], scalar=True)
+    assert (again.df_num, again.df_denom) == (known.df_num, known.df_denom)
+    assert_allclose(again.statistic, known.statistic, rtol=1e-10)
 
 
 def test_as_many_coefficients_as_studies(bcg):

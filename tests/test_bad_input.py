@@ -18,7 +18,7 @@ from metareg_sm.exceptions import (
     VarianceError,
 )
 
-pytestmark = pytest.mark.usefixtures("engine")
+pytestmark = [pytest.mark.usefixtures("engine"), pytest.mark.plumbing]
 
 
 @pytest.fixture

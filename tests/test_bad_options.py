@@ -6,6 +6,8 @@ import pytest
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import OptionError
 
+pytestmark = pytest.mark.plumbing
+
 
 @pytest.fixture
 def arrays(bcg):

@@ -7,6 +7,8 @@ import pytest
 from metareg_sm import MetaReg
 from metareg_sm.__main__ import main
 
+pytestmark = pytest.mark.plumbing
+
 
 @pytest.fixture
 def csv(bcg, tmp_path):

@@ -14,6 +14,8 @@ from ._many import FIELDS, alike, outcomes, same
 
 pq = pytest.importorskip("pyarrow.parquet")
 
+pytestmark = pytest.mark.plumbing
+
 
 @pytest.fixture
 def data():

@@ -1,34 +1,35 @@
 """Published meta-analyses, in statsmodels' dataset convention.
 
-Each dataset is a sub-package with ``load``, ``load_pandas`` and the descriptive strings
-``COPYRIGHT``, ``TITLE``, ``SOURCE``, ``DESCRSHORT``, ``DESCRLONG`` and ``NOTE``.  Sub-packages are
-imported on first use, so that importing this module reads no file and does not pull in
-statsmodels' own datasets.
+Each data set is a module with ``load``, ``load_pandas`` and the descriptive strings
+``COPYRIGHT``, ``TITLE``, ``SOURCE``, ``DESCRSHORT``, ``DESCRLONG`` and ``NOTE``. It is made of two
+files of this folder, a CSV table and a TOML text; to add a data set, add two files. They are read
+when something of them is asked for.
 
 Examples
 --------
 >>> from metareg_sm import datasets
 >>> datasets.bcg.load_pandas().data.shape
 (13, 11)
+>>> datasets.bcg.TITLE
+'BCG vaccine against tuberculosis: 13 trials.'
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+import sys
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from ._loader import DatasetModule, available
 
-    from . import bangertdrowns2004, bcg, konstantopoulos2011, raudenbush1985
+_MODULES = {name: DatasetModule(__name__, name) for name in available()}
+# so that "import metareg_sm.datasets.bcg" finds it
+sys.modules.update({module.__name__: module for module in _MODULES.values()})
 
-__all__ = ["bangertdrowns2004", "bcg", "konstantopoulos2011", "raudenbush1985"]
+__all__ = list(_MODULES)
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import a dataset's sub-package on first access (PEP 562)."""
-    if name in __all__:
-        return import_module(f"{__name__}.{name}")
+def __getattr__(name: str) -> DatasetModule:
+    if name in _MODULES:
+        return _MODULES[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

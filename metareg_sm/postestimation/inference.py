@@ -11,7 +11,6 @@ from statsmodels.stats.contrast import ContrastResults
 from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
-from metareg_sm.exceptions import DesignError
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.stats.sandwich import Sandwich
 
@@ -54,32 +53,6 @@ def satterthwaite_t_test(
     if np.ndim(found.sd) == 2:
         df = df[:, None]
     return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
-
-
-def hotelling_test(params: Array, sandwich: Sandwich, R: Array, q: Array) -> OmnibusTest:
-    """Approximate Hotelling test (HTZ) of Rb = q (Pustejovsky & Tipton, 2018).
-
-    Raises
-    ------
-    DesignError
-        If the test has no degrees of freedom left.
-    """
-    U, s, Vt = np.linalg.svd(R, full_matrices=False)
-    keep = s > s.max() * max(R.shape) * np.finfo(float).eps
-    # linearly independent combinations of the constraints: the test does not depend on which
-    R, q = Vt[keep], (U.T @ q)[keep] / s[keep]
-    m = len(R)
-    gap = R @ params - q
-    statistic = float(gap @ np.linalg.solve(R @ sandwich.cov @ R.T, gap))
-    eta = sandwich.htz_df(R)
-    df_denom = eta - m + 1.0
-    if df_denom <= 0.0:
-        raise DesignError(
-            f"The joint test of {m} constraints has no degrees of freedom left with "
-            f"{sandwich.n_groups} clusters (eta = {eta:.3g}). Test fewer constraints."
-        )
-    test = ContrastResults(F=statistic * df_denom / (eta * m), df_denom=df_denom, df_num=m)
-    return OmnibusTest(float(test.fvalue), float(test.pvalue), float(m), df_denom)
 
 
 def omnibus_contrasts(exog: Array, basis: Basis, constant: bool) -> Array:

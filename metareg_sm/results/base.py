@@ -22,6 +22,7 @@ from metareg_sm.postestimation.prediction import MetaRegPrediction, predict, pre
 from metareg_sm.report import frames
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
+from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.sandwich import Whitened
 
@@ -209,12 +210,14 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
         `LikelihoodModelResults.wald_test`.
         """
         sandwich = self.covariance.sandwich
-        own = cov_p is None and invcov is None and df_constraints is None
         use_f = self.use_t if use_f is None else use_f
-        if sandwich is None or not own or not use_f:
+        if not (cov_p is None and invcov is None and df_constraints is None):
             return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
         R, q = inference.constraints(r_matrix, self.model.data.cov_names)
-        test = inference.hotelling_test(self.params, sandwich, R, q)
+        R, q = independent_constraints(R, q, np.where(self.bse > 0.0, self.bse, 1.0))
+        if sandwich is None or not use_f:
+            return super().wald_test((R, q), use_f=use_f, scalar=scalar)
+        test = hotelling_test(sandwich, R, R @ np.asarray(self.params) - q)
         F: Any = test.statistic if scalar else np.array([[test.statistic]])
         return ContrastResults(F=F, df_denom=test.df_denom, df_num=test.df_num)
 

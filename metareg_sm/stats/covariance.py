@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from metareg_sm._typing import Array
+from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.stats.sandwich import (
     CORRECTIONS,
     Codes,
@@ -108,14 +109,17 @@ def _hc(name: str, power: float) -> CovarianceType:
 
 def _cluster(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
     if groups is None or correction is None:
-        raise ValueError("cov_type='cluster' needs groups and a correction.")
+        raise OptionError("cov_type='cluster' needs cov_kwds={'groups': ..., 'correction': ...}.")
     r = fit.Q.shape[1]
     J = int(groups.max()) + 1
     small_sample = correction in ("CR2", "CR3")
     if J < 2:
-        raise ValueError("cov_type='cluster' needs at least 2 clusters; groups has 1.")
+        raise DesignError(
+            "cov_type='cluster' needs at least 2 clusters; groups has 1. Give the column that says "
+            "which studies belong together."
+        )
     if r >= J and not small_sample:
-        raise ValueError(
+        raise DesignError(
             f"correction={correction!r} needs more clusters than coefficients; groups has {J} for "
             f"{r} coefficients. Use correction='CR2', or fewer moderators."
         )

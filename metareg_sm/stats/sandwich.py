@@ -14,16 +14,12 @@ from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import orthonormalize
 from metareg_sm.core.studies import Studies
-
-Codes = npt.NDArray[np.intp]
-
-# relative to 1: below this an eigenvalue of I - Q_g Q_g' is rounding of an exact 0
-_SINGULAR = 1e-10
+from metareg_sm.exceptions import DesignError
+from metareg_sm.stats.adjustment import Codes, adjusted_parts, leverage_slack, slack
 
 
 @dataclass(frozen=True)
@@ -115,22 +111,49 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
 class Sandwich:
     """A cluster-robust covariance with the small-sample degrees of freedom of its contrasts.
 
+    With a_g = A_g' Q_g the adjusted scores of cluster g, one row a study.
+
     Attributes
     ----------
-    cov : ndarray, (p, p)
-        Covariance of the coefficients.
-    n_groups : int
-        Number of clusters J.
-    norms : ndarray, (p, p, J)
-        Inner products of the adjusted scores of two coefficients within each cluster.
-    scores : ndarray, (J, p, r)
-        Projections of the adjusted scores on the design.
+    G : ndarray, (p, r)
+        Maps the scores to the coefficients.
+    totals : ndarray, (J, r)
+        a_g' e_g: what each cluster adds to the estimate.
+    own : ndarray, (J, r, r)
+        a_g' (I - Q_g Q_g') a_g: variance of the totals under the working model.
+    cross : ndarray, (J, r, r)
+        a_g' Q_g; -cross_g cross_h' is the covariance of the totals of two clusters.
+    heavy : ndarray of int
+        Clusters that determine a coefficient nearly alone, at most 10 r / 9 of them.
     """
 
-    cov: Array
-    n_groups: int
-    norms: Array
-    scores: Array
+    G: Array
+    totals: Array
+    own: Array
+    cross: Array
+    heavy: Codes
+
+    @property
+    def n_groups(self) -> int:
+        """Number of clusters J."""
+        return len(self.totals)
+
+    @property
+    def cov(self) -> Array:
+        """Covariance of the coefficients, (p, p)."""
+        parts = self.contrast_parts(np.eye(len(self.G)))
+        return parts.T @ parts
+
+    def contrast_parts(self, contrasts: Array) -> Array:
+        """What each cluster adds to contrasts (q, p), (J, q); their covariance is the product."""
+        return self.totals @ (contrasts @ self.G).T
+
+    def unidentified(self, contrasts: Array) -> bool:
+        """Whether some combination of contrasts (q, p) varies in no cluster."""
+        L = contrasts @ self.G
+        L = L / np.linalg.norm(L, axis=1, keepdims=True)
+        expected = L @ self.own.sum(0) @ L.T
+        return bool(np.linalg.eigvalsh(expected)[0] <= 1e-12 * np.trace(expected))
 
     def satterthwaite(self, contrasts: Array) -> Array:
         """Degrees of freedom of single contrasts under the working model.
@@ -149,14 +172,8 @@ class Sandwich:
         Bell, R. M., & McCaffrey, D. F. (2002). Bias reduction in standard errors for linear
         regression with multi-stage samples. Survey Methodology, 28(2), 169-181.
         """
-        norms = np.einsum("qa,abj,qb->qj", contrasts, self.norms, contrasts)
-        B = np.einsum("qa,jar->qjr", contrasts, self.scores)
-        # Omega_gh = delta_gh norm_g - B_g'B_h; its trace squared over its squared Frobenius norm.
-        own = np.einsum("qjr,qjr->qj", B, B)
-        gram = np.einsum("qjr,qjs->qrs", B, B)
-        trace = (norms - own).sum(-1)
-        frobenius = (norms**2 - 2.0 * norms * own).sum(-1) + np.einsum("qrs,qrs->q", gram, gram)
-        return trace**2 / frobenius
+        # what Hotelling's degrees of freedom are for one contrast
+        return self._eta(contrasts[:, None, :])
 
     def htz_df(self, contrasts: Array) -> float:
         """Degrees of freedom eta of the approximate Hotelling T^2 test of joint contrasts.
@@ -176,23 +193,37 @@ class Sandwich:
         estimation and hypothesis testing in fixed effects models. Journal of Business & Economic
         Statistics, 36(4), 672-683.
         """
-        q = contrasts.shape[0]
-        norms = np.einsum("sa,abj,tb->jst", contrasts, self.norms, contrasts)
-        B = np.einsum("sa,jar->jsr", contrasts, self.scores)
-        own = np.einsum("jsr,jtr->jst", B, B)
+        return float(self._eta(contrasts))
+
+    def _eta(self, contrasts: Array) -> Array:
+        """Degrees of freedom of sets of contrasts, (..., q, p) -> (...)."""
+        q, r = contrasts.shape[-2], self.G.shape[1]
+        L = contrasts @ self.G
         # standardised by its expectation; any square root serves, the sum is free of rotations
-        root = np.linalg.inv(np.linalg.cholesky((norms - own).sum(0)))
-        norms, own = root @ norms @ root.T, root @ own @ root.T
-        B = np.einsum("st,jtr->jsr", root, B)
-        # P_gh,st = delta_gh norms_g,st - B_gs'B_ht; sum over g, h of P_ss P_tt + P_st P_ts
-        ss, ss_own = np.einsum("jss->js", norms), np.einsum("jss->js", own)
-        gram = np.einsum("jsr,jtu->stru", B, B)
-        total = (
-            (ss.sum(-1) ** 2 - 2.0 * ss.sum(-1) * ss_own.sum(-1)).sum()
-            + (norms**2 - 2.0 * norms * own).sum()
-            + (gram * (gram + np.swapaxes(gram, -1, -2))).sum()
-        )
-        return float(q * (q + 1) / total)
+        expected = L @ self.own.sum(0) @ np.swapaxes(L, -1, -2)
+        standard = np.linalg.solve(np.linalg.cholesky(expected), L)
+        standard = standard[..., None, :, :]
+        own = standard @ self.own @ np.swapaxes(standard, -1, -2)
+        B = standard @ self.cross
+        # sum over pairs of clusters of X_ss X_tt + X_st X_ts, X the covariance of their parts
+        total = _pair_terms(own).sum(-1)
+        light = np.delete(B, self.heavy, axis=-3)
+        flat = light.reshape(*light.shape[:-2], -1)
+        gram = (np.swapaxes(flat, -1, -2) @ flat).reshape(*L.shape[:-2], q, r, q, r)
+        gram = np.swapaxes(gram, -3, -2)
+        total += (gram * (gram + np.swapaxes(gram, -1, -2))).sum((-1, -2, -3, -4))
+        total -= _pair_terms(light @ np.swapaxes(light, -1, -2)).sum(-1)
+        # the difference of the two lines above would leave nothing of a heavy cluster
+        for g in self.heavy:
+            terms = _pair_terms(B[..., g : g + 1, :, :] @ np.swapaxes(B, -1, -2))
+            terms[..., g] = 0.0
+            total += 2.0 * terms.sum(-1) - terms[..., self.heavy].sum(-1)
+        return q * (q + 1) / total
+
+
+def _pair_terms(X: Array) -> Array:
+    """Sum over s, t of X_ss X_tt + X_st X_ts, (..., q, q) -> (...)."""
+    return np.einsum("...ss->...", X) ** 2 + np.einsum("...st,...ts->...", X, X)
 
 
 def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
@@ -214,8 +245,9 @@ def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
 
     Raises
     ------
-    ValueError
-        If CR3 is undefined because the design fits a cluster exactly.
+    DesignError
+        If CR3 is undefined because the design fits a cluster exactly, or one cluster alone
+        determines a coefficient.
 
     References
     ----------
@@ -223,27 +255,51 @@ def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
     meta-regression with dependent effect size estimates. Research Synthesis Methods, 1(1), 39-65.
     """
     k, r = fit.Q.shape
-    p = fit.G.shape[0]
     sizes = np.bincount(groups)
     J = len(sizes)
     order = np.argsort(groups, kind="stable")
     first = np.cumsum(sizes) - sizes
-    # adjusted scores a_g = A_g' Q_g G', one row a study and one column a coefficient
-    adjusted = np.empty((k, p))
+    totals: Array = np.empty((J, r))
+    own: Array = np.empty((J, r, r))
+    cross: Array = np.empty((J, r, r))
+    heavy = np.zeros(J, dtype=bool)
     for size in np.unique(sizes):
-        members = order[first[sizes == size][:, None] + np.arange(size)]
+        now = np.flatnonzero(sizes == size)
+        members = order[first[now][:, None] + np.arange(size)]
         Qg = fit.Q[members]
-        adjusted[members] = np.matmul(
-            _adjustment_transposed(Qg, fit.theta[members], correction), np.matmul(Qg, fit.G.T)
+        clusters = slack(fit.Q, fit.resid, members)
+        heavy[now] = clusters.heavy
+        if correction == "CR3":
+            _check_slack(clusters.s, members)
+        totals[now], own[now], cross[now] = adjusted_parts(
+            Qg, clusters, fit.theta[members], correction
         )
-    adjusted *= np.sqrt(_FACTORS[correction](J, k, r))
-    indicator = np.zeros((J, p))
-    np.add.at(indicator, groups, adjusted * fit.resid[:, None])
-    norms = np.zeros((J, p, p))
-    np.add.at(norms, groups, adjusted[:, :, None] * adjusted[:, None, :])
-    scores = np.zeros((J, p, r))
-    np.add.at(scores, groups, adjusted[:, :, None] * fit.Q[:, None, :])
-    return Sandwich(indicator.T @ indicator, J, np.moveaxis(norms, 0, -1), scores)
+    factor = _FACTORS[correction](J, k, r)
+    root = factor**0.5
+    _check_identified(fit, ((fit.G @ own.sum(0)) * fit.G).sum(-1), "cluster")
+    return Sandwich(fit.G, root * totals, factor * own, root * cross, np.flatnonzero(heavy))
+
+
+def _check_identified(fit: Whitened, expected: Array, level: str) -> None:
+    """Refuse a coefficient that one cluster or study determines alone: its residuals are all 0."""
+    alone = np.flatnonzero(expected <= 1e-14 * np.diagonal(fit.unscaled))
+    if alone.size:
+        raise DesignError(
+            f"There is no robust standard error of coefficient {alone[0]} (counted from 0): one "
+            f"{level} determines it alone. Use a model without it, or cov_type='knapp-hartung'."
+        )
+
+
+def _check_slack(s: Array, members: Codes) -> None:
+    exact = np.flatnonzero((s == 0.0).any(-1))
+    if exact.size:
+        studies = ", ".join(str(i) for i in members[exact[0], :5])
+        more = " ..." if members.shape[1] > 5 else ""
+        raise DesignError(
+            "correction='CR3' is undefined: the moderators fit at least one cluster exactly "
+            f"(leverage 1), that of the studies {studies}{more} (counted from 0). Use 'CR2', or a "
+            "model with fewer coefficients."
+        )
 
 
 _FACTORS: Mapping[str, Callable[[int, int, int], float]] = MappingProxyType(
@@ -256,32 +312,6 @@ _FACTORS: Mapping[str, Callable[[int, int, int], float]] = MappingProxyType(
     }
 )
 CORRECTIONS = tuple(_FACTORS)
-
-
-def _adjustment_transposed(Qg: Array, theta: Array, correction: str) -> Array:
-    """A_g' for a stack of clusters of one size: Qg (J, n, r), theta (J, n) -> (J, n, n)."""
-    n = Qg.shape[1]
-    identity = np.broadcast_to(np.eye(n), (len(Qg), n, n))
-    if correction not in ("CR2", "CR3"):
-        return identity
-    core = identity - np.matmul(Qg, np.swapaxes(Qg, -1, -2))
-    if correction == "CR3":
-        values, vectors = np.linalg.eigh(core)
-        if (values <= _SINGULAR).any():
-            raise ValueError(
-                "correction='CR3' is undefined: the moderators fit at least one cluster exactly "
-                "(leverage 1). Use 'CR2', or a model with fewer coefficients."
-            )
-        return np.matmul(vectors / values[:, None, :], np.swapaxes(vectors, -1, -2))
-    # A = S^-1/2 theta with S = theta (I - QQ') theta: the symmetric root of the unwhitened
-    # residual covariance weighted as in Pustejovsky & Tipton (2018), generalised inverse included
-    scale = theta / theta.mean(-1, keepdims=True)
-    S = scale[:, :, None] * core * scale[:, None, :]
-    values, vectors = np.linalg.eigh(S)
-    positive = values > _SINGULAR * np.max(scale**2, axis=-1)[:, None]
-    root = np.where(positive, 1.0 / np.sqrt(np.where(positive, values, 1.0)), 0.0)
-    inverse_root = np.matmul(vectors * root[:, None, :], np.swapaxes(vectors, -1, -2))
-    return scale[:, :, None] * inverse_root
 
 
 def hc_covariance(fit: Whitened, power: float, factor: float = 1.0) -> Array:
@@ -302,23 +332,26 @@ def hc_covariance(fit: Whitened, power: float, factor: float = 1.0) -> Array:
 
     Raises
     ------
-    ValueError
-        If a study has leverage 1 and the residuals are to be divided by 1 - leverage.
+    DesignError
+        If a study has leverage 1 and the residuals are to be divided by 1 - leverage, or one study
+        alone determines a coefficient.
 
     References
     ----------
     MacKinnon, J. G., & White, H. (1985). Some heteroskedasticity-consistent covariance matrix
     estimators with improved finite sample properties. Journal of Econometrics, 29(3), 305-325.
     """
-    resid = fit.resid
+    remainder, resid = leverage_slack(fit.Q, fit.resid)
     if power:
-        remainder = 1.0 - np.einsum("kr,kr->k", fit.Q, fit.Q)
-        exact = np.flatnonzero(remainder <= _SINGULAR)
+        exact = np.flatnonzero(remainder == 0.0)
         if exact.size:
-            raise ValueError(
-                f"HC2 and HC3 are undefined: study {exact[0]} (counted from 0) has leverage 1, the "
-                "moderators fit it exactly. Use 'HC0' or 'HC1', or a model with fewer coefficients."
+            raise DesignError(
+                f"cov_type HC2 and HC3 are undefined: study {exact[0]} (counted from 0) has "
+                "leverage 1, the moderators fit it exactly. Use 'HC0' or 'HC1', or a model with "
+                "fewer coefficients."
             )
-        resid = resid / remainder**power
-    scores = fit.Q * resid[:, None]
-    return fit.G @ (factor * scores.T @ scores) @ fit.G.T
+        resid = np.asarray(resid / remainder**power)
+    weights = fit.Q @ fit.G.T
+    _check_identified(fit, remainder @ weights**2, "study")
+    scores = weights * resid[:, None]
+    return factor * scores.T @ scores

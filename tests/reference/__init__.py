@@ -16,7 +16,17 @@ import pandas as pd
 
 __all__ = ["NAMES", "Case", "cases", "load"]
 
-NAMES = ("data", "fits", "inference", "robust", "mpmath", "synthetic", "synthetic_metafor")
+NAMES = (
+    "data",
+    "fits",
+    "inference",
+    "robust",
+    "mpmath",
+    "synthetic",
+    "synthetic_metafor",
+    "sandwich_mpmath",
+    "sandwich_clubsandwich",
+)
 
 _HERE = Path(__file__).resolve().parent
 

@@ -181,7 +181,7 @@ def test_percentile_interval():
     draws = np.random.default_rng(6).normal(size=(101, 3))
     found = resampling.percentile_interval(draws, 0.1)
     assert found.shape == (3, 2)
-    assert_array_equal(found, np.quantile(draws, [0.05, 0.95], axis=0).T)
+    assert_allclose(found, np.quantile(draws, [0.05, 0.95], axis=0).T, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("statistic", [np.mean, np.var, np.median, np.max])
