@@ -14,10 +14,14 @@ __all__ = [
     "ConvergenceWarning",
     "DesignError",
     "FewStudiesWarning",
+    "FileError",
     "IntervalWarning",
+    "MemoryLimitError",
     "MetaRegError",
+    "MissingFileError",
     "MissingStudiesError",
     "OptionError",
+    "OutcomeError",
     "RankDeficiencyWarning",
     "VarianceError",
 ]
@@ -41,6 +45,22 @@ class MissingStudiesError(DesignError, MissingDataError):
 
 class OptionError(MetaRegError, TypeError):
     """An option or keyword that does not exist, or does not go with the others."""
+
+
+class OutcomeError(OptionError, IndexError):
+    """An outcome, among many, that is not there."""
+
+
+class FileError(MetaRegError, OSError):
+    """A file that cannot be read or written, or does not hold what its name says."""
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file, or the folder for one, that does not exist."""
+
+
+class MemoryLimitError(MetaRegError, MemoryError):
+    """More memory would be needed than there is."""
 
 
 class ComparisonError(MetaRegError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import tempfile
 from math import prod
@@ -10,9 +11,18 @@ from typing import Any
 import numpy as np
 
 from metareg_sm._typing import Array
+from metareg_sm.exceptions import FileError, MissingFileError
 
 # bytes before what was read of which the system may have mapped pages, too
 _AROUND = 1 << 21
+
+
+def file_error(text: str, cause: OSError | None = None) -> FileError:
+    """An error about a file, with the number that the system gave."""
+    absent = cause is not None and cause.errno == errno.ENOENT
+    error = (MissingFileError if absent else FileError)(text)
+    error.errno = None if cause is None else cause.errno
+    return error
 
 
 def mapping(values: Any) -> mmap.mmap | None:
@@ -57,15 +67,27 @@ class TableInFile:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
-        # closed by `array`, or with the table
-        self._file = tempfile.TemporaryFile(prefix="metareg_sm")  # noqa: SIM115
+        try:
+            # closed by `array`, or with the table
+            self._file = tempfile.TemporaryFile(prefix="metareg_sm")  # noqa: SIM115
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> FileError:
+        size = 8 * prod(self.shape) / 2**20
+        folder = tempfile.tempdir or "a folder for temporary files"
+        return file_error(
+            f"The results need {size:.0f} MiB in {folder}, where temporary files are (the "
+            f"environment variable TMPDIR says where): {error.strerror}",
+            error,
+        )
 
     def __setitem__(self, rows: slice, block: Array) -> None:
         """Write some rows, each column to where it belongs.
 
         Raises
         ------
-        OSError
+        FileError
             If there is no room for the table where temporary files are.
         """
         try:
@@ -74,12 +96,7 @@ class TableInFile:
                 self._file.write(np.ascontiguousarray(column).data)
             self._file.flush()
         except OSError as error:
-            size = 8 * prod(self.shape) / 2**20
-            raise OSError(
-                error.errno,
-                f"The results need {size:.0f} MiB in {tempfile.gettempdir()}, where temporary "
-                f"files are (the environment variable TMPDIR says where): {error.strerror}",
-            ) from error
+            raise self._no_room(error) from error
 
     def array(self) -> Array:
         """All of it, mapped from the file: read-only, with contiguous columns."""

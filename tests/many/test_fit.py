@@ -454,7 +454,11 @@ def test_the_order_of_intervals_and_use_t():
 
 def test_describes_itself():
     y, v, X = outcomes(26, n=6)
-    assert repr(fit_many(y, X, v)) == "<ManyResults: 6 outcomes, 2 coefficients, REML>"
+    shown = repr(fit_many(y, X, v)).splitlines()
+    assert shown[0] == "Meta-regressions of 6 outcomes"
+    assert "Coefficients     const, x1" in shown
+    assert "tau2             REML" in shown
+    assert "Fitted           6 of 6 (100.0%)" in shown
     assert "fixed tau2" in repr(fit_many(y, X, v, tau2=0.1))
     assert len(fit_many(y, X, v)) == 6
     assert fit_many(y, X, v).compute().params.shape == (6, 2)
