@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -62,11 +62,13 @@ def refuse_what_holds_no_numbers(values: Any, name: str) -> None:
     elif is_dask(values) and hasattr(values, "to_dask_array"):
         advice = f"Pass {name}.to_dask_array(lengths=True)"
     elif isinstance(values, (str, bytes, bytearray, memoryview)) or not (
-        hasattr(values, "__array__") or isinstance(values, (Collection, Real))
+        hasattr(values, "__array__") or isinstance(values, (Sequence, Real))
     ):
         advice = "Pass numbers"
     if advice is not None:
-        raise DesignError(f"{_expected(name)}; got a {type(values).__name__}. {advice}.")
+        raise DesignError(
+            f"{_expected(name)}; got a value of type {type(values).__name__}. {advice}."
+        )
 
 
 def place(name: str, at: tuple[int, ...]) -> str:
@@ -106,7 +108,9 @@ def in_memory(values: Any, name: str) -> Any:
         # a matrix or another subclass becomes a plain array
         array = np.ma.asarray(values) if masked else np.asarray(values)
     except ValueError as error:
-        raise DesignError(f"{name} is no table of equally long rows: {error}") from error
+        raise DesignError(f"{name} is no table: its rows differ in length.") from error
+    if array.ndim == 0:
+        raise DesignError(f"{_expected(name)}; got the single value {values!r}, of shape ().")
     if array.dtype.kind == "O":
         return _from_objects(array, name)
     if array.dtype.kind not in REAL_KINDS:
@@ -114,7 +118,8 @@ def in_memory(values: Any, name: str) -> Any:
     return array
 
 
-def _from_objects(array: Any, name: str) -> Array:
+def _from_objects(array: Any, name: str, column: int | None = None) -> Array:
+    """Numbers from an array of objects, which may be one column of a table."""
     if isinstance(array, np.ma.MaskedArray):
         array = array.filled(np.nan)
     flat = array.ravel()
@@ -122,7 +127,8 @@ def _from_objects(array: Any, name: str) -> Array:
         for position, value in enumerate(flat):
             if isinstance(value, (Real, Decimal)) or _is_missing(value):
                 continue
-            where = place(name, tuple(int(a) for a in np.unravel_index(position, array.shape)))
+            at = tuple(int(a) for a in np.unravel_index(position, array.shape))
+            where = place(name, at if column is None else (*at, column))
             raise DesignError(f"{name} must be numbers; {where} has {value!r}.")
     missing = np.array(pd.isna(flat), dtype=bool)
     numbers = np.full(flat.shape, np.nan)
@@ -150,10 +156,7 @@ def from_frame(frame: pd.DataFrame, name: str) -> Array:
         if is_numeric_dtype(column.dtype) and getattr(column.dtype, "kind", "O") in REAL_KINDS:
             numbers[:, j] = column.to_numpy(dtype=float, na_value=np.nan)
         elif column.dtype == object:
-            try:
-                numbers[:, j] = _from_objects(column.to_numpy(), name)
-            except DesignError as error:
-                raise DesignError(f"Column {shown!r} of {name}: {error}") from None
+            numbers[:, j] = _from_objects(column.to_numpy(), name, j)
         else:
             hint = " A formula makes indicators of it." if name == "exog" else ""
             raise DesignError(

@@ -29,7 +29,7 @@ def order_by(labels: pd.Index | None, wanted: pd.Index | None, what: str, of: st
     labels, wanted : Index or None
         Labels of two tables; None where there are none.
     what, of : str
-        What the labels are of and what the wanted ones are of, for errors: "The index of exog" and
+        What the labels are of and what the wanted ones are of, for errors: "the index of exog" and
         "the columns of endog".
 
     Returns
@@ -57,18 +57,18 @@ def order_by(labels: pd.Index | None, wanted: pd.Index | None, what: str, of: st
             return None
         absent = wanted.difference(labels, sort=False)
         extra = labels.difference(wanted, sort=False)
-        lacks, first = (what, absent[0]) if len(absent) else (of[0].upper() + of[1:], extra[0])
-        has = of if len(absent) else what[0].lower() + what[1:]
+        first, there, here = (absent, of, what) if len(absent) else (extra, what, of)
         raise DesignError(
-            f"{lacks} has no {first!r}, which {has} has. Both are labelled and go together by "
-            "label; pass arrays to match them by position."
+            f"{first.tolist()[0]!r} is in {there} and not in {here}. Both are labelled and go "
+            "together by label; pass arrays to match them by position."
         )
     if by_position:
         return None
     twice = next(x for x in (labels, wanted) if not x.is_unique)
+    first = twice[twice.duplicated()].tolist()[0]
     raise DesignError(
-        f"{what} and {of} differ, and {twice[twice.duplicated()][0]!r} is there more than once, so "
-        "that they cannot be matched. Pass arrays to match them by position."
+        f"{first!r} is a label more than once, and {what} differs from {of}, so that "
+        "they cannot be matched. Pass arrays to match them by position."
     )
 
 
@@ -85,7 +85,7 @@ def _match_studies(
 
     Tables go together by their labels; what has no labels, or but 0, 1, 2, ..., goes by position.
     """
-    order = order_by(moderators.labels, y.columns, "The index of exog", "the columns of endog")
+    order = order_by(moderators.labels, y.columns, "the index of exog", "the columns of endog")
     if order is not None:
         assert moderators.labels is not None
         labels = moderators.labels[order]
@@ -94,7 +94,7 @@ def _match_studies(
     if studies is None or is_default(studies):
         studies, of = moderators.labels, "the index of exog"
     axis = "index" if v.values.ndim == 1 else "columns"
-    order = order_by(v.columns, studies, f"The {axis} of vi", of)
+    order = order_by(v.columns, studies, f"the {axis} of vi", of)
     if order is not None:
         v = replace(v, values=_by_column(v.values, order))
     return y, v, moderators
@@ -109,7 +109,7 @@ def _match_outcomes(y: Opened, v: Opened) -> Any:
     if not both:
         return v.values
     rows = [t.values.all_labels() if isinstance(t.values, ParquetTable) else t.rows for t in (y, v)]
-    order = order_by(rows[1], rows[0], "The index of vi", "the index of endog")
+    order = order_by(rows[1], rows[0], "the index of vi", "the index of endog")
     if order is None:
         return v.values
     if isinstance(tables[1], ParquetTable):
@@ -140,7 +140,7 @@ def open_source(
     k = len(moderators.exog)
     if y.values.shape[1] != k:
         # the labels say more where there are any
-        order_by(moderators.labels, y.columns, "The index of exog", "the columns of endog")
+        order_by(moderators.labels, y.columns, "the index of exog", "the columns of endog")
         raise DesignError(f"endog has {y.values.shape[1]} columns for the {k} studies of exog.")
     shape = tuple(y.values.shape)
     if tuple(v.values.shape) not in (shape, (k,)):

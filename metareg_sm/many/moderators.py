@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from statsmodels.formula._manager import FormulaManager
 
 from metareg_sm._typing import Array
@@ -82,7 +83,7 @@ def read_moderators(exog: Any, data: Any, caller: FrameType | None) -> Moderator
         raise DesignError(f"exog has no moderators or no studies; it has shape {X.shape}.")
     if not np.isfinite(X).all():
         row, column = np.argwhere(~np.isfinite(X))[0]
-        study = f"study {row}" if labels is None else f"study {labels[row]!r}"
+        study = f"study {row}" if labels is None else f"study {labels[[row]].tolist()[0]!r}"
         raise MissingStudiesError(
             f"exog of {study} is missing or infinite in column {column} ({found.names[column]}); "
             "every study needs all moderators."
@@ -127,6 +128,8 @@ def _table(data: Any, formula: str) -> pd.DataFrame:
     if data is None:
         raise OptionError(f"exog={formula!r} is a formula; give the table of the studies as data=.")
     data = as_pandas(data)
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        data = pd.DataFrame.from_records(data)
     if isinstance(data, Mapping):
         try:
             data = pd.DataFrame(data)
@@ -153,7 +156,7 @@ def _by_formula(formula: str, data: Any, names: dict[str, Any]) -> Moderators:
     table = _table(data, text)
     manager = FormulaManager()
     # rows are known by position: labels may be there twice
-    rows = table.reset_index(drop=True)
+    rows = _with_plain_missing(table.reset_index(drop=True))
     try:
         matrix = manager.get_matrices(
             f"~ {text}", rows, eval_env=names, na_action=manager.get_na_action("drop")
@@ -161,13 +164,26 @@ def _by_formula(formula: str, data: Any, names: dict[str, Any]) -> Moderators:
     except (formula_error(), ValueError, TypeError, NameError, SyntaxError) as error:
         raise DesignError(_what_is_wrong(formula, table, error)) from error
     if len(matrix) != len(table):
-        row = rows.index.difference(matrix.index)[0]
+        row = rows.index.difference(matrix.index)[:1]
         raise MissingStudiesError(
-            f"A moderator of row {table.index[row]!r} of data is missing; every study needs all "
-            "moderators."
+            f"A moderator of row {table.index[row].tolist()[0]!r} of data is missing or not a "
+            "number; every study needs all moderators."
         )
     columns = [str(c) for c in matrix.columns]
     return Moderators(np.asarray(matrix, dtype=float), columns, table.index)
+
+
+def _with_plain_missing(rows: pd.DataFrame) -> pd.DataFrame:
+    """A copy with NaN or None for pandas' NA, which not every formula engine knows as missing."""
+    changed = {}
+    for column, dtype in rows.dtypes.items():
+        if isinstance(dtype, np.dtype | pd.CategoricalDtype) or not rows[column].hasnans:
+            continue
+        if is_numeric_dtype(dtype):
+            changed[column] = rows[column].to_numpy(dtype=float, na_value=np.nan)
+        else:
+            changed[column] = rows[column].to_numpy(dtype=object, na_value=None)
+    return rows.assign(**changed) if changed else rows
 
 
 def _what_is_wrong(formula: str, table: pd.DataFrame, error: Exception) -> str:
@@ -179,6 +195,6 @@ def _what_is_wrong(formula: str, table: pd.DataFrame, error: Exception) -> str:
     columns = [str(c) for c in table.columns]
     shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
     return (
-        f"The formula exog={formula!r} names {name!r}, which is no column of data."
-        f"{suggestion(name, columns)} They are {shown}."
+        f"The formula exog={formula!r} names {name!r}, which is no column of data and defined "
+        f"nowhere else.{suggestion(name, columns)} The columns are {shown}."
     )

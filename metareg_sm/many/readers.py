@@ -56,7 +56,7 @@ def open_table(values: Any, name: str) -> Opened:
         If it does not hold real numbers, or is a file that cannot be read.
     """
     if isinstance(values, (str, PurePath)):
-        return _open_file(Path(values), name)
+        return _open_file(Path(values), str(values), name)
     values = as_pandas(values)
     refuse_what_holds_no_numbers(values, name)
     if isinstance(values, pd.Series):
@@ -81,7 +81,7 @@ def open_table(values: Any, name: str) -> Opened:
     return Opened(in_memory(values, name))
 
 
-def _open_file(path: Path, name: str) -> Opened:
+def _open_file(path: Path, given: str, name: str) -> Opened:
     if path.suffix == ".npy":
         values = _map_npy(path, name)
         if values.dtype.kind not in REAL_KINDS:
@@ -90,7 +90,7 @@ def _open_file(path: Path, name: str) -> Opened:
     if path.suffix == ".parquet":
         table = ParquetTable(path, name)
         return Opened(table, None, table.columns)
-    raise OptionError(f"{name}={str(path)!r} must end in '.npy' or '.parquet'.")
+    raise OptionError(f"{name}={given!r} must end in '.npy' or '.parquet'.")
 
 
 def _map_npy(path: Path, name: str) -> Array:
