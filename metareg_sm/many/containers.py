@@ -38,7 +38,9 @@ def _expected(name: str) -> str:
         return "exog must be an array or a DataFrame, one row a study, or a formula"
     if name == "endog":
         return "endog must be an array, a DataFrame or the path of a file, one row an outcome"
-    return f"{name} must be an array, a DataFrame or the path of a file"
+    if name == "vi":
+        return "vi must be an array, a DataFrame or the path of a file"
+    return f"{name} must be an array of numbers"
 
 
 def refuse_what_holds_no_numbers(values: Any, name: str) -> None:

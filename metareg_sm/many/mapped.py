@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import mmap
+import os
 import tempfile
 from math import prod
 from typing import Any
@@ -17,11 +18,12 @@ from metareg_sm.exceptions import FileError, MissingFileError
 _AROUND = 1 << 21
 
 
-def file_error(text: str, cause: OSError | None = None) -> FileError:
-    """An error about a file, with the number that the system gave."""
-    absent = cause is not None and cause.errno == errno.ENOENT
-    error = (MissingFileError if absent else FileError)(text)
-    error.errno = None if cause is None else cause.errno
+def file_error(text: str, cause: Exception) -> FileError:
+    """An error that says what went wrong with a file and why, with the number of the system's."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    why = str(cause).strip().split("\n")[0] if number is None else os.strerror(number)
+    error = (MissingFileError if number == errno.ENOENT else FileError)(f"{text}: {why}")
+    error.errno = number
     return error
 
 
@@ -78,7 +80,7 @@ class TableInFile:
         folder = tempfile.tempdir or "a folder for temporary files"
         return file_error(
             f"The results need {size:.0f} MiB in {folder}, where temporary files are (the "
-            f"environment variable TMPDIR says where): {error.strerror}",
+            f"environment variable TMPDIR says where)",
             error,
         )
 

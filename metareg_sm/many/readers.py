@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path, PurePath
@@ -94,16 +95,13 @@ def _open_file(path: Path, given: str, name: str) -> Opened:
 
 
 def _map_npy(path: Path, name: str) -> Array:
+    text = f"{name}={str(path)!r}"
     try:
         return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except OSError as error:
-        raise file_error(
-            f"{name}={str(path)!r} cannot be read: {error.strerror}.", error
-        ) from error
+        raise file_error(f"{text} cannot be read", error) from error
     except ValueError as error:
-        raise file_error(
-            f"{name}={str(path)!r} is no .npy file of numbers, or only a part of one: {error}"
-        ) from error
+        raise file_error(f"{text} is no .npy file of numbers, or a part of one", error) from error
 
 
 class ParquetTable:
@@ -144,30 +142,34 @@ class ParquetTable:
         self.columns, self.shape = columns, (int(self._starts[-1]), len(columns))
         self._labelled = not isinstance(empty.index, pd.RangeIndex)
         self._held: tuple[int, Array, pd.Index] | None = None
+        # pyarrow does not promise that threads may read one file
+        self._reading = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # an open file goes to no other process; the file does
         return ParquetTable, (self._path, self._name, self._order)
 
     def _broken(self, error: Exception) -> FileError:
-        text = f"{self._name}={str(self._path)!r}"
-        if isinstance(error, OSError) and error.errno is not None:
-            return file_error(f"{text} cannot be read: {error.strerror}.", error)
-        return file_error(f"{text} is no parquet file, or only a part of one: {error}")
+        unreadable = isinstance(error, OSError) and error.errno is not None
+        what = "cannot be read" if unreadable else "is no parquet file, or a part of one"
+        return file_error(f"{self._name}={str(self._path)!r} {what}", error)
 
     def ordered(self, order: Rows) -> ParquetTable:
         """The same table with its columns in another order."""
         return ParquetTable(self._path, self._name, order)
 
     def _group(self, g: int) -> tuple[int, Array, pd.Index]:
-        if self._held is None or self._held[0] != g:
-            try:
-                frame = self._file.read_row_group(g).to_pandas()
-            except (OSError, ValueError) as error:
-                raise self._broken(error) from error
-            values = from_frame(frame, self._name)
-            self._held = (g, values if self._order is None else values[:, self._order], frame.index)
-        return self._held
+        with self._reading:
+            held = self._held
+            if held is None or held[0] != g:
+                try:
+                    frame = self._file.read_row_group(g).to_pandas()
+                except (OSError, ValueError) as error:
+                    raise self._broken(error) from error
+                values = from_frame(frame, self._name)
+                values = values if self._order is None else values[:, self._order]
+                held = self._held = (g, values, frame.index)
+            return held
 
     def _parts(self, begin: int, end: int) -> list[tuple[Array, pd.Index]]:
         first = int(np.searchsorted(self._starts, begin, side="right")) - 1
@@ -199,6 +201,7 @@ class ParquetTable:
         if not self._labelled:
             return None
         try:
-            return self._file.read(columns=[], use_pandas_metadata=True).to_pandas().index
+            with self._reading:
+                return self._file.read(columns=[], use_pandas_metadata=True).to_pandas().index
         except (OSError, ValueError) as error:
             raise self._broken(error) from error

@@ -31,7 +31,7 @@ def check_path(path: Any) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise OptionError(f"path must be the path of a file; got {path!r}.")
     found = Path(path)
-    if found.suffix not in _WRITERS:
+    if found.suffix not in _WRITERS or "\0" in str(path):
         raise OptionError(f"path={str(path)!r} must end in '.parquet' or '.npy'.")
     return found
 
@@ -64,9 +64,7 @@ def _complete_or_not_at_all(path: Path) -> Iterator[Path]:
             shutil.copymode(target, unfinished)
         unfinished.replace(target)
     except OSError as error:
-        raise file_error(
-            f"{str(path)!r} cannot be written: {error.strerror or error}", error
-        ) from error
+        raise file_error(f"{str(path)!r} cannot be written", error) from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
