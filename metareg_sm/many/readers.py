@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.exceptions import DesignError, FileError, OptionError
@@ -59,7 +60,8 @@ def open_table(values: Any, name: str) -> Opened:
     if isinstance(values, (str, PurePath)):
         return _open_file(Path(values), str(values), name)
     values = as_pandas(values)
-    refuse_what_holds_no_numbers(values, name)
+    if not _comes_in_blocks(values):
+        refuse_what_holds_no_numbers(values, name)
     if isinstance(values, pd.Series):
         return Opened(from_frame(values.to_frame(), name)[:, 0], columns=values.index)
     if isinstance(values, pd.DataFrame):
@@ -72,14 +74,22 @@ def open_table(values: Any, name: str) -> Opened:
         if values.dtype.kind not in REAL_KINDS:
             raise DesignError(f"{name} must be numbers; it has dtype {values.dtype}.")
         return Opened(values)
-    # what can be cut into blocks itself may be larger than memory
-    kind = getattr(getattr(values, "dtype", None), "kind", None)
-    cut = hasattr(values, "shape") and hasattr(values, "ndim") and hasattr(values, "__getitem__")
-    if not isinstance(values, np.ndarray) and cut and kind in (*REAL_KINDS, "c"):
-        if kind == "c":
+    if _comes_in_blocks(values):
+        if values.dtype.kind not in REAL_KINDS:
             raise DesignError(f"{name} must be numbers; it has dtype {values.dtype}.")
         return Opened(values)
     return Opened(in_memory(values, name))
+
+
+def _comes_in_blocks(values: Any) -> bool:
+    """Whether something else than numpy's holds an array of which it can give some rows.
+
+    It may be larger than memory, such as a data set in an HDF5 or a zarr file.
+    """
+    if isinstance(values, (np.ndarray, pd.DataFrame, pd.Series)) or sparse.issparse(values):
+        return False
+    described = all(hasattr(values, a) for a in ("shape", "ndim", "dtype", "__getitem__"))
+    return described and getattr(values.dtype, "kind", "O") in "fiubc"
 
 
 def _open_file(path: Path, given: str, name: str) -> Opened:

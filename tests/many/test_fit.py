@@ -16,8 +16,8 @@ from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import VarianceError
 from metareg_sm.many import REASONS
 
-from ._many import COEFFICIENTS, FIELDS, alike, check_all, check_single, outcomes, same, single
 from ..core.test_search import PEAKS
+from ._many import COEFFICIENTS, FIELDS, alike, check_all, check_single, outcomes, same, single
 
 NAMES = tuple({e.name: None for e in ESTIMATORS.values()})
 COV_TYPES = ("knapp-hartung", "knapp-hartung-adhoc", "nonrobust")
