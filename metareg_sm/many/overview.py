@@ -13,7 +13,7 @@ from metareg_sm.many.mapped import forget
 from metareg_sm.stats.batch import Reason
 
 if TYPE_CHECKING:
-    from metareg_sm.many.results import ManyResults
+    from metareg_sm.many.results import ManyResults, ManyTest
 
 REASONS = {
     Reason.FITTED: "fitted",
@@ -26,6 +26,7 @@ REASONS = {
 
 # coefficients that are shown by name
 _SHOWN = 12
+_LATER = "not computed yet; see compute()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +39,39 @@ class Overview:
         What this is.
     lines : tuple of (str, str)
         Labels and what they say.
-    medians : tuple of (str, str, str)
-        Name of a coefficient, medians of its estimate and of its standard error; empty where
-        nothing has been computed.
+    head : tuple of str
+        Names of the columns of the table.
+    medians : tuple of tuple of str
+        Its rows: a name and medians; empty where nothing has been computed.
     """
 
     title: str
     lines: tuple[tuple[str, str], ...]
-    medians: tuple[tuple[str, str, str], ...]
+    head: tuple[str, ...] = ()
+    medians: tuple[tuple[str, ...], ...] = ()
 
     def text(self) -> str:
         """As plain text, aligned."""
-        width = max(len(label) for label, _ in self.lines) + 2
+        width = max((len(label) for label, _ in self.lines), default=0) + 2
         shown = [self.title, *(f"{label:<{width}}{said}" for label, said in self.lines)]
         if self.medians:
-            width = max(len(name) for name, *_ in self.medians) + 2
-            width = max(width, len("Medians") + 2)
-            rows = (("Medians", "coef", "se"), *self.medians)
-            shown += [f"{name:<{width}}{coef:>10}{se:>10}" for name, coef, se in rows]
+            rows = (self.head, *self.medians)
+            width = max(width, max(len(name) for name, *_ in rows) + 2)
+            shown += [f"{n:<{width}}" + "".join(f"{x:>10}" for x in values) for n, *values in rows]
         return "\n".join(shown)
 
     def html(self) -> str:
         """As two tables."""
+        tables = [_html(self.lines), _html(self.medians, self.head) if self.medians else ""]
+        return f"<p>{escape(self.title)}</p>" + "".join(tables)
 
-        def table(rows: tuple[tuple[str, ...], ...], head: tuple[str, ...] = ()) -> str:
-            top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-            lines = "".join(
-                "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-                for row in rows
-            )
-            return f"<table>{f'<tr>{top}</tr>' if top else ''}{lines}</table>"
 
-        parts = [f"<p>{escape(self.title)}</p>", table(self.lines)]
-        if self.medians:
-            parts.append(table(self.medians, ("Medians", "coef", "se")))
-        return "".join(parts)
+def _html(rows: tuple[tuple[str, ...], ...], head: tuple[str, ...] = ()) -> str:
+    def line(cells: tuple[str, ...], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    top = line(head, "th") if head else ""
+    return f"<table>{top}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
 def overview(results: ManyResults) -> Overview:
@@ -87,7 +86,7 @@ def overview(results: ManyResults) -> Overview:
     title = f"Meta-regressions of {len(results):,} outcomes"
     table = results.in_memory
     if table is None:
-        return Overview(title, (*lines, ("Fitted", "not computed yet; see compute()")), ())
+        return Overview(title, (*lines, ("Fitted", _LATER)))
     n, reason = len(results), results.reason
     fitted = reason == 0
     count = int(np.count_nonzero(results.converged))
@@ -111,7 +110,21 @@ def overview(results: ManyResults) -> Overview:
             for j, name in enumerate(names[:_SHOWN])
         ]
     forget(table)
-    return Overview(title, tuple(lines), tuple(medians))
+    return Overview(title, tuple(lines), ("Medians", "coef", "se"), tuple(medians))
+
+
+def overview_of_test(test: ManyTest) -> Overview:
+    """Medians of each combination of coefficients; of dask's nothing is computed for it."""
+    n, m = test.effect.shape
+    title = f"Tests of linear combinations of coefficients: {m} in each of {n:,} outcomes"
+    if not isinstance(test.effect, np.ndarray):
+        return Overview(title, (("Tested", _LATER),))
+    lines = (("Tested", f"{np.count_nonzero(~np.isnan(test.pvalue[:, 0])):,} of {n:,}"),)
+    medians = [
+        (f"Row {j}", *(_median(a[:, j]) for a in (test.effect, test.sd, test.pvalue)))
+        for j in range(min(m, _SHOWN))
+    ]
+    return Overview(title, lines, ("Medians", "effect", "sd", "pvalue"), tuple(medians))
 
 
 def _median(values: Array) -> str:

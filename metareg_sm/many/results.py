@@ -18,7 +18,7 @@ from metareg_sm.exceptions import DesignError
 from metareg_sm.many.containers import as_floats, in_memory, refuse_what_holds_no_numbers
 from metareg_sm.many.layout import SharedModel
 from metareg_sm.many.mapped import forget
-from metareg_sm.many.overview import overview
+from metareg_sm.many.overview import overview, overview_of_test
 from metareg_sm.many.sources import Source
 from metareg_sm.many.writers import check_path, write_tables
 from metareg_sm.options import check_alpha, choose
@@ -43,9 +43,10 @@ class ManyResults:
     nobs, df_resid : ndarray, (n,)
         Studies k of each outcome; k - p.
     converged : ndarray of bool, (n,)
-        Whether the outcome was fitted.
+        Whether the outcome was fitted, and tau2 is the global maximum for certain where it
+        maximises a likelihood.
     reason : ndarray of int, (n,)
-        0 where fitted; `metareg_sm.many.REASONS` explains the others.
+        0 where converged; `metareg_sm.many.REASONS` explains the others.
     exog_names : list of str
         Names of the coefficients.
     """
@@ -119,7 +120,7 @@ class ManyResults:
 
     @property
     def converged(self) -> Any:
-        """Whether the outcome was fitted, (n,)."""
+        """Whether the outcome was fitted, and tau2 found for certain, (n,)."""
         return self._read("reason") == Reason.FITTED
 
     def _standard_errors(self, contrasts: Array) -> Any:
@@ -354,7 +355,7 @@ class ManyResults:
             forget(table)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManyTest:
     """Tests of linear combinations in every outcome.
 
@@ -368,3 +369,9 @@ class ManyTest:
     sd: Any
     statistic: Any
     pvalue: Any
+
+    def __repr__(self) -> str:
+        return overview_of_test(self).text()
+
+    def _repr_html_(self) -> str:
+        return overview_of_test(self).html()
