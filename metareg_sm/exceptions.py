@@ -16,10 +16,14 @@ __all__ = [
     "DesignError",
     "EffectSizeWarning",
     "FewStudiesWarning",
+    "FileError",
     "IntervalWarning",
+    "MemoryLimitError",
     "MetaRegError",
+    "MissingFileError",
     "MissingStudiesError",
     "OptionError",
+    "OutcomeError",
     "RankDeficiencyWarning",
     "VarianceError",
 ]
@@ -47,6 +51,22 @@ class OptionError(MetaRegError, TypeError):
 
 class DataRemovedError(MetaRegError, AttributeError):
     """Something that needs the data of a fit after `remove_data()`."""
+
+
+class OutcomeError(OptionError, IndexError):
+    """An outcome, among many, that is not there."""
+
+
+class FileError(MetaRegError, OSError):
+    """A file that cannot be read or written, or does not hold what its name says."""
+
+
+class MissingFileError(FileError, FileNotFoundError):
+    """A file, or the folder for one, that does not exist."""
+
+
+class MemoryLimitError(MetaRegError, MemoryError):
+    """More memory would be needed than there is."""
 
 
 class ComparisonError(MetaRegError):

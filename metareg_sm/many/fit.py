@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from inspect import currentframe
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from metareg_sm.core.basis import design_basis
-from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.many.layout import Plan
-from metareg_sm.many.results import REASONS, ManyResults, ManyTest
-from metareg_sm.many.sources import open_outcomes, right_side
-from metareg_sm.options import choose
-from metareg_sm.stats.batch import Fitting, block_size
-from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.exceptions import DesignError
+from metareg_sm.many.layout import shared_model
+from metareg_sm.many.matching import open_source
+from metareg_sm.many.moderators import read_moderators
+from metareg_sm.many.overview import REASONS
+from metareg_sm.many.results import ManyResults, ManyTest
+from metareg_sm.options import whole_number
+from metareg_sm.stats.batch import block_size
 
 __all__ = ["REASONS", "ManyResults", "ManyTest", "fit_many"]
 
@@ -36,13 +34,13 @@ def fit_many(
     Parameters
     ----------
     endog : array_like, DataFrame, dask array or path, (n, k)
-        One row an outcome, one column a study; NaN where a study is missing for an outcome. A path
-        to a `.npy` or `.parquet` file is read block by block.
+        One row an outcome, one column a study; NaN, or masked in a masked array, where a study is
+        missing for an outcome. A path to a `.npy` or `.parquet` file is read block by block.
     exog : array_like, DataFrame or str, (k, p)
         Moderators of the studies, shared by all outcomes; or the right side of a formula, such as
         "~ age * dose", on the table `data`.
-    vi : array_like, dask array or path, (n, k) or (k,)
-        Sampling variances, each outcome's own or shared.
+    vi : array_like, DataFrame, Series, dask array or path, (n, k) or (k,)
+        Sampling variances, each outcome's own or shared; missing as in `endog`.
     tau2 : str or float, default "reml"
         Estimator of the heterogeneity, as `MetaReg.fit` has it, or a fixed value.
     cov_type : str, default "knapp-hartung"
@@ -62,8 +60,20 @@ def fit_many(
     Raises
     ------
     DesignError, VarianceError, OptionError
-        As `MetaReg`; an outcome that has too few studies or no variation is no error, it is NaN
-        with a reason code.
+        As `MetaReg`, and if labels do not match. An outcome that has too few studies or no
+        variation is no error: its numbers are NaN, and `ManyResults.reason` says why.
+    FileError
+        If a file cannot be read, or does not hold what its name says.
+    MemoryLimitError
+        If memory runs out; with outcomes in files, one block of them is held at a time.
+
+    Notes
+    -----
+    Tables go together by their labels: studies are the columns of `endog` and of `vi`, the index of
+    `exog` or `data`, and the index of a Series `vi`; outcomes are the index of `endog` and of `vi`.
+    Where their order differs, that of `endog` holds; where their labels differ, they are refused.
+    Arrays, and tables whose labels are 0, 1, 2, ... and are not those of the other in another
+    order, go by position.
 
     Examples
     --------
@@ -76,28 +86,16 @@ def fit_many(
     >>> many.params.shape, bool(many.converged.all())
     ((1000, 2), True)
     """
-    covariance = choose(COVARIANCES, cov_type, "cov_type")
-    if covariance.factor is None:
-        known = ", ".join(repr(t.name) for t in COVARIANCES.values() if t.factor is not None)
-        raise OptionError(f"cov_type={cov_type!r} is not for many fits. Choose one of {known}.")
-    estimator, fixed = None, 0.0
-    if isinstance(tau2, Real) and not isinstance(tau2, bool):
-        fixed = float(tau2)
-        if not np.isfinite(fixed) or fixed < 0.0:
-            raise OptionError(f"A fixed tau2 must be finite and >= 0; got tau2={fixed:g}.")
-    else:
-        estimator = choose(ESTIMATORS, tau2, "tau2")
-    X, names = right_side(exog, data)
-    basis = design_basis(X)
-    if basis.redundant:
-        redundant = ", ".join(repr(names[j]) for j in basis.redundant)
-        raise DesignError(f"The moderators are redundant: leave out {redundant}.")
-    if chunk is not None and (
-        isinstance(chunk, bool) or not isinstance(chunk, Integral) or chunk < 1
-    ):
-        raise OptionError(f"chunk must be a whole number of outcomes >= 1; got {chunk!r}.")
-    size = block_size(len(X)) if chunk is None else int(chunk)
-    source = open_outcomes(endog, vi, X, size, progress)
-    plan = Plan(Fitting(basis, estimator, fixed, covariance.factor), covariance, X)
-    table = source.map(plan.fit, plan.columns)
-    return ManyResults(table, plan, source, names)
+    size = None if chunk is None else whole_number(chunk, "chunk")
+    here = currentframe()
+    # names in a formula are those of whoever calls this function
+    moderators = read_moderators(exog, data, here.f_back if here is not None else None)
+    size = block_size(len(moderators.exog)) if size is None else size
+    source, moderators = open_source(endog, vi, moderators, size, progress)
+    model = shared_model(moderators.exog, tau2, cov_type)
+    redundant = model.fitting.basis.redundant
+    if redundant:
+        names = ", ".join(repr(moderators.names[j]) for j in redundant)
+        raise DesignError(f"The moderators are redundant: leave out {names}.")
+    table = source.map(model.fit, model.layout.width)
+    return ManyResults(table, model, source, moderators.names)

@@ -1,55 +1,107 @@
-"""What mass-univariate fits keep of each outcome, and how it is computed block by block."""
+"""What is kept of each outcome, and the model that gives it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Real
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.gram import packed, pairs_of
+from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.exceptions import OptionError
+from metareg_sm.options import choose, finite_number
 from metareg_sm.stats.batch import Block, Fitting, Reason, block_loglike
-from metareg_sm.stats.covariance import CovarianceType
+from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How each block is fitted, and what is kept of it.
+class Layout:
+    """Which columns of a table with one row an outcome hold what.
 
     Attributes
     ----------
-    fitting : Fitting
-        How.
-    covariance : CovarianceType
-        Of the coefficients.
-    exog : ndarray, (k, p)
-        Moderators.
+    coefficients : int
+        Their number p.
     """
 
-    fitting: Fitting
-    covariance: CovarianceType
-    exog: Array
+    coefficients: int
 
-    @property
-    def p(self) -> int:
-        """Number of coefficients."""
-        return self.fitting.basis.to_params.shape[0]
+    @cached_property
+    def places(self) -> dict[str, slice]:
+        """Columns of each quantity, by its name."""
+        p = self.coefficients
+        # the covariance without the factor `scale`: its p (p + 1) / 2 distinct elements
+        many = {"params": p, "covariance": p * (p + 1) // 2}
+        widths = many | dict.fromkeys(("tau2", "scale", "nobs", "reason", "q", "i2"), 1)
+        ends = np.cumsum(list(widths.values())).tolist()
+        return {
+            name: slice(end - width, end)
+            for (name, width), end in zip(widths.items(), ends, strict=True)
+        }
 
     @property
     def width(self) -> int:
-        """Number of distinct elements of their covariance."""
-        return self.fitting.basis.rank * (self.fitting.basis.rank + 1) // 2
+        """Number of columns."""
+        return max(place.stop for place in self.places.values())
+
+    def table(self, rows: int, **quantities: npt.NDArray[Any]) -> Array:
+        """A table with each quantity where it belongs; all of them must be given."""
+        table = np.empty((rows, self.width), order="F")
+        for name, place in self.places.items():
+            values = quantities[name]
+            table[:, place] = values[:, None] if values.ndim == 1 else values
+        return table
+
+    def read(self, table: Any, name: str) -> Any:
+        """A quantity from a table: (n,), or (n, number) for coefficients and covariance."""
+        place = self.places[name]
+        if name in ("params", "covariance"):
+            return table[:, place]
+        return table[:, place.start]
+
+
+@dataclass(frozen=True)
+class SharedModel:
+    """The meta-regression that every outcome gets.
+
+    Attributes
+    ----------
+    exog : ndarray, (k, p)
+        Moderators.
+    fitting : Fitting
+        Their column space and the estimator of tau2.
+    covariance : CovarianceType
+        Of the coefficients.
+    """
+
+    exog: Array
+    fitting: Fitting
+    covariance: CovarianceType
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # entries of registries are known by name in other processes, too
+        return shared_model, (self.exog, self.tau2, self.covariance.name)
 
     @property
-    def columns(self) -> int:
-        """Number of columns of `fit`."""
-        return self.p + self.width + 6
+    def tau2(self) -> str | float:
+        """Name of the estimator, or the value that is held fixed."""
+        estimator = self.fitting.estimator
+        return self.fitting.fixed if estimator is None else estimator.name
 
     @cached_property
-    def to_covariance(self) -> Array:
+    def layout(self) -> Layout:
+        """Columns of what `fit` gives."""
+        return Layout(self.exog.shape[1])
+
+    @cached_property
+    def _to_covariance(self) -> Array:
         """Maps distinct elements of a covariance of the basis to those of the coefficients."""
         T = self.fitting.basis.to_params
         unit = np.eye(T.shape[1])
@@ -57,32 +109,41 @@ class Plan:
         for i, j in pairs_of(T.shape[1]):
             element = np.outer(unit[i], unit[j])
             columns.append(packed(T @ (element if i == j else element + element.T) @ T.T))
-        return np.array(columns).reshape(-1, self.width).T
+        return np.array(columns).T
 
     def fit(self, y: Array, v: Array) -> Array:
-        """One row an outcome: params, packed covariance, tau2, scale, nobs, reason, q, i2."""
+        """Fit a block of outcomes (n, k); one row each, with the columns of `layout`."""
         block = self.fitting.prepare(y, v)
         fit = self.fitting.fit(block, heterogeneity=True)
         assert fit.q is not None
         assert fit.i2 is not None
-        covariance = self.to_covariance @ fit.unscaled.T
-        more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
-        table = np.empty((len(block.reason), self.columns), order="F")
-        np.concatenate([fit.params.T, covariance, more], out=table.T)
-        for rows, keep, plan in self._by_themselves(y, v, block):
-            table[rows] = plan.fit(y[np.ix_(rows, keep)], _columns(v, rows, keep))
+        table = self.layout.table(
+            len(y),
+            params=fit.params,
+            covariance=(self._to_covariance @ fit.unscaled.T).T,
+            tau2=fit.tau2,
+            scale=fit.scale,
+            nobs=block.nobs,
+            reason=block.reason,
+            q=fit.q,
+            i2=fit.i2,
+        )
+        for rows, keep, model in self._with_own_basis(y, v, block):
+            table[rows] = model.fit(y[np.ix_(rows, keep)], _columns(v, rows, keep))
         return table
 
     def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
-        """One row an outcome: log-likelihood, restricted for REML."""
+        """Log-likelihood, restricted for REML, of a block of outcomes at their tau2: (n, 1)."""
         block = self.fitting.prepare(y, v)
         value = block_loglike(block, tau2, self.fitting.reml)[:, None]
-        for rows, keep, plan in self._by_themselves(y, v, block):
-            found = plan.loglike(y[np.ix_(rows, keep)], _columns(v, rows, keep), tau2[rows])
+        for rows, keep, model in self._with_own_basis(y, v, block):
+            found = model.loglike(y[np.ix_(rows, keep)], _columns(v, rows, keep), tau2[rows])
             value[rows] = found
         return value
 
-    def _by_themselves(self, y: Array, v: Array, block: Block) -> Iterator[tuple[Rows, Rows, Plan]]:
+    def _with_own_basis(
+        self, y: Array, v: Array, block: Block
+    ) -> Iterator[tuple[Rows, Rows, SharedModel]]:
         """Outcomes whose studies need a basis of their own, by the studies that they have.
 
         A moderator that is nearly all in the studies that are missing hardly shows in the basis of
@@ -95,12 +156,34 @@ class Plan:
         patterns, which = np.unique(absent, axis=0, return_inverse=True)
         for number, pattern in enumerate(patterns):
             keep = np.flatnonzero(~pattern)
-            basis = design_basis(self.exog[keep])
+            exog = self.exog[keep]
+            basis = design_basis(exog)
             if len(keep) < len(self.exog) and not basis.redundant:
                 rows = hard[np.ravel(which) == number]
                 fitting = replace(self.fitting, basis=basis)
-                yield rows, keep, replace(self, fitting=fitting, exog=self.exog[keep])
+                yield rows, keep, SharedModel(exog, fitting, self.covariance)
 
 
 def _columns(v: Array, rows: Rows, keep: Rows) -> Array:
     return v[keep] if v.ndim == 1 else v[np.ix_(rows, keep)]
+
+
+def shared_model(exog: Array, tau2: Any, cov_type: Any) -> SharedModel:
+    """The model that every outcome gets, from the options of `fit_many`.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown, or the covariance is not for many fits.
+    """
+    covariance = choose(COVARIANCES, cov_type, "cov_type")
+    if covariance.factor is None:
+        known = ", ".join(repr(t.name) for t in COVARIANCES.values() if t.factor is not None)
+        raise OptionError(f"cov_type={cov_type!r} is not for many fits. Choose one of {known}.")
+    estimator, fixed = None, 0.0
+    if isinstance(tau2, Real) and not isinstance(tau2, (bool, np.bool_)):
+        fixed = finite_number(tau2, "A fixed tau2", least=0.0)
+    else:
+        estimator = choose(ESTIMATORS, tau2, "tau2")
+    fitting = Fitting(design_basis(exog), estimator, fixed, covariance.factor)
+    return SharedModel(exog, fitting, covariance)

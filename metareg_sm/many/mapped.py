@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import tempfile
 from math import prod
 from typing import Any
@@ -10,9 +12,19 @@ from typing import Any
 import numpy as np
 
 from metareg_sm._typing import Array
+from metareg_sm.exceptions import FileError, MissingFileError
 
 # bytes before what was read of which the system may have mapped pages, too
 _AROUND = 1 << 21
+
+
+def file_error(text: str, cause: Exception) -> FileError:
+    """An error that says what went wrong with a file and why, with the number of the system's."""
+    number = cause.errno if isinstance(cause, OSError) else None
+    why = str(cause).strip().split("\n")[0] if number is None else os.strerror(number)
+    error = (MissingFileError if number == errno.ENOENT else FileError)(f"{text}: {why}")
+    error.errno = number
+    return error
 
 
 def mapping(values: Any) -> mmap.mmap | None:
@@ -57,15 +69,27 @@ class TableInFile:
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self.shape = shape
-        # closed by `array`, or with the table
-        self._file = tempfile.TemporaryFile(prefix="metareg_sm")  # noqa: SIM115
+        try:
+            # closed by `array`, or with the table
+            self._file = tempfile.TemporaryFile(prefix="metareg_sm")  # noqa: SIM115
+        except OSError as error:
+            raise self._no_room(error) from error
+
+    def _no_room(self, error: OSError) -> FileError:
+        size = 8 * prod(self.shape) / 2**20
+        folder = tempfile.tempdir or "a folder for temporary files"
+        return file_error(
+            f"The results need {size:.0f} MiB in {folder}, where temporary files are (the "
+            f"environment variable TMPDIR says where)",
+            error,
+        )
 
     def __setitem__(self, rows: slice, block: Array) -> None:
         """Write some rows, each column to where it belongs.
 
         Raises
         ------
-        OSError
+        FileError
             If there is no room for the table where temporary files are.
         """
         try:
@@ -74,12 +98,7 @@ class TableInFile:
                 self._file.write(np.ascontiguousarray(column).data)
             self._file.flush()
         except OSError as error:
-            size = 8 * prod(self.shape) / 2**20
-            raise OSError(
-                error.errno,
-                f"The results need {size:.0f} MiB in {tempfile.gettempdir()}, where temporary "
-                f"files are (the environment variable TMPDIR says where): {error.strerror}",
-            ) from error
+            raise self._no_room(error) from error
 
     def array(self) -> Array:
         """All of it, mapped from the file: read-only, with contiguous columns."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +15,15 @@ import pandas as pd
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import diagonal_of
 from metareg_sm.exceptions import DesignError
-from metareg_sm.many.layout import Plan
+from metareg_sm.many.containers import as_floats, in_memory, refuse_what_holds_no_numbers
+from metareg_sm.many.layout import SharedModel
 from metareg_sm.many.mapped import forget
-from metareg_sm.many.sources import Source, write_results
+from metareg_sm.many.overview import overview, overview_of_test
+from metareg_sm.many.sources import Source
+from metareg_sm.many.writers import check_path, write_tables
+from metareg_sm.options import check_alpha, choose
 from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-
-REASONS = {
-    Reason.FITTED: "fitted",
-    Reason.TOO_FEW_STUDIES: "not more studies than coefficients",
-    Reason.REDUNDANT_MODERATORS: "the moderators are redundant among the studies that are there",
-    Reason.NO_VARIATION: "all outcomes are equal",
-    Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
-}
-"""What the codes in `ManyResults.reason` mean."""
 
 
 class ManyResults:
@@ -48,80 +43,95 @@ class ManyResults:
     nobs, df_resid : ndarray, (n,)
         Studies k of each outcome; k - p.
     converged : ndarray of bool, (n,)
-        Whether the outcome was fitted; the search itself is certified and cannot fail.
+        Whether the outcome was fitted, and tau2 is the global maximum for certain where it
+        maximises a likelihood.
     reason : ndarray of int, (n,)
-        0 where fitted; `metareg_sm.many.REASONS` explains the others.
+        0 where converged; `metareg_sm.many.REASONS` explains the others.
     exog_names : list of str
         Names of the coefficients.
     """
 
-    def __init__(self, table: Any, plan: Plan, source: Source, names: list[str]) -> None:
-        self._table, self._plan, self._source = table, plan, source
+    def __init__(self, table: Any, model: SharedModel, source: Source, names: list[str]) -> None:
+        self._table, self._model, self._source = table, model, source
         self.exog_names = names
 
     def __len__(self) -> int:
         return int(self._table.shape[0])
 
     def __repr__(self) -> str:
-        estimator = self._plan.fitting.estimator
-        label = estimator.label if estimator else "fixed tau2"
-        return f"<ManyResults: {len(self)} outcomes, {self._plan.p} coefficients, {label}>"
+        return overview(self).text()
+
+    def _repr_html_(self) -> str:
+        return overview(self).html()
 
     @property
     def use_t(self) -> bool:
         """Tests refer to t rather than the normal distribution."""
-        return self._plan.covariance.use_t
+        return self._model.covariance.use_t
 
-    def _columns(self, begin: int, end: int) -> Any:
-        return self._table[:, begin:end]
+    @property
+    def tau2_label(self) -> str:
+        """How tau2 was estimated, as it is printed."""
+        estimator = self._model.fitting.estimator
+        return f"fixed tau2, {self._model.tau2:g}" if estimator is None else estimator.label
 
-    def _column(self, offset: int) -> Any:
-        return self._table[:, self._plan.p + self._plan.width + offset]
+    @property
+    def cov_label(self) -> str:
+        """The covariance of the coefficients, as it is printed."""
+        return self._model.covariance.label
+
+    @property
+    def in_memory(self) -> Array | None:
+        """The table of all numbers; None where dask has not computed it."""
+        return self._table if isinstance(self._table, np.ndarray) else None
+
+    def _read(self, name: str) -> Any:
+        return self._model.layout.read(self._table, name)
 
     @property
     def params(self) -> Any:
         """Coefficients, (n, p)."""
-        return self._columns(0, self._plan.p)
+        return self._read("params")
 
     @property
     def tau2(self) -> Any:
         """Heterogeneity, (n,)."""
-        return self._column(0)
+        return self._read("tau2")
 
     @property
     def scale(self) -> Any:
         """Factor on the covariance, (n,)."""
-        return self._column(1)
+        return self._read("scale")
 
     @property
     def nobs(self) -> Any:
         """Studies of each outcome, (n,)."""
-        return self._column(2)
+        return self._read("nobs")
 
     @property
     def df_resid(self) -> Any:
         """Studies less coefficients, (n,)."""
-        return self.nobs - self._plan.p
+        return self.nobs - len(self.exog_names)
 
     @property
     def reason(self) -> Any:
         """Codes of `REASONS`, (n,)."""
-        return self._column(3).astype(int)
+        return self._read("reason").astype(int)
 
     @property
     def converged(self) -> Any:
-        """Whether the outcome was fitted, (n,)."""
-        return self._column(3) == 0
+        """Whether the outcome was fitted, and tau2 found for certain, (n,)."""
+        return self._read("reason") == Reason.FITTED
 
     def _standard_errors(self, contrasts: Array) -> Any:
-        covariance = self._columns(self._plan.p, self._plan.p + self._plan.width)
-        weights = diagonal_of(contrasts, np.eye(self._plan.width))
+        covariance = self._read("covariance")
+        weights = diagonal_of(contrasts, np.eye(covariance.shape[1]))
         return np.sqrt(covariance @ weights.T * self.scale[:, None])
 
     @property
     def bse(self) -> Any:
         """Standard errors, (n, p)."""
-        return self._standard_errors(np.eye(self._plan.p))
+        return self._standard_errors(np.eye(len(self.exog_names)))
 
     @property
     def tvalues(self) -> Any:
@@ -147,23 +157,28 @@ class ManyResults:
         Returns
         -------
         ndarray, (n, p, 2)
+
+        Raises
+        ------
+        OptionError
+            If `alpha` is not between 0 and 1.
         """
-        return interval(self.params, self.bse, alpha, self._df())
+        return interval(self.params, self.bse, check_alpha(alpha), self._df())
 
     @property
     def q(self) -> Any:
         """Residual heterogeneity Q_E with weights 1/v, (n,)."""
-        return self._column(4)
+        return self._read("q")
 
     @property
     def i2(self) -> Any:
         """tau2 / (s2 + tau2), a fraction, (n,)."""
-        return self._column(5)
+        return self._read("i2")
 
     @cached_property
     def llf(self) -> Any:
         """Log-likelihood, restricted for REML, (n,)."""
-        return self._source.map(self._plan.loglike, 1, self.tau2)[:, 0]
+        return self._source.map(self._model.loglike, 1, self.tau2)[:, 0]
 
     def t_test(self, r_matrix: npt.ArrayLike) -> ManyTest:
         """Test linear combinations of the coefficients, in every outcome.
@@ -181,13 +196,19 @@ class ManyResults:
         Raises
         ------
         DesignError
-            If the rows do not have one element a coefficient.
+            If the rows do not have one finite number a coefficient.
         """
-        R = np.atleast_2d(np.asarray(r_matrix, dtype=float))
-        if R.shape[1] != self._plan.p:
+        p = len(self.exog_names)
+        refuse_what_holds_no_numbers(r_matrix, "r_matrix")
+        R = np.atleast_2d(as_floats(in_memory(r_matrix, "r_matrix")))
+        if R.ndim != 2 or R.shape[1] != p:
             raise DesignError(
-                f"r_matrix has {R.shape[1]} columns; there are {self._plan.p} coefficients."
+                f"r_matrix must have one element a coefficient in each row; it has shape {R.shape} "
+                f"and there are {p} coefficients."
             )
+        if not np.isfinite(R).all():
+            row, column = np.argwhere(~np.isfinite(R))[0]
+            raise DesignError(f"r_matrix is missing or infinite in row {row}, column {column}.")
         effect, sd = self.params @ R.T, self._standard_errors(R)
         statistic = effect / sd
         return ManyTest(effect, sd, statistic, two_sided_pvalue(statistic, self._df()))
@@ -206,9 +227,16 @@ class ManyResults:
         -------
         ndarray, (n, p)
             NaN where the outcome was not fitted; those do not count as tests.
-        """
-        from statsmodels.stats.multitest import multipletests
 
+        Raises
+        ------
+        OptionError
+            If there is no such method, or `alpha` is not between 0 and 1.
+        """
+        from statsmodels.stats.multitest import multipletests, multitest_alias
+
+        alpha = check_alpha(alpha)
+        method = choose(multitest_alias, method, "method")
         pvalues = np.asarray(self.pvalues)
         adjusted = np.full(pvalues.shape, np.nan)
         for column in range(pvalues.shape[1]):
@@ -231,7 +259,14 @@ class ManyResults:
         DataFrame
             One row an outcome; for each coefficient x the columns coef[x], se[x], statistic[x],
             pvalue[x], ci_lower[x] and ci_upper[x]; tau2, q, i2, llf, scale, nobs, df_resid, reason.
+            The index has the labels of the outcomes, where they have any.
+
+        Raises
+        ------
+        OptionError
+            If `alpha` is not between 0 and 1.
         """
+        alpha = check_alpha(alpha)
         fitted = self.compute()
         ends = fitted.conf_int(alpha)
         columns: dict[str, Array] = {}
@@ -249,37 +284,44 @@ class ManyResults:
         if isinstance(self._table, np.ndarray):
             return self
         table, llf = self._source.compute(self._table, self.llf)
-        fitted = ManyResults(table, self._plan, self._source, self.exog_names)
+        fitted = ManyResults(table, self._model, self._source, self.exog_names)
         fitted.__dict__["llf"] = llf
         return fitted
 
-    def model(self, i: int) -> Any:
+    def model(self, i: Hashable) -> Any:
         """Ordinary results of one outcome, with everything that a single fit offers.
 
         Parameters
         ----------
-        i : int
-            Row of the outcome.
+        i : int or label
+            The outcome's position, negative ones counting from the end, or its label, where the
+            outcomes have labels that are not numbers.
 
         Returns
         -------
         MetaRegResultsWrapper
+
+        Raises
+        ------
+        OutcomeError, OptionError
+            If there is no such outcome.
+        DesignError, VarianceError
+            If a single fit refuses the outcome, as where it has too few studies.
         """
         from metareg_sm.models.metareg import MetaReg
 
-        y, v = self._source.row(i)
+        y, v = self._source.row(self._source.position(i))
         keep = ~(np.isnan(y) | np.isnan(v))
-        exog = pd.DataFrame(self._source.exog, columns=self.exog_names)
-        plan, estimator = self._plan, self._plan.fitting.estimator
-        return MetaReg(
-            pd.Series(y[keep], name="y"), exog[keep].reset_index(drop=True), vi=v[keep]
-        ).fit(
-            tau2=plan.fitting.fixed if estimator is None else estimator.name,
-            cov_type=plan.covariance.name,
+        exog = pd.DataFrame(self._model.exog[keep], columns=self.exog_names)
+        return MetaReg(pd.Series(y[keep], name="y"), exog, vi=v[keep]).fit(
+            tau2=self._model.tau2, cov_type=self._model.covariance.name
         )
 
     def save(self, path: str | Path) -> None:
         """Write all numbers block by block, without holding them in memory.
+
+        The file takes its name when it is complete: it replaces one that was there before, which
+        is left alone if there is an error or an interrupt.
 
         Parameters
         ----------
@@ -291,21 +333,29 @@ class ManyResults:
         ------
         OptionError
             If the path ends in neither.
+        FileError
+            If the file cannot be written.
         """
-        write_results(self, Path(path))
+        write_tables(check_path(path), self._at_least_one_frame(), len(self))
+
+    def _at_least_one_frame(self) -> Iterator[pd.DataFrame]:
+        """`iter_frames`; without outcomes there is no block, yet there are columns."""
+        if len(self) == 0:
+            yield self.to_frame()
+        yield from self.iter_frames()
 
     def iter_frames(self) -> Iterator[pd.DataFrame]:
         """`to_frame` of one block of outcomes after another."""
+        model = self._model
         for rows, source in self._source.blocks():
-            plan = self._plan
             # dask would read the block once more for every number that is asked of it
             lazy = self._source.lazy
-            table = source.map(plan.fit, plan.columns) if lazy else self._table[rows]
-            yield ManyResults(table, plan, source, self.exog_names).to_frame()
+            table = source.map(model.fit, model.layout.width) if lazy else self._table[rows]
+            yield ManyResults(table, model, source, self.exog_names).to_frame()
             forget(table)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ManyTest:
     """Tests of linear combinations in every outcome.
 
@@ -319,3 +369,9 @@ class ManyTest:
     sd: Any
     statistic: Any
     pvalue: Any
+
+    def __repr__(self) -> str:
+        return overview_of_test(self).text()
+
+    def _repr_html_(self) -> str:
+        return overview_of_test(self).html()

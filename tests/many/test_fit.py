@@ -16,8 +16,8 @@ from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import VarianceError
 from metareg_sm.many import REASONS
 
+from ..core.test_search import PEAKS
 from ._many import COEFFICIENTS, FIELDS, alike, check_all, check_single, outcomes, same, single
-from .core.test_search import PEAKS
 
 NAMES = tuple({e.name: None for e in ESTIMATORS.values()})
 COV_TYPES = ("knapp-hartung", "knapp-hartung-adhoc", "nonrobust")
@@ -456,7 +456,11 @@ def test_the_order_of_intervals_and_use_t():
 
 def test_describes_itself():
     y, v, X = outcomes(26, n=6)
-    assert repr(fit_many(y, X, v)) == "<ManyResults: 6 outcomes, 2 coefficients, REML>"
+    shown = repr(fit_many(y, X, v)).splitlines()
+    assert shown[0] == "Meta-regressions of 6 outcomes"
+    assert "Coefficients     const, x1" in shown
+    assert "tau2             REML" in shown
+    assert "Fitted           6 of 6 (100.0%)" in shown
     assert "fixed tau2" in repr(fit_many(y, X, v, tau2=0.1))
     assert len(fit_many(y, X, v)) == 6
     assert fit_many(y, X, v).compute().params.shape == (6, 2)

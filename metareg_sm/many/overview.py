@@ -1,0 +1,132 @@
+"""A few lines about many fits: how many there are, how many could be fitted, and medians."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metareg_sm._typing import Array
+from metareg_sm.many.mapped import forget
+from metareg_sm.stats.batch import Reason
+
+if TYPE_CHECKING:
+    from metareg_sm.many.results import ManyResults, ManyTest
+
+REASONS = {
+    Reason.FITTED: "fitted",
+    Reason.TOO_FEW_STUDIES: "not more studies than coefficients",
+    Reason.REDUNDANT_MODERATORS: "the moderators are redundant among the studies that are there",
+    Reason.NO_VARIATION: "all outcomes are equal",
+    Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
+}
+"""What the codes in `ManyResults.reason` mean."""
+
+# coefficients that are shown by name
+_SHOWN = 12
+_LATER = "not computed yet; see compute()"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A title, lines of a label and what it says, and a table of medians.
+
+    Attributes
+    ----------
+    title : str
+        What this is.
+    lines : tuple of (str, str)
+        Labels and what they say.
+    head : tuple of str
+        Names of the columns of the table.
+    medians : tuple of tuple of str
+        Its rows: a name and medians; empty where nothing has been computed.
+    """
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+    head: tuple[str, ...] = ()
+    medians: tuple[tuple[str, ...], ...] = ()
+
+    def text(self) -> str:
+        """As plain text, aligned."""
+        width = max((len(label) for label, _ in self.lines), default=0) + 2
+        shown = [self.title, *(f"{label:<{width}}{said}" for label, said in self.lines)]
+        if self.medians:
+            rows = (self.head, *self.medians)
+            width = max(width, max(len(name) for name, *_ in rows) + 2)
+            shown += [f"{n:<{width}}" + "".join(f"{x:>10}" for x in values) for n, *values in rows]
+        return "\n".join(shown)
+
+    def html(self) -> str:
+        """As two tables."""
+        tables = [_html(self.lines), _html(self.medians, self.head) if self.medians else ""]
+        return f"<p>{escape(self.title)}</p>" + "".join(tables)
+
+
+def _html(rows: tuple[tuple[str, ...], ...], head: tuple[str, ...] = ()) -> str:
+    def line(cells: tuple[str, ...], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+
+    top = line(head, "th") if head else ""
+    return f"<table>{top}{''.join(line(row, 'td') for row in rows)}</table>"
+
+
+def overview(results: ManyResults) -> Overview:
+    """What many fits have in common; of dask's nothing is computed for it."""
+    names = results.exog_names
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    lines = [
+        ("Coefficients", shown),
+        ("tau2", results.tau2_label),
+        ("Standard errors", results.cov_label),
+    ]
+    title = f"Meta-regressions of {len(results):,} outcomes"
+    table = results.in_memory
+    if table is None:
+        return Overview(title, (*lines, ("Fitted", _LATER)))
+    n, reason = len(results), results.reason
+    fitted = reason == 0
+    count = int(np.count_nonzero(results.converged))
+    lines.append(("Fitted", f"{count:,} of {n:,}" + (f" ({count / n:.1%})" if n else "")))
+    for code, number in zip(*np.unique(reason, return_counts=True), strict=True):
+        if code:
+            lines.append(("", f"{number:,}: {REASONS[code]}"))
+    medians = []
+    if fitted.any():
+        nobs = results.nobs[fitted]
+        low, high = int(nobs.min()), int(nobs.max())
+        studies = f"{low}" if low == high else f"{low} to {high}, median {np.median(nobs):g}"
+        lines += [
+            ("Studies", studies),
+            ("Median tau2", _median(results.tau2)),
+            ("Median I2", _median(results.i2)),
+        ]
+        params, bse = results.params, results.bse
+        medians = [
+            (name, _median(params[:, j]), _median(bse[:, j]))
+            for j, name in enumerate(names[:_SHOWN])
+        ]
+    forget(table)
+    return Overview(title, tuple(lines), ("Medians", "coef", "se"), tuple(medians))
+
+
+def overview_of_test(test: ManyTest) -> Overview:
+    """Medians of each combination of coefficients; of dask's nothing is computed for it."""
+    n, m = test.effect.shape
+    title = f"Tests of linear combinations of coefficients: {m} in each of {n:,} outcomes"
+    if not isinstance(test.effect, np.ndarray):
+        return Overview(title, (("Tested", _LATER),))
+    lines = (("Tested", f"{np.count_nonzero(~np.isnan(test.pvalue[:, 0])):,} of {n:,}"),)
+    medians = [
+        (f"Row {j}", *(_median(a[:, j]) for a in (test.effect, test.sd, test.pvalue)))
+        for j in range(min(m, _SHOWN))
+    ]
+    return Overview(title, lines, ("Medians", "effect", "sd", "pvalue"), tuple(medians))
+
+
+def _median(values: Array) -> str:
+    known = values[~np.isnan(values)]
+    return f"{np.median(known):.4g}" if known.size else "nan"
