@@ -1,6 +1,6 @@
 """Effect sizes: from raw tables, and from what papers print, to yi and vi."""
 
-from metareg_sm.effectsizes.compute import effect_size, measure_of
+from metareg_sm.effectsizes.compute import effect_size
 from metareg_sm.effectsizes.conversions import (
     d_to_log_odds_ratio,
     d_to_r,
@@ -9,6 +9,7 @@ from metareg_sm.effectsizes.conversions import (
     r_to_d,
     r_to_log_odds_ratio,
 )
+from metareg_sm.effectsizes.frame import measure_of
 from metareg_sm.effectsizes.printed import (
     from_interval,
     from_pvalue,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array
+from metareg_sm.effectsizes.frame import labelled_frame
 from metareg_sm.effectsizes.read import (
     Column,
     Inputs,
@@ -20,14 +21,12 @@ from metareg_sm.effectsizes.read import (
 )
 from metareg_sm.effectsizes.records import Measure
 from metareg_sm.effectsizes.registry import MEASURES
-from metareg_sm.effectsizes.reporting import Rows, report, warn, warn_fractions
+from metareg_sm.effectsizes.reporting import Rows, report, warn_fractions
 from metareg_sm.effectsizes.zeros import RULES, added, double_zero, empty_group
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import choose, finite_number
 
 Vtype = str | npt.ArrayLike | None
-#: `attrs` key of the record of how the estimates were made.
-ATTRS = "effect_size"
 
 
 def effect_size(
@@ -194,7 +193,7 @@ def effect_size(
     estimates = {"yi", "vi", "sei"} & given.keys()
     if estimates or str(measure).upper() == "GEN":
         inputs, y, v, how = _given_estimates(measure, data, given)
-        return _frame(data, inputs.index, y, v, how, var_names, append, replace)
+        return labelled_frame(data, inputs.index, y, v, how, var_names, append, replace)
     entry = choose(MEASURES, measure, "measure")
     check_arguments(entry, given)
     options = _zero_options(entry, add, to, drop00)
@@ -211,33 +210,7 @@ def effect_size(
         **(options if entry.layout.counts else {}),
         "size": size,
     }
-    return _frame(data, inputs.index, y, v, how, var_names, append, replace)
-
-
-def measure_of(data: Any) -> Measure | None:
-    """The measure that `effect_size` left in the `attrs` of a table.
-
-    Parameters
-    ----------
-    data : object
-        A table, or anything else.
-
-    Returns
-    -------
-    Measure or None
-        None if there is none in the registry.
-
-    Examples
-    --------
-    >>> import metareg_sm
-    >>> from metareg_sm.effectsizes import measure_of
-    >>> trials = metareg_sm.effect_size("OR", ai=[4, 6], bi=[9, 8], ci=[1, 3], di=[7, 9])
-    >>> measure_of(trials).label, measure_of(trials).natural_label
-    ('Log Odds Ratio', 'Odds Ratio')
-    """
-    attrs = getattr(data, "attrs", None)
-    name = attrs.get("measure") if isinstance(attrs, Mapping) else None
-    return MEASURES.get(name.lower()) if isinstance(name, str) else None
+    return labelled_frame(data, inputs.index, y, v, how, var_names, append, replace)
 
 
 def _zero_options(entry: Measure, add: float | None, to: str, drop00: bool) -> dict[str, Any]:
@@ -326,6 +299,7 @@ def _estimates(
             constant=marked,
             undefined=complete & ~defined,
             defined=defined,
+            certain=defined & (v == 0),
         ),
     )
     return y, v, _harmonic_mean(size[defined])
@@ -375,42 +349,3 @@ def _given_estimates(
     v = values if spread == "vi" else values**2
     how = {"measure": name, "columns": dict(inputs.columns), "control": []}
     return inputs, inputs.arrays["yi"], v, how
-
-
-def _frame(
-    data: pd.DataFrame | None,
-    index: pd.Index,
-    y: Array,
-    v: Array,
-    how: dict[str, Any],
-    var_names: tuple[str, str],
-    append: bool,
-    replace: bool,
-) -> pd.DataFrame:
-    first, second = var_names
-    if first == second:
-        raise OptionError(f"var_names must be two different names; got {var_names!r}.")
-    frame = pd.DataFrame(index=index) if data is None or not append else data.copy()
-    changed = []
-    for name, values in ((first, y), (second, v)):
-        if name not in frame.columns:
-            frame[name] = values
-            continue
-        before = pd.to_numeric(frame[name], errors="coerce").to_numpy(float, na_value=np.nan)
-        now = values if replace else np.where(np.isnan(before), values, before)
-        there = ~np.isnan(before)
-        # values that were printed to eight digits are the same values
-        if not np.allclose(before[there], now[there], rtol=1e-7, atol=0.0, equal_nan=True):
-            changed.append(name)
-        frame[name] = now
-    if changed:
-        warn(
-            f"The data had other values in {' and '.join(changed)}; the copy that is returned "
-            "has the new ones. var_names= gives them other names, replace=False fills gaps only.",
-            stacklevel=4,
-        )
-    if data is not None:
-        frame.attrs.update(data.attrs)
-    frame.attrs["measure"] = how["measure"]
-    frame.attrs[ATTRS] = how
-    return frame

@@ -32,6 +32,8 @@ class Rows:
         With all inputs, but without an effect size.
     defined : ndarray of bool
         With an effect size.
+    certain : ndarray of bool
+        With a sampling variance of 0.
     """
 
     double: Mask
@@ -40,6 +42,7 @@ class Rows:
     constant: Mask
     undefined: Mask
     defined: Mask
+    certain: Mask
 
 
 def report(entry: Measure, index: pd.Index, rows: Rows) -> None:
@@ -75,6 +78,9 @@ def report(entry: Measure, index: pd.Index, rows: Rows) -> None:
                 f"{rows_named(index, marked)}: {reason}; {entry.name} comes from the added "
                 f"constant alone there.{advice}"
             )
+    if rows.certain.any():
+        where = rows_named(index, rows.certain)
+        warn(f"vi is 0 in {where}: such a study would count as known without error.")
     if rows.undefined.any():
         warn(f"{entry.name} is NaN in {rows_named(index, rows.undefined)}: {entry.doubt}.")
 

@@ -402,3 +402,9 @@ def test_the_room_is_an_attribute_of_the_package():
 def test_an_empty_table():
     with pytest.raises(DesignError, match="in no row"):
         effect_size("RR", pd.DataFrame({name: [] for name in "abcd"}, dtype=float), **TABLE)
+
+
+def test_a_variance_of_zero_is_reported():
+    with pytest.warns(EffectSizeWarning, match="vi is 0 in row 1"):
+        ours = effect_size("RD", ai=[5, 9], bi=[4, 0], ci=[3, 0], di=[7, 8], to="none")
+    assert_allclose(ours.iloc[1], [1.0, 0.0])
