@@ -115,7 +115,7 @@ def test_labels_that_differ_are_refused(change, label):
 
 def test_the_table_of_a_formula_is_named():
     y, X, v = tables()
-    with pytest.raises(DesignError, match="'trial 3' is in .*endog and not in the index of data"):
+    with pytest.raises(DesignError, match=r"'trial 3' is in .*endog and not in the index of data"):
         fit_many(y, "~ dose", v, data=X.rename(index={"trial 3": "trial X"}))
 
 
