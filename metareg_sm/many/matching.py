@@ -85,14 +85,15 @@ def _match_studies(
 
     Tables go together by their labels; what has no labels, or but 0, 1, 2, ..., goes by position.
     """
-    order = order_by(moderators.labels, y.columns, "the index of exog", "the columns of endog")
+    index = f"the index of {moderators.argument}"
+    order = order_by(moderators.labels, y.columns, index, "the columns of endog")
     if order is not None:
         assert moderators.labels is not None
         labels = moderators.labels[order]
         moderators = replace(moderators, exog=moderators.exog[order], labels=labels)
     studies, of = y.columns, "the columns of endog"
     if studies is None or is_default(studies):
-        studies, of = moderators.labels, "the index of exog"
+        studies, of = moderators.labels, index
     axis = "index" if v.values.ndim == 1 else "columns"
     order = order_by(v.columns, studies, f"the {axis} of vi", of)
     if order is not None:
@@ -104,15 +105,16 @@ def _match_outcomes(y: Opened, v: Opened) -> Any:
     """Variances with their rows in the order of the outcomes."""
     if v.values.ndim != 2:
         return v.values
-    tables = [t.values for t in (y, v)]
-    both = all(t.rows is not None or isinstance(t.values, ParquetTable) for t in (y, v))
-    if not both:
+    if not all(t.rows is not None or isinstance(t.values, ParquetTable) for t in (y, v)):
+        # labels in a file are read where there are others to compare them with
         return v.values
-    rows = [t.values.all_labels() if isinstance(t.values, ParquetTable) else t.rows for t in (y, v)]
-    order = order_by(rows[1], rows[0], "the index of vi", "the index of endog")
+    wanted, labels = (
+        t.values.all_labels() if isinstance(t.values, ParquetTable) else t.rows for t in (y, v)
+    )
+    order = order_by(labels, wanted, "the index of vi", "the index of endog")
     if order is None:
         return v.values
-    if isinstance(tables[1], ParquetTable):
+    if isinstance(v.values, ParquetTable):
         first = int(np.flatnonzero(order != np.arange(len(order)))[0])
         raise DesignError(
             f"The outcomes stand in another order in the file of vi than in endog, from outcome "
@@ -140,7 +142,8 @@ def open_source(
     k = len(moderators.exog)
     if y.values.shape[1] != k:
         # the labels say more where there are any
-        order_by(moderators.labels, y.columns, "the index of exog", "the columns of endog")
+        index = f"the index of {moderators.argument}"
+        order_by(moderators.labels, y.columns, index, "the columns of endog")
         raise DesignError(f"endog has {y.values.shape[1]} columns for the {k} studies of exog.")
     shape = tuple(y.values.shape)
     if tuple(v.values.shape) not in (shape, (k,)):

@@ -42,11 +42,14 @@ class Moderators:
         Names of the columns.
     labels : Index or None
         Labels of the studies.
+    argument : str
+        The argument that has the labels: "exog", or "data" for a formula.
     """
 
     exog: Array
     names: list[str]
     labels: pd.Index | None
+    argument: str = "exog"
 
 
 def read_moderators(exog: Any, data: Any, caller: FrameType | None) -> Moderators:
@@ -171,7 +174,7 @@ def _by_formula(formula: str, data: Any, names: dict[str, Any]) -> Moderators:
             "number; every study needs all moderators."
         )
     columns = [str(c) for c in matrix.columns]
-    return Moderators(np.asarray(matrix, dtype=float), columns, table.index)
+    return Moderators(np.asarray(matrix, dtype=float), columns, table.index, "data")
 
 
 def _with_plain_missing(rows: pd.DataFrame) -> pd.DataFrame:

@@ -113,6 +113,12 @@ def test_labels_that_differ_are_refused(change, label):
         fit_many(y, X, v)
 
 
+def test_the_table_of_a_formula_is_named():
+    y, X, v = tables()
+    with pytest.raises(DesignError, match=r"'trial 3' is in .*endog and not in the index of data"):
+        fit_many(y, "~ dose", v, data=X.rename(index={"trial 3": "trial X"}))
+
+
 def test_equal_labels_may_be_there_twice():
     y, X, v = tables()
     twice = ["trial"] * K
