@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import metareg_sm  # noqa: F401  (registers smf.metareg)
 
-from .reference import cases
+from . import cases
 
 # test of metafor, covariance type of metareg_sm
 COV_TYPES = {"z": "nonrobust", "knha": "knapp-hartung", "adhoc": "knapp-hartung-adhoc"}

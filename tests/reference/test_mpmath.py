@@ -11,7 +11,7 @@ from metareg_sm.exceptions import IntervalWarning
 from metareg_sm.results.metareg import MetaRegResults
 from metareg_sm.stats.heterogeneity import typical_variance
 
-from ._reference import close, fit, model, order, stored
+from ._fits import close, fit, model, order, stored
 
 RTOL = 1e-9
 REAL, SYNTHETIC = stored("mpmath"), stored("synthetic")

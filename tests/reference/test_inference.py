@@ -6,7 +6,7 @@ import pytest
 import statsmodels.formula.api as smf
 from scipy import special
 
-from ._reference import COV_TYPES, close, fit, model, order, stored
+from ._fits import COV_TYPES, close, fit, model, order, stored
 
 CASES = stored("inference")
 RTOL = 1e-7

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from ._reference import COV_TYPES, check_coefficients, close, fit, model, order, stored
+from ._fits import COV_TYPES, check_coefficients, close, fit, model, order, stored
 
 # metafor's rma.uni is wrong where the columns do not span the constant (reference/README.md);
 # test_reference_mpmath has that case.

@@ -7,7 +7,7 @@ import pytest
 
 from metareg_sm.stats.covariance import CORRECTIONS, cluster_sandwich, whiten
 
-from ._reference import check_coefficients, close, model, order, stored
+from ._fits import check_coefficients, close, model, order, stored
 
 CASES = stored("robust")
 # the working model is metafor's REML fit, good to 1e-9; CR2 inverts I - H
