@@ -200,10 +200,7 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
     hessian[:, p:, :p] = cross @ X
     hessian[:, :p, p:] = np.swapaxes(hessian[:, p:, :p], -1, -2)
     hessian[:, p, p:] = hessian[:, p:, p] = own.sum(-1)
-    block = weights.share @ np.swapaxes(weights.share, -1, -2)
-    diagonal = np.arange(J - 1)
-    block[:, diagonal, diagonal] -= sums
-    hessian[:, p + 1 :, p + 1 :] = block
+    hessian[:, p + 1 :, p + 1 :] = weights.block
     return Evaluation(value, gradient, hessian)
 
 
@@ -211,12 +208,13 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
 class _Weights:
     """Shares of A of each weight but the first, and their derivatives before A changes.
 
-    All are (n, J - 1, k).
+    These are (n, J - 1, k); `block` is the Hessian of log weights, (n, J - 1, J - 1).
     """
 
     share: Array
     by_mean: Array
     by_tau2: Array
+    block: Array
 
     @classmethod
     def build(
@@ -231,10 +229,8 @@ class _Weights:
     ) -> _Weights:
         under_u, over_u = under * u, over * u
         J, last = data.counts.shape[-1], len(data.weight_of) - 1
-        share, by_mean, by_tau2 = np.zeros((3, len(root), J - 1, root.shape[-1]))
-        for m, j in enumerate(data.weight_of - 1):
-            if j < 0:
-                continue
+        share, by_mean, by_tau2 = np.zeros((3, len(root), J, root.shape[-1]))
+        for m, j in enumerate(data.weight_of):
             share[:, j] += shares[m]
             if m > 0:
                 by_mean[:, j] += over[m - 1]
@@ -242,6 +238,10 @@ class _Weights:
             if m < last:
                 by_mean[:, j] -= under[m]
                 by_tau2[:, j] -= under_u[m]
-        by_mean *= root[:, None]
-        by_tau2 *= half[:, None]
-        return cls(share, by_mean, by_tau2)
+        block = share @ np.swapaxes(share, -1, -2)
+        # rows sum to 0, for shares sum to 1: no share near 1 is taken from 1
+        diagonal = np.arange(J)
+        block[:, diagonal, diagonal] = 0.0
+        block[:, diagonal, diagonal] = -block.sum(-1)
+        own = (by_mean[:, 1:] * root[:, None], by_tau2[:, 1:] * half[:, None])
+        return cls(share[:, 1:], *own, block[:, 1:, 1:])

@@ -13,11 +13,10 @@ from scipy import stats
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit
+from metareg_sm.stats.small_study.rank import tied_ranks
 from metareg_sm.stats.small_study.regression import egger_test
 
 _MAX_ITERATIONS = 100
-# residuals that differ by less, relative to the largest, are tied
-_TIED = 1e-11
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +100,6 @@ the number of the largest ranks that all belong to positive ones.
 """
 
 
-def _ranks(size: Array) -> Array:
-    """Average ranks of absolute residuals; those that differ by rounding alone are tied."""
-    order = np.argsort(size, kind="stable")
-    gaps = np.diff(size[order]) > _TIED * size.max(initial=0.0)
-    groups = np.empty(len(size))
-    groups[order] = np.concatenate([[0], np.cumsum(gaps)])
-    return stats.rankdata(groups)
-
-
 def missing_studies(resid: Array, estimator: str = "L0") -> tuple[float, float]:
     """Estimated number of studies missing on the left, and its standard error.
 
@@ -125,7 +115,7 @@ def missing_studies(resid: Array, estimator: str = "L0") -> tuple[float, float]:
         The number is neither rounded nor truncated at 0.
     """
     k = len(resid)
-    ranks = _ranks(np.abs(resid))
+    ranks = stats.rankdata(tied_ranks(np.abs(resid)))
     negative = resid < 0.0
     run = k - float(ranks[negative].max(initial=0.0))
     return ESTIMATORS[estimator](k, float(ranks[resid > 0.0].sum()), run)
@@ -144,7 +134,8 @@ def trim_and_fill(
     With moderators the funnel is that of the residuals: in each round the model is fitted without
     the k0 studies of the largest residuals, the residuals of all studies from that fit are ranked,
     and k0 is estimated anew. A study filled in has the moderators and the variance of the one that
-    it mirrors, and an outcome on the other side of the last fit.
+    it mirrors, and an outcome on the other side of the last fit. Of studies with equal residuals
+    the more precise is trimmed first.
 
     Parameters
     ----------
@@ -212,8 +203,8 @@ def trim_and_fill(
         resid = turned - X @ params
         raw, se = missing_studies(resid, estimator)
         k0 = max(0, round(raw))
-        # the largest residuals; studies that are alike in all are told apart by nothing
-        again = np.sort(np.lexsort((v, resid))[k - k0 :])
+        # of equal residuals that of the more precise study, whatever the order of the studies
+        again = np.sort(np.lexsort((-v, tied_ranks(resid)))[k - k0 :])
         converged = len(again) == len(trimmed) and bool(np.all(again == trimmed))
         if not converged:
             trimmed = again
