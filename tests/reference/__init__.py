@@ -26,6 +26,7 @@ NAMES = (
     "synthetic_metafor",
     "sandwich_mpmath",
     "sandwich_clubsandwich",
+    "influence",
 )
 
 _HERE = Path(__file__).resolve().parent

@@ -12,6 +12,7 @@ suppressPackageStartupMessages({
 
 args <- grep("^--file=", commandArgs(FALSE), value = TRUE)
 here <- if (length(args)) dirname(normalizePath(sub("^--file=", "", args[1]))) else "."
+source(file.path(here, "json17.R"))
 cases <- read_json(file.path(here, "sandwich_mpmath.json"), simplifyVector = TRUE)$cases
 
 solve_case <- function(case) {
@@ -29,7 +30,7 @@ solve_case <- function(case) {
     tryCatch({
       V <- vcovCR(fit, cluster = d$g, type = type)
       b <- coef_test(fit, vcov = V, test = "Satterthwaite")
-      out <- list(se = as.numeric(b$SE), df = as.numeric(b$df_Satt), p = as.numeric(b$p_Satt),
+      out <- list(se = vec(b$SE), df = vec(b$df_Satt), p = vec(b$p_Satt),
                   vcov = unname(as.matrix(V)))
       w <- tryCatch(Wald_test(fit, constraints = R, vcov = V, test = "HTZ"),
                     error = function(e) NULL)
@@ -43,17 +44,10 @@ solve_case <- function(case) {
 
 meta <- list(
   script = "make_sandwich.R",
-  R = R.version.string,
-  packages = lapply(
-    setNames(nm = c("metafor", "clubSandwich", "jsonlite")),
-    function(p) as.character(packageVersion(p))
-  )
+  R = as.character(getRversion()),
+  packages = versions(c("metafor", "clubSandwich", "jsonlite"))
 )
 out <- suppressWarnings(lapply(cases, function(case) {
   tryCatch(solve_case(case), error = function(e) list(error = conditionMessage(e)))
 }))
-writeLines(
-  toJSON(list(meta = meta, cases = out), digits = I(17), auto_unbox = TRUE, na = "null",
-         null = "null", pretty = 1),
-  file.path(here, "sandwich_clubsandwich.json")
-)
+write_json17(list(meta = meta, cases = out), file.path(here, "sandwich_clubsandwich.json"))

@@ -58,3 +58,40 @@ def test_stored_optimum_is_the_best_local_maximum(name: str) -> None:
         best = max(fit["local_maxima"], key=lambda peak: peak["loglik"])
         assert fit["tau2"] == best["tau2"]
         assert np.isfinite(fit["loglik"])
+
+
+INFLUENCE = load("influence")["cases"]
+# the iteration of ML, REML and EB ends at 1e-12 of their steps, that of PM at 1e-14
+RTOL_DELETED = 1e-7
+
+
+@pytest.mark.parametrize("method", ["REML", "ML", "DL", "PM", "EB", "HE", "SJ", "HS"])
+@pytest.mark.parametrize("name", sorted(INFLUENCE))
+def test_diagnostics_agree_with_fits_without_each_study(name: str, method: str) -> None:
+    case = INFLUENCE[name]
+    for fit in case["fits"][method].values():
+        if "error" in fit or "error" in fit["influence"]:
+            continue
+        found, known = fit["influence"], fit["deleted"]
+        assert len(found["tau2.del"]) == case["k"]
+        assert_allclose(_floats(found["tau2.del"]), _floats(known["tau2"]), rtol=RTOL_DELETED)
+        assert_allclose(_floats(found["QE.del"]), _floats(known["QE"]), rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "exact"),
+    [
+        ("bcg", "bcg_intercept"),
+        ("bcg_ablat_year", "bcg_ablat_year"),
+        ("raudenbush", "raudenbush_intercept"),
+        ("raudenbush_weeks", "raudenbush_weeksc"),
+    ],
+)
+def test_tau2_without_each_study_agrees_with_50_digits(name: str, exact: str) -> None:
+    found = INFLUENCE[name]["fits"]["REML"]["knha"]["influence"]["tau2.del"]
+    known = _floats(EXACT[exact].expected["tau2_deleted"])
+    assert_allclose(_floats(found), known, rtol=1e-8, atol=1e-11)
+
+
+def _floats(values: list[float | None]) -> np.ndarray:
+    return np.array(values, dtype=float)
