@@ -37,6 +37,17 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
     own where the covariance is CR2 or CR3.
     """
 
+    # values that a summary shows, and that remove_data() keeps
+    _kept_values: tuple[str, ...] = (
+        "bse",
+        "tvalues",
+        "pvalues",
+        "omnibus",
+        "llf",
+        "condition_number",
+        "n_dropped",
+    )
+
     def __init__(
         self,
         model: Any,
@@ -94,6 +105,16 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
                 "again, or ask before the data are removed."
             )
         return data
+
+    def remove_data(self) -> None:
+        """Remove arrays of study size; what a summary shows stays.
+
+        What needs the studies raises a `DataRemovedError` afterwards.
+        """
+        # statsmodels forgets every cached value
+        kept = {name: getattr(self, name) for name in self._kept_values}
+        super().remove_data()
+        self._cache.update(kept)
 
     @property
     def covariance_type(self) -> CovarianceType:

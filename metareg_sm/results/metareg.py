@@ -79,6 +79,8 @@ class MetaRegResults(ModelResults):
         What the optimizer returned and was given, for "reml" and "ml".
     """
 
+    _kept_values = (*ModelResults._kept_values, "_heterogeneity")
+
     def __init__(self, *args: Any, options: Tau2Options, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._options = options
