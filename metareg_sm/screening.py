@@ -389,7 +389,7 @@ def _statistics(y: Array, v: Array, basis: Basis, like: Any) -> Array:
     studies = Studies.build(y, v, basis)
     estimator = like._tau2_fit.estimator
     tau2 = np.full(len(y), like.tau2) if estimator is None else estimator.solve(studies, None).tau2
-    fit = wls(studies.y, 1.0 / (v + tau2[:, None]), Z)
+    fit = wls(studies.resid, 1.0 / (v + tau2[:, None]), Z)
     # the direction of the constant is not tested
     constant = Z.T @ np.ones(len(Z))
     others = np.linalg.qr(constant[:, None], mode="complete")[0][:, 1:]

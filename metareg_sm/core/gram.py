@@ -61,7 +61,7 @@ class Gram:
         """Leading axes: the data sets that have a design of their own."""
         return self.Z.shape[:-2]
 
-    def take(self, rows: Rows | None) -> Gram:
+    def some(self, rows: Rows | None) -> Gram:
         """The designs of some data sets; the same where all share one."""
         return self if rows is None or self.Z.ndim == 2 else Gram(self.Z[rows])
 
@@ -174,7 +174,7 @@ def _factor(M: Array) -> tuple[Array, Array]:
     return L, pivots
 
 
-def times(M: Array, vector: Array) -> Array:
+def apply(M: Array, vector: Array) -> Array:
     """Matrix (r, r, ...) times vector (r, ...)."""
     return np.einsum("ij...,j...->i...", M, vector)
 
@@ -211,6 +211,18 @@ def packed(M: Array) -> Array:
     """Distinct elements of symmetric matrices (r, r, ...): (q, ...)."""
     rows, columns = np.tril_indices(len(M))
     return M[rows, columns]
+
+
+def congruence(T: Array) -> Array:
+    """Maps distinct elements of symmetric M (r, r) to those of TMT', for T (p, r)."""
+    p, r = T.shape
+    rows, columns = np.tril_indices(p)
+    out = np.empty((len(rows), r * (r + 1) // 2))
+    for position, (i, j) in enumerate(pairs_of(r)):
+        out[:, position] = T[rows, i] * T[columns, j]
+        if i != j:
+            out[:, position] += T[rows, j] * T[columns, i]
+    return out
 
 
 def diagonal_of(to_params: Array, elements: Array) -> Array:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.gram import packed, pairs_of
 from metareg_sm.stats.batch import Block, Fitting, Reason, block_loglike
 from metareg_sm.stats.covariance import CovarianceType
 
@@ -48,27 +46,13 @@ class Plan:
         """Number of columns of `fit`."""
         return self.p + self.width + 6
 
-    @cached_property
-    def to_covariance(self) -> Array:
-        """Maps distinct elements of a covariance of the basis to those of the coefficients."""
-        T = self.fitting.basis.to_params
-        unit = np.eye(T.shape[1])
-        columns = []
-        for i, j in pairs_of(T.shape[1]):
-            element = np.outer(unit[i], unit[j])
-            columns.append(packed(T @ (element if i == j else element + element.T) @ T.T))
-        return np.array(columns).reshape(-1, self.width).T
-
     def fit(self, y: Array, v: Array) -> Array:
         """One row an outcome: params, packed covariance, tau2, scale, nobs, reason, q, i2."""
         block = self.fitting.prepare(y, v)
-        fit = self.fitting.fit(block, heterogeneity=True)
-        assert fit.q is not None
-        assert fit.i2 is not None
-        covariance = self.to_covariance @ fit.unscaled.T
+        fit = self.fitting.fit(block)
         more = (fit.tau2, fit.scale, block.nobs, block.reason, fit.q, fit.i2)
         table = np.empty((len(block.reason), self.columns), order="F")
-        np.concatenate([fit.params.T, covariance, more], out=table.T)
+        np.concatenate([fit.params.T, fit.unscaled.T, more], out=table.T)
         for rows, keep, plan in self._by_themselves(y, v, block):
             table[rows] = plan.fit(y[np.ix_(rows, keep)], _columns(v, rows, keep))
         return table

@@ -15,7 +15,7 @@ from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import TALL, design_basis
-from metareg_sm.core.likelihood import Slopes
+from metareg_sm.core.likelihood import Derivatives
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS, Tau2Estimate
 from metareg_sm.design import rows as design
@@ -305,9 +305,9 @@ class MetaReg(FitChecks, LikelihoodModel):
         """Expected (Fisher) information of tau2; parameters as in `loglike`, shape (1, 1)."""
         return np.atleast_2d(self._slopes(params, reml, "information").expected_information)
 
-    def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Slopes:
+    def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Derivatives:
         tau2 = self._tau2_argument(params, where)
-        return self._studies.profile(reml).slopes(tau2)
+        return self._studies.profile(reml).derivatives(tau2)
 
     def _tau2_argument(self, params: npt.ArrayLike, where: str) -> Array:
         values = np.asarray(params, dtype=float)
@@ -409,9 +409,9 @@ class MetaReg(FitChecks, LikelihoodModel):
             self._check_df(covariance_type.name, estimator, use_t)
             genq = self._weights(weights, estimator)
             run = None
-            if estimator.reml is not None:
+            if estimator.kind.likelihood:
                 run = optimize_tau2(
-                    self._studies, estimator.reml, optimizer, start, maxiter, disp, kwargs
+                    self._studies, estimator.kind.reml, optimizer, start, maxiter, disp, kwargs
                 )
                 estimate = Tau2Estimate(
                     np.asarray(run.tau2), np.asarray(run.se), np.asarray(run.tau2)
@@ -422,8 +422,7 @@ class MetaReg(FitChecks, LikelihoodModel):
                 estimate = estimator.solve(self._studies, genq)
             self._check_defined(float(estimate.tau2), estimator)
         value = float(estimate.tau2)
-        whitened, coefs = whiten(self._studies, value, self._basis.to_params)
-        params = self._basis.to_params @ (self.endog @ self._basis.Z + coefs)
+        whitened, params = whiten(self._studies, value, self._basis.to_params)
         covariance = covariance_type.compute(whitened, groups, correction)
         results = MetaRegResults(
             self,

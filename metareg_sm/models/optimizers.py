@@ -18,7 +18,7 @@ import numpy as np
 from statsmodels.base.optimizer import Optimizer
 
 from metareg_sm._typing import Array
-from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.likelihood import Profile, Derivatives
 from metareg_sm.core.search.single import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ConvergenceWarning, OptionError
@@ -87,15 +87,15 @@ class _Objective:
         return -float(self.profile.loglike(self.tau2(theta))) / self.nobs
 
     def gradient(self, theta: Array) -> Array:
-        return theta * (-2.0 * self.scale / self.nobs * self.slopes(theta).score)
+        return theta * (-2.0 * self.scale / self.nobs * self.derivatives(theta).score)
 
     def hessian(self, theta: Array) -> Array:
-        s = self.slopes(theta)
+        s = self.derivatives(theta)
         curvature = 4.0 * self.tau2(theta) * s.observed_information - 2.0 * s.score
         return np.array([[self.scale * float(curvature) / self.nobs]])
 
-    def slopes(self, theta: Array) -> Slopes:
-        return self.profile.slopes(self.tau2(theta))
+    def derivatives(self, theta: Array) -> Derivatives:
+        return self.profile.derivatives(self.tau2(theta))
 
 
 def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
@@ -188,7 +188,7 @@ def optimize_tau2(
     converged = near or bool(retvals["converged"])
     if not converged:
         final = tau2
-        information = float(profile.slopes(np.asarray(final)).expected_information)
+        information = float(profile.derivatives(np.asarray(final)).expected_information)
     retvals["converged"] = converged
     settings["start_params"] = np.array([begin])
     settings.pop("extra_fit_funcs", None)
@@ -208,7 +208,7 @@ def _scale(profile: Profile, begin: float, information: float, studies: Studies)
         if information * begin**2 > 1e-6 * studies.k:
             return studies.k / (4.0 * begin * information)
         return begin
-    score = float(profile.slopes(np.zeros(())).score)
+    score = float(profile.derivatives(np.zeros(())).score)
     return studies.k / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array
+from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import DesignError, FewStudiesWarning, OptionError
 from metareg_sm.postestimation.comparison import LRTest
@@ -115,7 +116,6 @@ class Bootstrap:
 
 
 def _quantities(fit: BlockFit, tau2_null: Array) -> Array:
-    assert fit.i2 is not None
     return np.column_stack([fit.params, fit.tau2, fit.i2, r2(fit.tau2, tau2_null)])
 
 
@@ -126,7 +126,7 @@ def _null_refit(results: Any, refit: resampling.Refit) -> resampling.Refit:
 def _counted_quantities(results: Any, counts: Array) -> Array:
     refit, model = refit_of(results), results.model
     y, v = model.endog, model.vi
-    fit = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
+    fit = resampling.refit_counts(y, v, refit, counts)
     null = resampling.refit_counts(y, v, _null_refit(results, refit), counts).tau2
     return _quantities(fit, null)
 
@@ -152,7 +152,7 @@ def bootstrap(results: Any, n_resamples: int, method: str, rng: Seed) -> Bootstr
     k = len(y)
     if method == "parametric":
         outcomes = simulate(results, n, None, rng)
-        fit = resampling.refit_outcomes(outcomes, v, refit, heterogeneity=True)
+        fit = resampling.refit_outcomes(outcomes, v, refit)
         null = resampling.refit_outcomes(outcomes, v, _null_refit(results, refit)).tau2
         table = _quantities(fit, null)
     elif method == "studies":
@@ -182,8 +182,7 @@ def bootstrap_lr_test_tau2(results: Any, n_resamples: int, rng: Seed) -> LRTest:
     n = whole_number(n_resamples, "n_resamples")
     model, reml = results.model, results.reml
     studies = results._studies
-    null = studies.direct(True).solve(np.zeros(()))
-    mean = model.endog - null.resid
+    mean = model.endog - residuals_at(studies, 0.0)
     noise = np.random.default_rng(rng).standard_normal((n, len(model.endog)))
     statistics = np.empty(n)
     for rows in resampling.blocks(n, len(mean)):

@@ -42,7 +42,7 @@ def lr_test_tau2(results: Any) -> LRTest:
     results.model._refuse_zero_variance("at tau2=0 the weights are 1/vi")
     studies: Studies = results._studies
     reml = results.reml
-    tau2 = results.tau2 if estimator.reml is not None else float(studies.maximize(False).tau2[0])
+    tau2 = results.tau2 if estimator.kind.likelihood else float(studies.maximize(False).tau2[0])
     statistic, pvalue = boundary_lr_test(
         _loglike(studies, tau2, reml), _loglike(studies, 0.0, reml)
     )
@@ -84,7 +84,7 @@ def compare_lr_test(full: Any, restricted: Any, refit: bool) -> LRTest:
     if refit:
         llf = [r.llf if r._tau2_fit.estimator is None else _maximum(r._studies) for r in fits]
     else:
-        if any(e is not None and e.reml is None for e in (r._tau2_fit.estimator for r in fits)):
+        if any(e is not None and not e.kind.likelihood for e in (r._tau2_fit.estimator for r in fits)):
             raise ComparisonError(
                 "A likelihood ratio needs fits that maximise the likelihood; at least one is by "
                 "another estimator. Use tau2='ml', or refit=True."

@@ -86,12 +86,12 @@ class HeterogeneityInference:
             raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
 
         def likelihood() -> intervals.Tau2Set:
-            if estimator.reml is None:
+            if not estimator.kind.likelihood:
                 raise OptionError(
                     "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
                     f"{estimator.name!r}."
                 )
-            return intervals.profile_likelihood(self._studies, estimator.reml, alpha)
+            return intervals.profile_likelihood(self._studies, estimator.kind.reml, alpha)
 
         methods = {
             "q-profile": lambda: intervals.q_profile(self._studies, alpha),

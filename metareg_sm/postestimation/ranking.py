@@ -125,7 +125,7 @@ def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
         except ComparisonError as error:
             raise ComparisonError(f"{pair}: {error}") from error
         estimator = r._tau2_fit.estimator
-        if estimator is not None and estimator.reml is None:
+        if estimator is not None and not estimator.kind.likelihood:
             raise ComparisonError(
                 f"{label!r} has tau2 by {estimator.name!r}, which does not maximise the "
                 "likelihood; criteria that are made of it are not comparable. Use tau2='ml'."

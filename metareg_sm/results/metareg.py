@@ -129,7 +129,7 @@ class MetaRegResults(Exploration, HeterogeneityInference, ContrastInference, Res
     def reml(self) -> bool:
         """Whether `llf` is the restricted log-likelihood."""
         estimator = self._tau2_fit.estimator
-        return estimator is not None and estimator.reml is True
+        return estimator is not None and estimator.kind.reml
 
     @property
     def mle_converged(self) -> bool | None:

@@ -56,7 +56,7 @@ def q_profile(studies: Studies, alpha: float = 0.05) -> Tau2Set:
     df = studies.df
     target = special.chdtri(df, np.array([alpha / 2.0, 1.0 - alpha / 2.0]))
     low, high = (
-        float(rss_root(studies.profile(True), q, np.asarray(studies.v.min()))) for q in target
+        float(rss_root(studies.profile(True), q, np.asarray(studies.v.min())).tau2) for q in target
     )
     if high < 0.0:
         return _EMPTY
@@ -88,7 +88,7 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     """
     profile = studies.profile(reml)
     lower, upper = (np.atleast_1d(x) for x in studies.search_range(reml))
-    peaks = climb(profile, find_brackets(profile, lower, upper), 1)
+    peaks, _ = climb(profile, find_brackets(profile, lower, upper), 1)
     heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
     level = heights.max() - 0.5 * float(special.chdtri(1, alpha))
     inside = np.flatnonzero(heights >= level)

@@ -17,7 +17,8 @@ from scipy import special
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
+from metareg_sm.core.gram import apply, inverse, pairs_of
+from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block, join
 
@@ -29,23 +30,23 @@ _TIE = 1e-8
 class Refit(Fitting):
     """How each resample is fitted, and what is taken from its fit."""
 
-    def __call__(self, y: Array, v: Array, heterogeneity: bool = False) -> BlockFit:
+    def __call__(self, y: Array, v: Array) -> BlockFit:
         """Fit outcomes (n, k) with variances (n, k) or (k,)."""
-        return self.fit(self.prepare(y, v), heterogeneity)
+        return self.fit(self.prepare(y, v))
 
     def t_statistics(self, fit: BlockFit) -> Array:
         """Coefficients over their standard errors, (n, p)."""
-        variance = diagonal_of(self.basis.to_params, fit.unscaled.T) * fit.scale
-        return fit.params / np.sqrt(variance.T)
+        p = fit.params.shape[1]
+        diagonal = [i for i, (a, b) in enumerate(pairs_of(p)) if a == b]
+        return fit.params / np.sqrt(fit.unscaled[:, diagonal] * fit.scale[:, None])
 
     def wald(self, fit: BlockFit, contrasts: Array) -> Array:
         """Wald statistic of joint contrasts (m, p) over m, (n,)."""
         m = len(contrasts)
-        T = contrasts @ self.basis.to_params
-        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in T] for a in T]
+        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in contrasts] for a in contrasts]
         precision = inverse(np.array(covariance) * fit.scale)
         effect = contrasts @ fit.params.T
-        return np.einsum("mn,mn->n", effect, times(precision, effect)) / m
+        return np.einsum("mn,mn->n", effect, apply(precision, effect)) / m
 
 
 def _bilinear(a: Array, b: Array, packed: Array) -> Array:
@@ -168,11 +169,11 @@ def permute_residuals(
     for basis in reduced:
         part = replace(refit, basis=basis)
         null = part(y[None], np.broadcast_to(v, (1, len(v))))
-        at = Studies.build(y, v, basis).direct(True).solve(null.tau2[0])
-        sd = 1.0 / np.sqrt(at.w)
-        expected = y - at.resid
+        resid = residuals_at(Studies.build(y, v, basis), float(null.tau2[0]))
+        sd = np.sqrt(v + null.tau2[0])
+        expected = y - resid
         fits = [
-            refit(expected + sd * (at.resid / sd)[orders[rows]], v)
+            refit(expected + sd * (resid / sd)[orders[rows]], v)
             for rows in blocks(*orders.shape)
         ]
         found.append(join(fits))
@@ -203,21 +204,19 @@ def permutation_pvalue(null: Array, observed: Array, exact: bool) -> Array:
 
 
 def refit_counts(
-    y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic], heterogeneity: bool = False
+    y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]
 ) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     fits = []
     for rows in blocks(*counts.shape):
         block = counted_block(y, v, refit.basis, counts[rows].astype(float))
-        fits.append(refit.fit(block, heterogeneity))
+        fits.append(refit.fit(block))
     return join(fits)
 
 
-def refit_outcomes(
-    outcomes: Array, v: Array, refit: Refit, heterogeneity: bool = False
-) -> BlockFit:
+def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
-    return join([refit(outcomes[rows], v, heterogeneity) for rows in blocks(*outcomes.shape)])
+    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape)])
 
 
 def deletions(k: int) -> Array:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import orthonormalize
+from metareg_sm.core.likelihood.choose import compressible, unequal
 from metareg_sm.core.studies import Studies
 
 Codes = npt.NDArray[np.intp]
@@ -89,26 +90,48 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
     Returns
     -------
     fit : Whitened
-    coefs : ndarray, (r,)
-        Coefficients of `studies.y` on Z.
+    params : ndarray, (p,)
+        Coefficients.
     """
     theta = studies.v + tau2
     root = 1.0 / np.sqrt(theta)
-    if studies.compressible:
-        cross, coefs = studies.compressed.solve(np.asarray(tau2))
+    if compressible(studies):
+        cross, coefs = studies.profile(True).solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
-        resid = studies.y - studies.Z @ coefs
+        resid = studies.resid - studies.Z @ coefs
         resid *= root
         H = to_params @ G
-        return Whitened(H, resid, theta, H @ H.T, studies.Z, G), coefs
+        fit = Whitened(H, resid, theta, H @ H.T, studies.Z, G)
+        return fit, to_params @ (studies.outcome @ studies.Z + coefs)
+    if unequal(studies.v):
+        return _whiten_pivoted(studies, tau2, theta, root, to_params)
     Q, inverse = orthonormalize(root[:, None] * studies.Z)
     if inverse is None:  # an orthonormal basis times positive weights
         raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
-    resid = root * studies.y
+    resid = root * studies.resid
     coefs = resid @ Q
     H = to_params @ inverse
-    whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
-    return whitened, inverse @ coefs
+    fit = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
+    return fit, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
+
+
+def _whiten_pivoted(
+    studies: Studies, tau2: float, theta: Array, root: Array, to_params: Array
+) -> tuple[Whitened, Array]:
+    """`whiten` where the variances are very unequal."""
+    fit = studies.profile(True).regress(np.asarray(tau2))
+    rows = fit.pivots.rows[:, 0]
+    half, inverse = fit.root()
+    Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
+    Q[rows] = inverse
+    resid = root * fit.resid[:, 0]
+    resid[rows] = -root[rows] * fit.shift[:, 0]
+    from_columns = to_params if studies.from_columns is None else studies.from_columns
+    from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
+    H = from_pivots @ half
+    to_orthonormal = np.linalg.solve(studies.Z[rows], half)
+    whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
+    return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
 
 
 @dataclass(frozen=True, slots=True)

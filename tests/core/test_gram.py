@@ -10,12 +10,12 @@ from metareg_sm import fit_many
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.gram import (
     Gram,
+    apply,
     diagonal_of,
     inverse,
     logdet,
     packed,
     pairs_of,
-    times,
     trace,
     trace_of_four,
     trace_product,
@@ -70,7 +70,7 @@ def test_products():
     B, b = definite(3, (10,), 2)
     C, c = definite(3, (10,), 3)
     x = np.random.default_rng(4).normal(size=(3, 10))
-    assert_allclose(times(A, x), np.einsum("nij,jn->in", a, x))
+    assert_allclose(apply(A, x), np.einsum("nij,jn->in", a, x))
     assert_allclose(trace(A), np.trace(a, axis1=1, axis2=2))
     assert_allclose(trace_product(A, B), np.trace(a @ b, axis1=1, axis2=2))
     assert_allclose(trace_of_four(A, B, C), np.trace(a @ b @ a @ c, axis1=1, axis2=2))
@@ -102,9 +102,9 @@ def test_evaluations_do_not_share_what_they_return():
     y, v = rng.normal(size=(30, 8)), rng.uniform(0.1, 1.0, (30, 8))
     profile = DirectProfile(y, v, design_basis(X).Z, True)
     t = np.full(30, 0.2)
-    first = [profile.slopes(t), profile.solve(t), profile.loglike(t), profile.limit()]
+    first = [profile.derivatives(t), profile.solve(t), profile.loglike(t), profile.limit()]
     kept = [[np.copy(x) for x in _arrays(a)] for a in first]
-    profile.slopes(np.full(30, 5.0))
+    profile.derivatives(np.full(30, 5.0))
     profile.loglike(np.full(30, 5.0))
     profile.limit()
     for answer, copies in zip(first, kept, strict=True):

@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose
 from scipy.stats import chi2, norm
 
 from metareg_sm import MetaReg
-from metareg_sm.core.likelihood import loglike
+
+from .._likelihood import loglike
 from metareg_sm.exceptions import IntervalWarning, OptionError
 
 

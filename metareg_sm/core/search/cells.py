@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Limit, Slopes
+from metareg_sm.core.likelihood.profile import Limit, Derivatives
 
 _EPS = float(np.finfo(float).eps)
 
@@ -38,12 +38,12 @@ class Cells(NamedTuple):
     row: Rows
     low: Array
     high: Array
-    left: Slopes
-    right: Slopes
+    left: Derivatives
+    right: Derivatives
     reach1: Array
     reach2: Array
 
-    def take(self, index: Rows) -> Cells:
+    def some(self, index: Rows) -> Cells:
         """Some of the cells."""
         row, low, high, left, right, reach1, reach2 = self
         return Cells(
@@ -57,16 +57,16 @@ class Cells(NamedTuple):
         )
 
 
-def to_infinity(row: Rows, low: Array, left: Slopes, limit: Limit) -> Cells:
+def to_infinity(row: Rows, low: Array, left: Derivatives, limit: Limit) -> Cells:
     """Cells from `low` to infinity."""
     zero = np.zeros(len(row))
     # without residual variation there is no limit, and no maximum but the lower end
     variance = np.where(limit.rss[row] == 0.0, 0.0, limit.variance[row])
-    right = Slopes(zero, zero, zero, zero)
+    right = Derivatives(zero, zero, zero, zero)
     return Cells(row, low, zero + np.inf, left, right, variance, limit.mean[row])
 
 
-def halves(cells: Cells, point: Array, at: Slopes) -> Cells:
+def halves(cells: Cells, point: Array, at: Derivatives) -> Cells:
     """Both parts of cells that are cut at a point."""
     row, low, high, left, right, reach1, reach2 = cells
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -118,12 +118,12 @@ def point_inside(cells: Cells, falling: Array, limit: Limit, upper: Array) -> Ar
     beyond = np.flatnonzero(infinite & (left.ypp > left.trace))
     if beyond.size:
         # nor before the maximum, where one is expected: next to it nothing tells more of h - 1
-        few = cells.take(beyond)
+        few = cells.some(beyond)
         middle[beyond] = np.maximum(middle[beyond], guess(few, limit, upper))
     return middle
 
 
-def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
+def settled(a: Any, b: Any, left: Derivatives, right: Derivatives) -> Any:
     """Whether a cell from a to b holds at most one maximum for certain."""
     width = b - a
     # the two inequalities of the module, without a division
@@ -154,7 +154,7 @@ def guess(cells: Cells, limit: Limit, upper: Array) -> Array:
         return np.where((t > a) & (t < top), t, middle_of(a, top, left.trace / left.trace2))
 
 
-def peak(low: Any, high: Any, left: Slopes, right: Slopes) -> Any:
+def peak(low: Any, high: Any, left: Derivatives, right: Derivatives) -> Any:
     """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation."""
     fa, fb = left.trace / left.ypp, right.trace / right.ypp
     h = fb - fa
@@ -172,14 +172,14 @@ def middle_of(low: Array, high: Array, unit: Array) -> Array:
     return np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
 
 
-def pick(s: Slopes, index: Any) -> Slopes:
-    """Slopes of some data sets, or at some points."""
-    return Slopes(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
+def pick(s: Derivatives, index: Any) -> Derivatives:
+    """Derivatives of some data sets, or at some points."""
+    return Derivatives(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
 
 
-def join(s: Slopes, t: Slopes) -> Slopes:
-    """Slopes of some data sets, then of others."""
-    return Slopes(
+def join(s: Derivatives, t: Derivatives) -> Derivatives:
+    """Derivatives of some data sets, then of others."""
+    return Derivatives(
         np.concatenate([s.ypp, t.ypp]),
         np.concatenate([s.yppp, t.yppp]),
         np.concatenate([s.trace, t.trace]),

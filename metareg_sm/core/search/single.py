@@ -26,6 +26,7 @@ class Bracket(NamedTuple):
     upper: float
     start: float
     information: float
+    certified: bool
 
 
 def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
@@ -34,16 +35,16 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
     Where a grid settles everything, which it nearly always does, this is several times faster than
     `find_brackets`, whose parameters it has.
     """
-    if isinstance(profile, DirectProfile):
+    if not profile.grid_pays:
         return _best(profile, lower, upper)
     edges = lower + (upper - lower) * _FRACTIONS
-    at = profile.slopes(edges)
+    at = profile.derivatives(edges)
     falls = at.ypp <= at.trace
     peaks = (falls[1:] > falls[:-1]).nonzero()[0]
     left, right = pick(at, _LEFT), pick(at, _RIGHT)
     if len(peaks) + falls[0] == 1 and settled(edges[:-1], edges[1:], left, right).all():
         if falls[0]:
-            return Bracket(lower, lower, lower, 0.0)
+            return Bracket(lower, lower, lower, 0.0, True)
         i = int(peaks[0])
         low, high = float(edges[i]), float(edges[i + 1])
         one, two = pick(at, i), pick(at, i + 1)
@@ -51,7 +52,7 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
         if not low < start < high:
             start = 0.5 * (low + high)
         information = 0.5 * float(one.observed_information + two.observed_information)
-        return Bracket(low, high, start, abs(information))
+        return Bracket(low, high, start, abs(information), True)
     return _best(profile, lower, upper)
 
 
@@ -59,12 +60,13 @@ def _best(profile: Profile, lower: float, upper: float) -> Bracket:
     found = find_brackets(profile, np.array([lower]), np.array([upper]))
     best = 0
     if len(found.row) > 1:
-        best = int(np.argmax(profile.loglike(climb(profile, found, 1))))
+        best = int(np.argmax(profile.loglike(climb(profile, found, 1)[0])))
     return Bracket(
         float(found.lower[best]),
         float(found.upper[best]),
         float(found.start[best]),
         float(found.information[best]),
+        bool(found.certified.all()),
     )
 
 
@@ -85,9 +87,9 @@ def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tup
     """
     t = start
     if upper <= lower:
-        return lower, float(profile.slopes(np.asarray(lower)).expected_information)
+        return lower, float(profile.derivatives(np.asarray(lower)).expected_information)
     for _ in range(_MAX_NEWTON):
-        ypp, yppp, trace, trace2 = map(float, profile.slopes(np.asarray(t)))
+        ypp, yppp, trace, trace2 = map(float, profile.derivatives(np.asarray(t)))
         if ypp > trace:
             lower = t
         else:
