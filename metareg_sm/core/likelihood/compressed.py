@@ -62,6 +62,11 @@ class CompressedProfile:
         """Whether many points of one data set cost little more than one."""
         return True
 
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(self.nodes.min())
+
     def of(self, reml: bool) -> CompressedProfile:
         """The restricted or the full likelihood of the same data."""
         return replace(self, reml=reml)

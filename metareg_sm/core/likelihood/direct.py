@@ -15,6 +15,10 @@ from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Derivatives
 from metareg_sm.core.scratch import New, scratch, studies_first
 
 
+# Studies up to which the calls of an evaluation cost more than its arithmetic.
+_GRID = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """Weighted regression of each data set at its tau2.
@@ -73,7 +77,12 @@ class DirectProfile:
     @property
     def grid_pays(self) -> bool:
         """Whether many points of one data set cost little more than one."""
-        return False
+        return self.v.shape[-1] <= _GRID
+
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(np.minimum.reduce(self.v, None))
 
     def of(self, reml: bool) -> DirectProfile:
         """The restricted or the full likelihood of the same data."""

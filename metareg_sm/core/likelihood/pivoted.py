@@ -18,6 +18,7 @@ from scipy.linalg import lapack
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
+from metareg_sm.core.likelihood.pivot_sums import PivotSums
 from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 from metareg_sm.core.pivots import Pivots, choose_pivots, combine, linear, quadratic, total
 
@@ -25,7 +26,9 @@ from metareg_sm.core.pivots import Pivots, choose_pivots, combine, linear, quadr
 # squared condition costs four digits at most
 _LARGEST = 50.0
 # Studies up to which the calls of an evaluation cost more than its arithmetic.
-_GRID = 400
+_GRID = 2000
+# Data sets that are evaluated together: their arrays stay in the processor's cache.
+_TOGETHER = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,8 @@ class PivotedProfile:
         ln|X'X| - ln|X_p'X_p|.
     again : ndarray of bool, (n,), or None
         Data sets that need other pivots for other tau2.
+    sums : PivotSums or None
+        Of one data set with the same pivots for every tau2.
     """
 
     y: Array
@@ -180,11 +185,17 @@ class PivotedProfile:
     pivots: Pivots
     logdet: Array
     again: Array | None
+    sums: PivotSums | None
 
     @property
     def grid_pays(self) -> bool:
         """Whether many points of one data set cost little more than one."""
         return len(self.v) <= _GRID
+
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(np.minimum.reduce(self.v, None))
 
     def of(self, reml: bool) -> PivotedProfile:
         """The restricted or the full likelihood of the same data."""
@@ -227,11 +238,13 @@ class PivotedProfile:
         pivots = choose_pivots(y, v, X, 1.0 / np.maximum(v, floor), counts, constant)
         full = quadratic(pivots.M, pivots.Mc)
         _add_diagonal(full, 1.0)
+        logdet = gram_logdet(full)
         again = np.asarray(pivots.largest() > _LARGEST)
-        return cls(
-            y, v, X, reml, counts, constant, shape, pivots, gram_logdet(full),
-            again if again.any() else None,
-        )
+        others = again if again.any() else None
+        sums = None
+        if shape == () and others is None and counts is None:
+            sums = PivotSums.build(pivots, v[:, 0], float(logdet[0]))
+        return cls(y, v, X, reml, counts, constant, shape, pivots, logdet, others, sums)
 
     # --- evaluation ----------------------------------------------------------------------------
 
@@ -287,7 +300,27 @@ class PivotedProfile:
     ) -> tuple[Derivatives, Array]:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
         tau2 = np.asarray(tau2, dtype=float)
-        fit = self.regress(tau2.ravel(), rows)
+        t = tau2.ravel()
+        if self.sums is not None:
+            found = self.sums.derivatives_and_rss(t, self.reml)
+            if found is not None:
+                return Derivatives(*(self._shaped(x, tau2) for x in found[0])), self._shaped(
+                    found[1], tau2
+                )
+        n = len(t)
+        if rows is None or n <= _TOGETHER:
+            table = self._derivatives(t, rows)
+        else:
+            table = np.empty((5, n))
+            for begin in range(0, n, _TOGETHER):
+                part = slice(begin, begin + _TOGETHER)
+                table[:, part] = self._derivatives(t[part], rows[part])
+        *four, rss = (self._shaped(x, tau2) for x in table)
+        return Derivatives(*four), rss
+
+    def _derivatives(self, t: Array, rows: Rows | None) -> Array:
+        """y'PPy, y'PPPy, the two traces and y'Py, (5, n)."""
+        fit = self.regress(t, rows)
         pivots, w, d, T = fit.pivots, fit.a, fit.d, fit.T
         counted = pivots.Mc is not pivots.M
         # Py, for the pivots from the normal equations
@@ -301,8 +334,7 @@ class PivotedProfile:
         yppp = total(we * pivots.others if counted else we, e) + (change * change / d).sum(0)
         rss = total(pc, fit.resid) + (p1 * p1 * d).sum(0)
         trace, trace2 = self._traces(fit) if self.reml else _sums(fit)
-        found = (self._shaped(x, tau2) for x in (ypp, yppp, trace, trace2))
-        return Derivatives(*found), self._shaped(rss, tau2)
+        return np.array(np.broadcast_arrays(ypp, yppp, trace, trace2, rss))
 
     def _traces(self, fit: PivotedFit) -> tuple[Array, Array]:
         """tr P and tr PP."""
@@ -341,6 +373,10 @@ class PivotedProfile:
         """Log-likelihood at `tau2`."""
         tau2 = np.asarray(tau2, dtype=float)
         t = tau2.ravel()
+        if self.sums is not None:
+            found = self.sums.loglike(t, self.reml)
+            if found is not None:
+                return self._shaped(found, tau2)
         pivots, v, constant = self._pivots(t, rows)
         fit = _regress_at(pivots, v, t)
         logs = total(pivots.others, np.log(v + t))

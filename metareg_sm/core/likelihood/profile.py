@@ -77,6 +77,11 @@ class Profile(Protocol):
         """Whether many points of one data set cost little more than one."""
         ...
 
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        ...
+
     def of(self, reml: bool) -> Profile:
         """The restricted or the full likelihood of the same data."""
         ...

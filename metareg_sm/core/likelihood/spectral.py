@@ -48,6 +48,11 @@ class SpectralProfile:
         """Whether many points of one data set cost little more than one."""
         return True
 
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(np.minimum.reduce(self.v, None))
+
     def of(self, reml: bool) -> SpectralProfile:
         """The restricted or the full likelihood of the same data."""
         return replace(self, reml=reml)
