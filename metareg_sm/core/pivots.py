@@ -21,8 +21,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Rows
+from metareg_sm.core.gram import inverse as gram_inverse
+from metareg_sm.core.gram import logdet as gram_logdet
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +36,57 @@ class Pivots:
     ----------
     rows : ndarray of int, (r, n)
         The pivot studies.
-    M : ndarray, (r, k, n)
-        Weight of each pivot in the prediction of each study; of pivots themselves 0 where they
-        count once.
+    columns : ndarray, (r + 1, k, n)
+        M, the weight of each pivot in the prediction of each study, and g, outcomes less what those
+        of the pivots predict. For the pivots g is 0, and M too where all studies count once.
+    counted : ndarray, (r + 1, k, n)
+        `columns` times `others`; the same array where all studies count once.
     to_columns : ndarray, (r, r, n)
         X_p^-1: maps expected effects of the pivots to coefficients of the columns of X.
     y, v : ndarray, (r, n)
         Outcomes and sampling variances of the pivots.
-    g : ndarray, (k, n)
-        Outcomes less what those of the pivots predict; exactly 0 for the pivots.
     others : ndarray, (k, n)
         How often each study counts beside the pivots: 0 for a pivot that counts once.
-    Mc, gc : ndarray
-        `M` and `g` times `others`.
     """
 
     rows: Rows
-    M: Array
+    columns: Array
+    counted: Array
     to_columns: Array
     y: Array
     v: Array
-    g: Array
     others: Array
-    Mc: Array
-    gc: Array
+
+    @property
+    def M(self) -> Array:
+        """Weights of the pivots in predictions, (r, k, n)."""
+        return self.columns[:-1]
+
+    @property
+    def Mc(self) -> Array:
+        """`M` times `others`."""
+        return self.counted[:-1]
+
+    @property
+    def g(self) -> Array:
+        """Outcomes less predictions, (k, n)."""
+        return self.columns[-1]
+
+    @property
+    def gc(self) -> Array:
+        """`g` times `others`."""
+        return self.counted[-1]
+
+    @property
+    def once(self) -> bool:
+        """Whether all studies count once."""
+        return self.counted is self.columns
 
     def largest(self) -> Array:
         """Largest |M| of the studies that count, (n,)."""
-        if not len(self.M):
+        if len(self.columns) == 1:
             return np.zeros(self.others.shape[-1])
-        return np.max(np.abs(self.Mc), axis=(0, 1))
+        return np.maximum(self.Mc.max((0, 1)), -self.Mc.min((0, 1)))
 
     def pick(self, index: Rows) -> Pivots:
         """Some of the data sets."""
@@ -70,17 +94,15 @@ class Pivots:
         def part(a: Array) -> Array:
             return a if a.shape[-1] == 1 else np.take(a, index, axis=-1)
 
-        M, g = part(self.M), part(self.g)
+        columns = part(self.columns)
         return Pivots(
             part(self.rows),
-            M,
+            columns,
+            columns if self.once else part(self.counted),
             part(self.to_columns),
             part(self.y),
             part(self.v),
-            g,
             part(self.others),
-            M if self.Mc is self.M else part(self.Mc),
-            g if self.gc is self.g else part(self.gc),
         )
 
     def replaced(self, index: Rows, new: Pivots, n: int) -> Pivots:
@@ -91,12 +113,10 @@ class Pivots:
             out[..., index] = fresh
             return out
 
-        rows, M, to_columns, y, v, g, others, Mc, gc = (
+        rows, columns, counted, *rest = (
             mixed(getattr(self, name), getattr(new, name)) for name in Pivots.__slots__
         )
-        if self.Mc is self.M:
-            Mc, gc = M, g
-        return Pivots(rows, M, to_columns, y, v, g, others, Mc, gc)
+        return Pivots(rows, columns, columns if self.once else counted, *rest)
 
 
 def choose_pivots(
@@ -119,35 +139,45 @@ def choose_pivots(
     r, k = X.shape[:2]
     if counts is not None:
         weights = np.where(counts > 0.0, weights, 0.0)
-    n = max(weights.shape[-1], X.shape[-1])
-    A = np.empty((r, k + r, n))
-    A[:, :k] = X
-    A[:, k:] = np.eye(r)[..., None]
+    n = max(weights.shape[-1], X.shape[-1], y.shape[-1])
+    columns = np.empty((r + 1, k, n))
+    columns[:r] = X
+    E = np.empty((r, r, n))
+    E[:] = np.eye(r)[..., None]
     rows = np.empty((r, n), dtype=np.intp)
+    work = np.empty((k, n))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         for j in range(r):
-            rows[j] = np.argmax(weights * np.square(A[j, :k]), axis=0)
-            row = np.take_along_axis(A, rows[j][None, None], 1)[:, 0]
-            A[j] /= row[j]
+            np.square(columns[j], out=work)
+            np.multiply(work, weights, out=work)
+            rows[j] = np.argmax(work, axis=0)
+            # divided rather than multiplied by a reciprocal: equal elements become exactly 1
+            row = np.take_along_axis(columns[:r], rows[j][None, None], 1)[:, 0]
+            columns[j] /= row[j]
+            E[j] /= row[j]
             for i in range(r):
                 if i != j:
-                    A[i] -= A[j] * row[i]
-        M, level = A[:, :k], np.zeros((1, 1))
+                    np.multiply(columns[j], row[i], out=work)
+                    columns[i] -= work
+                    E[i] -= E[j] * row[i]
+        level = np.zeros((1, 1))
         if constant and r:
             level = _at(y, rows[:1])
             y = y - level
         y1 = _at(y, rows)
-        g = y - combine(M, y1)
-    to_columns, y1, v1 = A[:, k:].swapaxes(0, 1), y1 + level, _at(v, rows)
+        columns[r] = y
+        for j in range(r):
+            columns[r] -= np.multiply(columns[j], y1[j], out=work)
+    to_columns, y1, v1 = E.swapaxes(0, 1), y1 + level, _at(v, rows)
     if counts is not None:
         others = np.array(np.broadcast_to(counts, (k, n)))
         np.put_along_axis(others, rows, _at(others, rows) - 1.0, 0)
-        return Pivots(rows, M, to_columns, y1, v1, g, others, M * others, g * others)
+        return Pivots(rows, columns, columns * others, to_columns, y1, v1, others)
     others = np.ones((k, n))
     np.put_along_axis(others, rows, 0.0, 0)
-    for column in M:
+    for column in columns:
         np.put_along_axis(column, rows, 0.0, 0)
-    return Pivots(rows, M, to_columns, y1, v1, g, others, M, g)
+    return Pivots(rows, columns, columns, to_columns, y1, v1, others)
 
 
 def _at(a: Array, rows: Rows) -> Array:
@@ -195,3 +225,65 @@ def quadratic(M: Array, N: Array) -> Array:
         for j in range(i + 1):
             out[i, j] = out[j, i] = np.einsum("kn,kn->n", M[i], N[j])
     return out
+
+
+def scaled(B: Array, d: Array) -> tuple[Array, Array]:
+    """D^1/2 B D^1/2 + I, whose elements are of one size, and D^1/2."""
+    root = np.sqrt(d)
+    C = root[:, None] * B
+    C *= root
+    add_diagonal(C, 1.0)
+    return C, root
+
+
+def inverse(B: Array, d: Array) -> Array:
+    """(D^-1 + B)^-1."""
+    if not len(B):
+        return B
+    C, root = scaled(B, d)
+    if C.shape[-1] == 1:
+        factor, failed = lapack.dpotrf(C[..., 0])
+        if failed:
+            return np.full_like(C, np.nan)
+        upper = np.triu(lapack.dpotri(factor)[0])
+        C = (upper + np.triu(upper, 1).T)[..., None]
+    else:
+        C = gram_inverse(C, overwrite=True)
+    C *= root[:, None]
+    C *= root
+    return C
+
+
+def logdet(B: Array, d: Array) -> Array:
+    """ln|D^1/2 B D^1/2 + I|."""
+    return gram_logdet(scaled(B, d)[0])
+
+
+def add_diagonal(C: Array, value: float) -> None:
+    """Add to the diagonal of matrices, in place."""
+    for i in range(len(C)):
+        C[i, i] += value
+
+
+def apply(A: Array, b: Array) -> Array:
+    """Matrices (r, r, n) times vectors (r, n)."""
+    if A.shape[-1] == b.shape[-1] == 1:
+        return A[..., 0] @ b
+    return np.einsum("ijn,jn->in", A, b)
+
+
+def product(A: Array, B: Array) -> Array:
+    """Products of matrices (r, r, n)."""
+    if A.shape[-1] == B.shape[-1] == 1:
+        return (A[..., 0] @ B[..., 0])[..., None]
+    return np.einsum("ijn,jmn->imn", A, B)
+
+
+def trace_product(A: Array, B: Array) -> Array:
+    """tr(AB) of matrices (r, r, n)."""
+    return np.einsum("ijn,jin->n", A, B)
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Inner products of vectors (r, n)."""
+    return np.einsum("in,in->n", a, b)

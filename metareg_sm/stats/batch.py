@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.gram import Gram, congruence, packed
+from metareg_sm.core.gram import Gram, congruence, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, unequal
 from metareg_sm.core.search.maximize import Optimum
@@ -296,11 +296,13 @@ def _regress(studies: Studies, tau2: Array, basis: Basis) -> tuple[Array, Array,
     profile = studies.profile(True)
     if isinstance(profile, PivotedProfile):
         at = profile.regress(tau2)
-        T = np.einsum("pi,ijn->pjn", basis.from_columns, at.pivots.to_columns)
-        params = np.einsum("pjn,jn->np", T, at.pivots.y + at.shift)
-        half = np.einsum("pin,ijn->pjn", T, at.T)
-        rows, columns = np.tril_indices(len(T))
-        return params, np.einsum("qjn,qjn->nq", half[rows], T[columns]), at.rss
+        E = at.pivots.to_columns
+        if basis.redundant:
+            E = np.einsum("pi,ijn->pjn", basis.from_columns, E)
+        params = np.einsum("pjn,jn->pn", E, at.pivots.y + at.shift)
+        half = np.einsum("pin,ijn->pjn", E, at.T)
+        unscaled = np.array([np.einsum("jn,jn->n", half[i], E[j]) for i, j in pairs_of(len(E))])
+        return params.T, unscaled.reshape(-1, params.shape[1]).T, at.rss
     if not isinstance(profile, DirectProfile):
         profile = DirectProfile(studies.resid, studies.v, studies.Z, True, studies.counts)
     solution, rss = profile.solve_and_rss(tau2)

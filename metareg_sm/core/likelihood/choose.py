@@ -66,7 +66,8 @@ def pivoted(studies: Studies) -> PivotedProfile:
     one = Z.sum(-2)
     constant = bool(np.abs((Z @ one[..., None])[..., 0] - 1.0).max(initial=0.0) < 1e-9)
     X = Z if studies.X is None else studies.X
-    return PivotedProfile.build(studies.outcome, studies.v, X, True, studies.counts, constant)
+    far = DirectProfile(studies.resid, studies.v, Z, True, studies.counts)
+    return PivotedProfile.build(studies.outcome, studies.v, X, far, constant)
 
 
 def compressible(studies: Studies) -> bool:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import Derivatives, Profile
 from metareg_sm.core.likelihood.choose import pivoted
-from metareg_sm.core.likelihood.pivoted import PivotedFit, trace_of, trace_of_two
+from metareg_sm.core.pivot_regression import PivotedFit
 from metareg_sm.core.studies import Studies
 
 # after a Newton step of this relative size the next one would be below rounding
@@ -47,7 +47,7 @@ class QuadraticForm:
         """Variance 2 tr(P_a S P_a S) for S = V + tau2 I; (...)."""
         t, shape = np.ravel(tau2), np.shape(tau2)
         v = self.v.T if self.v.ndim == 2 else self.v[:, None]
-        return 2.0 * trace_of_two(self.fit, v + t, self.fit.pivots.v + t).reshape(shape)
+        return 2.0 * self.fit.trace_of_square(v + t, self.fit.pivots.v + t).reshape(shape)
 
 
 def quadratic_form(studies: Studies, a: Array) -> QuadraticForm:
@@ -59,7 +59,7 @@ def quadratic_form(studies: Studies, a: Array) -> QuadraticForm:
     v = flat.v.T if flat.v.ndim == 2 else flat.v[:, None]
     value, trace, trace_v = (
         np.broadcast_to(x, len(a)).reshape(shape)
-        for x in (fit.rss, trace_of(fit, one, one), trace_of(fit, v, fit.pivots.v))
+        for x in (fit.rss, fit.trace(one, one), fit.trace(v, fit.pivots.v))
     )
     return QuadraticForm(value, trace, trace_v, fit, flat.v)
 
