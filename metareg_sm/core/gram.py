@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.scratch import studies_first
 
 # Up to this many matrices LAPACK needs less time than the calls of an elimination that runs over
 # matrices, unless they are very small.
@@ -21,6 +20,15 @@ _FEW, _SMALL = 32, 4
 # Multiplications in one matrix product. BLAS libraries start threads above about this, which cost
 # more than they bring for matrices of this shape and stall where the processors are busy.
 _PANEL = 1 << 18
+
+
+def studies_first(shape: tuple[int, ...]) -> Array:
+    """An uninitialised array (..., k) with the studies outermost in memory.
+
+    Loops over such arrays run over the data sets rather than over the few studies of each.
+    """
+    a = np.empty((shape[-1], *shape[:-1]))
+    return a.T if a.ndim <= 2 else np.moveaxis(a, 0, -1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ share what it holds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.linalg import lapack
@@ -26,6 +27,8 @@ from scipy.linalg import lapack
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
+
+_A = TypeVar("_A", Array, Rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Pivots:
     def pick(self, index: Rows) -> Pivots:
         """Some of the data sets."""
 
-        def part(a: Array) -> Array:
+        def part(a: _A) -> _A:
             return a if a.shape[-1] == 1 else np.take(a, index, axis=-1)
 
         columns = part(self.columns)
@@ -108,15 +111,21 @@ class Pivots:
     def replaced(self, index: Rows, new: Pivots, n: int) -> Pivots:
         """The same for n data sets, with other pivots for some."""
 
-        def mixed(old: Array, fresh: Array) -> Array:
+        def mixed(old: _A, fresh: _A) -> _A:
             out = np.array(np.broadcast_to(old, (*old.shape[:-1], n)))
             out[..., index] = fresh
             return out
 
-        rows, columns, counted, *rest = (
-            mixed(getattr(self, name), getattr(new, name)) for name in Pivots.__slots__
+        columns = mixed(self.columns, new.columns)
+        return Pivots(
+            mixed(self.rows, new.rows),
+            columns,
+            columns if self.once else mixed(self.counted, new.counted),
+            mixed(self.to_columns, new.to_columns),
+            mixed(self.y, new.y),
+            mixed(self.v, new.v),
+            mixed(self.others, new.others),
         )
-        return Pivots(rows, columns, columns if self.once else counted, *rest)
 
 
 def choose_pivots(

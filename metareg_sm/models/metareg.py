@@ -16,10 +16,11 @@ from statsmodels.tools.sm_exceptions import MissingDataError
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.likelihood import Derivatives
-from metareg_sm.core.studies import Studies
+from metareg_sm.core.studies import Studies, out_of_range
 from metareg_sm.core.tau2 import ESTIMATORS, Tau2Estimate
 from metareg_sm.design import rows as design
 from metareg_sm.exceptions import (
+    ConvergenceWarning,
     DesignError,
     MissingStudiesError,
     OptionError,
@@ -178,6 +179,13 @@ class MetaReg(FitChecks, LikelihoodModel):
             where = f"row {row}" if labels is None else f"row {labels[row]!r}"
             raise MissingStudiesError(
                 f"vi of {where} is missing. missing='drop' drops such studies."
+            )
+        if out_of_range(self.endog, self.vi):
+            raise DesignError(
+                f"The outcomes (up to {np.abs(self.endog).max():.3g}) or their sampling variances "
+                f"({self.vi[self.vi > 0].min(initial=np.inf):.3g} to {self.vi.max():.3g}) are so "
+                "large or small that their powers leave floating point. Measure the outcome in "
+                "another unit."
             )
         if self.endog.dtype != np.float64:
             self.endog = self.endog.astype(float)
@@ -420,6 +428,12 @@ class MetaReg(FitChecks, LikelihoodModel):
                 if not estimator.zero_variance:
                     self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
                 estimate = estimator.solve(self._studies, genq)
+                if not np.all(estimate.certified) and kwargs.get("warn_convergence", True):
+                    warnings.warn(
+                        f"The iteration of {estimator.name!r} for tau2 ended before it converged.",
+                        ConvergenceWarning,
+                        stacklevel=2,
+                    )
             self._check_defined(float(estimate.tau2), estimator)
         value = float(estimate.tau2)
         whitened, params = whiten(self._studies, value, self._basis.to_params)

@@ -18,7 +18,7 @@ import numpy as np
 from statsmodels.base.optimizer import Optimizer
 
 from metareg_sm._typing import Array
-from metareg_sm.core.likelihood import Profile, Derivatives
+from metareg_sm.core.likelihood import Derivatives, Profile
 from metareg_sm.core.search.single import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ConvergenceWarning, OptionError
@@ -190,12 +190,20 @@ def optimize_tau2(
         final = tau2
         information = float(profile.derivatives(np.asarray(final)).expected_information)
     retvals["converged"] = converged
+    retvals["certified"] = bracket.certified
     settings["start_params"] = np.array([begin])
     settings.pop("extra_fit_funcs", None)
     if not converged and keywords.get("warn_convergence", True):
         warnings.warn(
             f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
             f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    if not bracket.certified and keywords.get("warn_convergence", True):
+        warnings.warn(
+            "The search for tau2 gave up before it was certain that no other maximum of the "
+            f"likelihood is higher than the one at {final:.6g}.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -84,7 +84,9 @@ def compare_lr_test(full: Any, restricted: Any, refit: bool) -> LRTest:
     if refit:
         llf = [r.llf if r._tau2_fit.estimator is None else _maximum(r._studies) for r in fits]
     else:
-        if any(e is not None and not e.kind.likelihood for e in (r._tau2_fit.estimator for r in fits)):
+        if any(
+            e is not None and not e.kind.likelihood for e in (r._tau2_fit.estimator for r in fits)
+        ):
             raise ComparisonError(
                 "A likelihood ratio needs fits that maximise the likelihood; at least one is by "
                 "another estimator. Use tau2='ml', or refit=True."

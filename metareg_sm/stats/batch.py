@@ -259,7 +259,8 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
         p = len(basis.to_params)
         empty = (np.full(n, np.nan) for _ in range(4))
         return BlockFit(np.full((n, p), np.nan), np.full((n, p * (p + 1) // 2), np.nan), *empty)
-    best, certified = None, None
+    best: Optimum | None = None
+    certified: npt.NDArray[np.bool_] | bool = True
     if estimator is None:
         tau2 = np.full(n, fitting.fixed)
     elif estimator.kind.likelihood:
@@ -285,9 +286,9 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
     if bad.any():
         for a in values:
             a[bad] = np.nan
-    if certified is not None and not np.all(certified):
+    if not np.all(certified):
         # the numbers stay: the search found no better maximum, but could not rule one out
-        block.reason[~bad & ~certified] = Reason.NOT_CERTIFIED
+        block.reason[~bad & ~np.asarray(certified)] = Reason.NOT_CERTIFIED
     return BlockFit(*values)
 
 

@@ -173,8 +173,7 @@ def permute_residuals(
         sd = np.sqrt(v + null.tau2[0])
         expected = y - resid
         fits = [
-            refit(expected + sd * (resid / sd)[orders[rows]], v)
-            for rows in blocks(*orders.shape)
+            refit(expected + sd * (resid / sd)[orders[rows]], v) for rows in blocks(*orders.shape)
         ]
         found.append(join(fits))
     return found
@@ -203,9 +202,7 @@ def permutation_pvalue(null: Array, observed: Array, exact: bool) -> Array:
     return extreme / len(null) if exact else (extreme + 1.0) / (len(null) + 1.0)
 
 
-def refit_counts(
-    y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]
-) -> BlockFit:
+def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     fits = []
     for rows in blocks(*counts.shape):

@@ -18,7 +18,9 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import orthonormalize
-from metareg_sm.core.likelihood.choose import compressible, unequal
+from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
+from metareg_sm.core.likelihood.choose import compressible
+from metareg_sm.core.pivot_regression import PivotedFit
 from metareg_sm.core.studies import Studies
 
 Codes = npt.NDArray[np.intp]
@@ -95,32 +97,34 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
     """
     theta = studies.v + tau2
     root = 1.0 / np.sqrt(theta)
-    if compressible(studies):
-        cross, coefs = studies.profile(True).solve(np.asarray(tau2))
+    # for a fixed tau2 nothing but this needs an evaluator, and this only these two
+    special = compressible(studies) or unequal(studies.v)
+    profile = studies.profile(True) if special else None
+    if isinstance(profile, PivotedProfile):
+        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), theta, to_params)
+    if isinstance(profile, CompressedProfile):
+        cross, coefs = profile.solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
         resid = studies.resid - studies.Z @ coefs
         resid *= root
         H = to_params @ G
-        fit = Whitened(H, resid, theta, H @ H.T, studies.Z, G)
-        return fit, to_params @ (studies.outcome @ studies.Z + coefs)
-    if unequal(studies.v):
-        return _whiten_pivoted(studies, tau2, theta, root, to_params)
+        whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, G)
+        return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
     Q, inverse = orthonormalize(root[:, None] * studies.Z)
     if inverse is None:  # an orthonormal basis times positive weights
         raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
     resid = root * studies.resid
     coefs = resid @ Q
     H = to_params @ inverse
-    fit = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
-    return fit, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
+    whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
+    return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
 
 
 def _whiten_pivoted(
-    studies: Studies, tau2: float, theta: Array, root: Array, to_params: Array
+    studies: Studies, fit: PivotedFit, theta: Array, to_params: Array
 ) -> tuple[Whitened, Array]:
-    """`whiten` where the variances are very unequal."""
-    fit = studies.profile(True).regress(np.asarray(tau2))
-    rows = fit.pivots.rows[:, 0]
+    """`whiten` from a regression in the coordinates of pivot studies."""
+    root, rows = 1.0 / np.sqrt(theta), fit.pivots.rows[:, 0]
     half, inverse = fit.root()
     Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
     Q[rows] = inverse
@@ -129,7 +133,7 @@ def _whiten_pivoted(
     from_columns = to_params if studies.from_columns is None else studies.from_columns
     from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
     H = from_pivots @ half
-    to_orthonormal = np.linalg.solve(studies.Z[rows], half)
+    to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
     whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
     return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
 

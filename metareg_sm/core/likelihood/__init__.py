@@ -9,8 +9,8 @@ With w = 1/(v + tau2) and P = W - WX(X'WX)^-1X'W the coefficients are profiled o
 are four falling functions of tau2, y'PPy, y'PPPy and two traces (of P and PP for REML, of W and WW
 for ML), beside the value itself. Four evaluators give them, and `evaluator` chooses one:
 `SpectralProfile` after one eigendecomposition, which pays for few studies and wherever X and v are
-shared; `DirectProfile` from sums over any number of studies; `CompressedProfile` for one data set of
-very many studies; and `PivotedProfile` where the variances are so unequal that differences of
+shared; `DirectProfile` from sums over any number of studies; `CompressedProfile` for one data set
+of very many studies; and `PivotedProfile` where the variances are so unequal that differences of
 weighted sums lose their digits.
 """
 

@@ -23,7 +23,7 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import apply, dot, pairs_of, trace, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
-from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Derivatives
+from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 
 # Studies that are looked at together: their polynomials stay in the processor's cache.
 _BLOCK = 2048

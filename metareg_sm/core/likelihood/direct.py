@@ -8,12 +8,18 @@ from typing import Any
 import numpy as np
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.gram import Gram, apply, dot, trace, trace_of_four, trace_product
+from metareg_sm.core.gram import (
+    Gram,
+    apply,
+    dot,
+    studies_first,
+    trace,
+    trace_of_four,
+    trace_product,
+)
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
-from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Derivatives
-from metareg_sm.core.scratch import New, scratch, studies_first
-
+from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 
 # Studies up to which the calls of an evaluation cost more than its arithmetic.
 _GRID = 1000
@@ -48,7 +54,7 @@ class Solution:
 class DirectProfile:
     """Profile likelihood evaluated from the weights, for any number of studies.
 
-    Of many data sets the arrays should have the studies outermost in memory (`core.scratch`).
+    Arrays of many data sets should have the studies outermost in memory (`studies_first`).
 
     Attributes
     ----------
@@ -88,25 +94,25 @@ class DirectProfile:
         """The restricted or the full likelihood of the same data."""
         return replace(self, reml=reml)
 
-    def _counts(self, rows: Rows | None, new: New) -> Array | None:
-        return None if self.counts is None else _take(self.counts, rows, new)
+    def _counts(self, rows: Rows | None) -> Array | None:
+        return None if self.counts is None else _of_rows(self.counts, rows)
 
-    def _counted(self, a: Array, counts: Array | None, new: New) -> Array:
+    def _counted(self, a: Array, counts: Array | None) -> Array:
         """Terms of a sum over studies, each as often as its study counts."""
         if counts is None:
             return a
-        return np.multiply(a, counts, out=new(_together(a.shape, counts.shape)))
+        return np.multiply(a, counts, out=studies_first(_common(a.shape, counts.shape)))
 
-    def solve(self, tau2: Array, rows: Rows | None = None, new: New = studies_first) -> Solution:
-        """Weighted regression at `tau2`, with arrays of study size from `new`."""
-        y, v, counts = _take(self.y, rows, new), _take(self.v, rows, new), self._counts(rows, new)
+    def solve(self, tau2: Array, rows: Rows | None = None) -> Solution:
+        """Weighted regression at `tau2`."""
+        y, v, counts = _of_rows(self.y, rows), _of_rows(self.v, rows), self._counts(rows)
         gram, t = self.gram.some(rows), np.asarray(tau2)[..., None]
-        w = np.add(v, t, out=new(_together(v.shape, t.shape)))
+        w = np.add(v, t, out=studies_first(_common(v.shape, t.shape)))
         np.reciprocal(w, out=w)
-        g = self._counted(w, counts, new)
+        g = self._counted(w, counts)
         cross, total = gram.quadratic(g)
         inverse = gram_inverse(cross, overwrite=True)
-        resid = new(_together(_together(g.shape, y.shape), (*gram.shape, 1)))
+        resid = studies_first(_common(_common(g.shape, y.shape), (*gram.shape, 1)))
         coefs = apply(inverse, gram.linear(np.multiply(g, y, out=resid)))
         np.subtract(y, gram.combine(coefs, resid), out=resid)
         return Solution(w, coefs, inverse, resid, total)
@@ -118,28 +124,28 @@ class DirectProfile:
 
     def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
         """Ingredients of the derivatives at `tau2`."""
-        new = scratch()
-        return self._derivatives_at(self.solve(tau2, rows, new), rows, new)
+        return self._derivatives_at(self.solve(tau2, rows), rows)
 
     def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
         """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
-        new = scratch()
-        at = self.solve(tau2, None, new)
-        rss = self.rss_of(at, None, new)
-        return self._derivatives_at(at, None, new), rss
+        at = self.solve(tau2, None)
+        rss = self.rss_of(at, None)
+        return self._derivatives_at(at, None), rss
 
-    def _derivatives_at(self, at: Solution, rows: Rows | None, new: New) -> Derivatives:
+    def _derivatives_at(self, at: Solution, rows: Rows | None) -> Derivatives:
         gram, w, r = self.gram.some(rows), at.w, self.gram.rank
-        counts = self._counts(rows, new)
+        counts = self._counts(rows)
         u = np.multiply(w, at.resid, out=at.resid)
-        gu = self._counted(u, counts, new)
+        gu = self._counted(u, counts)
         ypp = _dot(gu, u)
-        wgu = np.multiply(w, gu, out=new(u.shape))
+        wgu = np.multiply(w, gu, out=studies_first(u.shape))
         yppp = _dot(wgu, u)
         if r:
             b = gram.linear(wgu)
             yppp -= dot(b, apply(at.inverse, b))
-        g2 = np.multiply(w, self._counted(w, counts, new), out=new(at.total.shape + w.shape[-1:]))
+        g2 = np.multiply(
+            w, self._counted(w, counts), out=studies_first(at.total.shape + w.shape[-1:])
+        )
         M2, trace2 = gram.quadratic(g2)
         if not (self.reml and r):
             return Derivatives(ypp, yppp, at.total, trace2)
@@ -151,10 +157,10 @@ class DirectProfile:
 
     def limit(self) -> Limit:
         """Behaviour of all data sets, of which y is residuals, as tau2 grows."""
-        new, gram, r, v = scratch(), self.gram, self.gram.rank, self.v
+        gram, r, v = self.gram, self.gram.rank, self.v
         y, counts = self.y, self.counts
         n: Any = y.shape[-1]
-        e2 = new(_together(y.shape, (*gram.shape, 1)))
+        e2 = studies_first(_common(y.shape, (*gram.shape, 1)))
         inverse = None
         if counts is None:
             np.square(y, out=e2)
@@ -162,7 +168,7 @@ class DirectProfile:
             n = counts.sum(-1)
             # y is orthogonal to Z over all studies, not over those that count
             inverse = gram_inverse(gram.quadratic(counts)[0])
-            e2 = new(_together(e2.shape, counts.shape))
+            e2 = studies_first(_common(e2.shape, counts.shape))
             coefs = apply(inverse, gram.linear(np.multiply(y, counts, out=e2)))
             np.subtract(y, gram.combine(coefs, e2), out=e2)
             np.square(e2, out=e2)
@@ -170,7 +176,7 @@ class DirectProfile:
         rss = e2.sum(-1)
         with np.errstate(invalid="ignore"):
             variance = _dot(e2, v) / rss
-        cross, total = gram.quadratic(self._counted(v, counts, new))
+        cross, total = gram.quadratic(self._counted(v, counts))
         if self.reml and r:
             n = n - r
             if inverse is None:
@@ -181,22 +187,20 @@ class DirectProfile:
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
-        new = scratch()
-        return self.rss_of(self.solve(tau2, rows, new), rows, new)
+        return self.rss_of(self.solve(tau2, rows), rows)
 
-    def rss_of(self, at: Solution, rows: Rows | None = None, new: New = studies_first) -> Array:
+    def rss_of(self, at: Solution, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares of a solution."""
-        wr = np.multiply(at.w, at.resid, out=new(at.resid.shape))
-        return _dot(self._counted(wr, self._counts(rows, new), new), at.resid)
+        wr = np.multiply(at.w, at.resid, out=studies_first(at.resid.shape))
+        return _dot(self._counted(wr, self._counts(rows)), at.resid)
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
-        new = scratch()
-        at = self.solve(tau2, rows, new)
-        counts, r = self._counts(rows, new), self.gram.rank
-        rss = self.rss_of(at, rows, new)
+        at = self.solve(tau2, rows)
+        counts, r = self._counts(rows), self.gram.rank
+        rss = self.rss_of(at, rows)
         logs = np.log(at.w, out=at.w)
-        total = -self._counted(logs, counts, new).sum(-1)
+        total = -self._counted(logs, counts).sum(-1)
         n: Array | int = at.w.shape[-1] if counts is None else counts.sum(-1)
         if self.reml and r:
             total, n = total - gram_logdet(at.inverse), n - r
@@ -207,11 +211,11 @@ class DirectProfile:
         return -0.5 * (n * LOG_2PI + total + rss)
 
 
-def _take(values: Array, rows: Rows | None, new: New) -> Array:
+def _of_rows(values: Array, rows: Rows | None) -> Array:
     """Values of some data sets; all of them where they share one."""
     if rows is None or values.ndim == 1:
         return values
-    out = new((len(rows), values.shape[-1]))
+    out = studies_first((len(rows), values.shape[-1]))
     np.take(values.T, rows, axis=1, out=out.T, mode="clip")
     return out
 
@@ -220,6 +224,6 @@ def _dot(a: Array, b: Array) -> Array:
     return np.einsum("...k,...k->...", a, b)
 
 
-def _together(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def _common(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of arrays of two shapes; nearly always one of the two."""
     return a if b in (a, (*a[:-1], 1)) else np.broadcast_shapes(a, b)

@@ -115,7 +115,7 @@ def derivatives_from(
 
 
 def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array, Array]:
-    """tr P and tr PP."""
+    """Tr P and tr PP."""
     r = len(d)
     if not r:
         return sums.total, sums.total2
@@ -130,7 +130,7 @@ def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array
 
 
 def ml_traces(sums: WeightedSums, d: Array) -> tuple[Array, Array]:
-    """tr W and tr WW."""
+    """Tr W and tr WW."""
     w = 1.0 / d
     return sums.total + w.sum(0), sums.total2 + dot(w, w)
 
@@ -176,5 +176,7 @@ class SharedProducts:
         found = (W.reshape(-1, k) @ self.table).T.reshape(-1, powers, n)
         products = found[self.square]
         return WeightedSums(
-            tuple(products[:, :, i] for i in range(powers)), found[-1, 0], found[-1, min(powers, 2) - 1]
+            tuple(products[:, :, i] for i in range(powers)),
+            found[-1, 0],
+            found[-1, min(powers, 2) - 1],
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import logdet as gram_logdet
@@ -70,7 +71,7 @@ class PivotedProfile:
     shape: tuple[int, ...]
     pivots: Pivots
     other_v: Array
-    again: Array | None
+    again: npt.NDArray[np.bool_] | None
     shared: SharedProducts | None
     far: DirectProfile
 
@@ -144,9 +145,7 @@ class PivotedProfile:
         tau2 = np.asarray(tau2, dtype=float)
         t = tau2.ravel()
         if self.shared is not None:
-            table, lost = derivatives_from(
-                self.shared.sums(t, 3), self.pivots.v + t, self.reml
-            )
+            table, lost = derivatives_from(self.shared.sums(t, 3), self.pivots.v + t, self.reml)
             if lost.any():
                 table = self._by_residuals(t, rows)
         else:
@@ -173,7 +172,11 @@ class PivotedProfile:
             tau2 = t if len(t) == 1 else t[part]
             np.add(_of(self.other_v, here), tau2, out=w)
             np.reciprocal(w, out=w)
-            columns, counted, others = _of(pivots.columns, here, work[2] if own else None), None, None
+            columns, counted, others = (
+                _of(pivots.columns, here, work[2] if own else None),
+                None,
+                None,
+            )
             if not pivots.once:
                 counted, others = _of(pivots.counted, here), _of(pivots.others, here)
             sums = sums_of_each(w, columns, counted, others, work)
@@ -184,7 +187,9 @@ class PivotedProfile:
         few = np.flatnonzero(careful)
         if few.size:
             one = self.shape in ((), (1,))
-            table[:, few] = self._by_residuals(t if len(t) == 1 else t[few], None if one else index[few])
+            table[:, few] = self._by_residuals(
+                t if len(t) == 1 else t[few], None if one else index[few]
+            )
         return table
 
     def _by_residuals(self, t: Array, rows: Rows | None) -> Array:
@@ -219,8 +224,9 @@ class PivotedProfile:
         with np.errstate(divide="ignore"):
             weights = np.minimum(1.0 / (_of(self.v, which) + _of(t, index)), 1e300)
         counts = None if self.counts is None else _of(self.counts, which)
-        data = (_of(a, which) for a in (self.y, self.v, self.X))
-        return pivots.replaced(index, choose_pivots(*data, weights, counts, self.constant), n), v
+        y, X = _of(self.y, which), _of(self.X, which)
+        new = choose_pivots(y, _of(self.v, which), X, weights, counts, self.constant)
+        return pivots.replaced(index, new, n), v
 
     def regress(self, tau2: Array, rows: Rows | None = None) -> PivotedFit:
         """Weighted regressions at `tau2`, (n,)."""

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Limit, Derivatives
+from metareg_sm.core.likelihood.profile import Derivatives, Limit
 
 _EPS = float(np.finfo(float).eps)
 
@@ -32,7 +32,7 @@ _EPS = float(np.finfo(float).eps)
 class Cells(NamedTuple):
     """Cells from `low` to `high`, which may be infinite, of the data sets `row`.
 
-    Between them 1/r1 - tau2 is at most `reach1` and 1/r2 - tau2 at most `reach2`.
+    Inside, 1/r1 - tau2 is at most `variance` and 1/r2 - tau2 at most `mean`, as in `Limit`.
     """
 
     row: Rows
@@ -40,20 +40,20 @@ class Cells(NamedTuple):
     high: Array
     left: Derivatives
     right: Derivatives
-    reach1: Array
-    reach2: Array
+    variance: Array
+    mean: Array
 
     def some(self, index: Rows) -> Cells:
         """Some of the cells."""
-        row, low, high, left, right, reach1, reach2 = self
+        row, low, high, left, right, variance, mean = self
         return Cells(
             row[index],
             low[index],
             high[index],
             pick(left, index),
             pick(right, index),
-            reach1[index],
-            reach2[index],
+            variance[index],
+            mean[index],
         )
 
 
@@ -68,34 +68,34 @@ def to_infinity(row: Rows, low: Array, left: Derivatives, limit: Limit) -> Cells
 
 def halves(cells: Cells, point: Array, at: Derivatives) -> Cells:
     """Both parts of cells that are cut at a point."""
-    row, low, high, left, right, reach1, reach2 = cells
+    row, low, high, left, right, variance, mean = cells
     with np.errstate(divide="ignore", invalid="ignore"):
-        nearer1, nearer2 = at.ypp / at.yppp - point, at.trace / at.trace2 - point
+        variance_left, mean_left = at.ypp / at.yppp - point, at.trace / at.trace2 - point
     return Cells(
         np.concatenate([row, row]),
         np.concatenate([low, point]),
         np.concatenate([point, high]),
         join(left, at),
         join(at, right),
-        np.concatenate([nearer1, reach1]),
-        np.concatenate([nearer2, reach2]),
+        np.concatenate([variance_left, variance]),
+        np.concatenate([mean_left, mean]),
     )
 
 
 def examine(cells: Cells, upper: Array) -> tuple[npt.NDArray[np.bool_], Array]:
     """Whether each cell holds at most one maximum for certain, and from where on h falls in it."""
-    row, low, high, left, right, reach1, reach2 = cells
+    row, low, high, left, right, variance, mean = cells
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         width = high - low
         # h falls from low + x on
         scale = left.trace / left.trace2
-        x = np.clip(reach1 + low - 2.0 * scale, 0.0, width)
+        x = np.clip(variance + low - 2.0 * scale, 0.0, width)
         down = right.ypp <= right.trace
         t = np.where(down, x, width)
-        above = left.ypp * (1.0 + t / (reach2 + low)) > left.trace * np.square(
+        above = left.ypp * (1.0 + t / (mean + low)) > left.trace * np.square(
             1.0 + t * left.yppp / left.ypp
         )
-        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (reach1 + low))
+        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (variance + low))
         certain = (x <= 0.0) | np.where(left.ypp > left.trace, above, below & down)
         finite = np.flatnonzero(np.isfinite(high))
         if finite.size:

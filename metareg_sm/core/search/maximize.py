@@ -1,8 +1,8 @@
 """Batched global maximisation of the profile log-likelihood over tau2 >= 0.
 
-Cells of tau2 are cut until each holds at most one maximum for certain (`core.search.cells`). Then every
-local maximum lies in a bracket of its own and none can have been missed; inside it is found to the
-precision that the score allows.
+Cells of tau2 are cut until each holds at most one maximum for certain (`core.search.cells`). Then
+every local maximum lies in a bracket of its own and none can have been missed; inside it is found
+to the precision that the score allows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Limit, Profile, Derivatives
+from metareg_sm.core.likelihood.profile import Derivatives, Limit, Profile
 from metareg_sm.core.search.cells import (
     Cells,
     examine,
@@ -146,7 +146,9 @@ def _joined(found: list[Brackets]) -> Brackets:
     row, low, high, start, information = (
         np.concatenate([getattr(f, name) for f in found]) for name in _BRACKET
     )
-    left = Derivatives(*(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True)))
+    left = Derivatives(
+        *(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True))
+    )
     return Brackets(row, low, high, start, information, left, found[0].certified)
 
 
@@ -190,9 +192,7 @@ def _brackets(
     return Brackets(row, low, high, start, information, left, certified)
 
 
-def climb(
-    profile: Profile, brackets: Brackets, n: int
-) -> tuple[Array, npt.NDArray[np.bool_]]:
+def climb(profile: Profile, brackets: Brackets, n: int) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Maximum inside each bracket, by safeguarded steps to the root of 1/h - 1.
 
     A step is Newton's, or the cubic interpolation from the last two points where both agree.

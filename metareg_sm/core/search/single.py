@@ -56,7 +56,10 @@ def brackets_of_one(profile: Profile, lower: float, upper: float) -> list[Bracke
     many = find_brackets(profile, np.array([lower]), np.array([upper]))
     certified = bool(many.certified[0])
     columns = (many.lower, many.upper, many.start, many.information)
-    return [Bracket(*map(float, row), certified) for row in zip(*columns, strict=True)]
+    return [
+        Bracket(float(a), float(b), float(start), float(information), certified)
+        for a, b, start, information in zip(*columns, strict=True)
+    ]
 
 
 def _on_grid(profile: Profile, lower: float, upper: float) -> list[Bracket] | None:

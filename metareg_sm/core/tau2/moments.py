@@ -64,9 +64,7 @@ def quadratic_form(studies: Studies, a: Array) -> QuadraticForm:
     return QuadraticForm(value, trace, trace_v, fit, flat.v)
 
 
-def derivatives_of(
-    studies: Studies, tau2: Array, reml: bool
-) -> tuple[Derivatives, Array]:
+def derivatives_of(studies: Studies, tau2: Array, reml: bool) -> tuple[Derivatives, Array]:
     """Ingredients of the likelihood's derivatives, and y'Py, at a tau2 for each data set, (...)."""
     flat, shape = studies.flat(), studies.shape
     found, rss = flat.profile(reml).derivatives_and_rss(np.reshape(tau2, flat.shape))
