@@ -105,13 +105,19 @@ def derivatives_from(
     change = apply(T, S2e[:r] - apply(B, p1))
     x = p1 + change
     yppp = dot(e, apply(S3, e)) + dot(x, apply(B, x) - 2.0 * S2e[:r])
-    lost = (rss < _LEFT * S1[r, r]) | (ypp < _LEFT * S2[r, r]) | (yppp < _LEFT * S3[r, r])
+    lost = yppp < _LEFT * (_size(S3, e) + _size(B, x))
+    lost |= (rss < _LEFT * _size(S1, e)) | (ypp < _LEFT * _size(S2, e))
     out = np.empty((5, S1.shape[-1]))
     out[0] = ypp + dot(p1, p1)
     out[1] = yppp + dot(change, change / d)
     out[2:4] = reml_traces(sums, B, T, d) if reml else ml_traces(sums, d)
     out[4] = rss + dot(p1 * d, p1)
     return out, lost
+
+
+def _size(S: Array, e: Array) -> Array:
+    """Sum of squares in a quadratic form e'Se, (n,)."""
+    return np.einsum("iin,in,in->n", S, e, e)
 
 
 def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array, Array]:
