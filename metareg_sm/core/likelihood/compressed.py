@@ -132,6 +132,14 @@ class CompressedProfile:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
         return self.derivatives(tau2), self.rss(tau2)
 
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """y'Py and minus its derivative, y'PPy, at `tau2`."""
+        w = 1.0 / (self.nodes + np.asarray(tau2)[..., None])
+        M1, zy1, yy1, _ = self._moments(w)
+        M2, zy2, yy2, _ = self._moments(w * w)
+        c = apply(gram_inverse(M1), zy1)
+        return yy1 - dot(c, zy1), yy2 - dot(c, 2.0 * zy2 - apply(M2, c))
+
     def limit(self) -> Limit:
         """Behaviour of the likelihood as tau2 grows."""
         # y is orthogonal to Z

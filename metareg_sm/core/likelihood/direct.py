@@ -132,6 +132,13 @@ class DirectProfile:
         rss = self.rss_of(at, None)
         return self._derivatives_at(at, None), rss
 
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        at = self.solve(tau2)
+        u = np.multiply(at.w, at.resid, out=studies_first(at.resid.shape))
+        gu = self._counted(u, self.counts)
+        return _dot(gu, at.resid), _dot(gu, u)
+
     def _derivatives_at(self, at: Solution, rows: Rows | None) -> Derivatives:
         gram, w, r = self.gram.some(rows), at.w, self.gram.rank
         counts = self._counts(rows)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import pairs_of
-from metareg_sm.core.pivots import apply, dot, inverse, product, trace_product
+from metareg_sm.core.pivots import Pivots, apply, dot, inverse, logdet, product, trace_product
 
 # what must be left of a sum of squares after a difference, relative to it
 _LEFT = 1e-4
@@ -115,6 +115,35 @@ def derivatives_from(
     return out, lost
 
 
+def rss_and_ypp_from(sums: WeightedSums, d: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
+    S1, S2 = sums.products[:2]
+    r = len(d)
+    e = np.ones((r + 1, S1.shape[-1]))
+    shift = apply(inverse(S1[:r, :r], d), S1[:r, r])
+    np.negative(shift, out=e[:r])
+    p1 = shift / d
+    rss, ypp = dot(e, apply(S1, e)), dot(e, apply(S2, e))
+    lost = (rss < _LEFT * _size(S1, e)) | (ypp < _LEFT * _size(S2, e))
+    return rss + dot(p1, shift), ypp + dot(p1, p1), lost
+
+
+def loglike_from(
+    shared: SharedProducts, t: Array, d: Array, reml: bool
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Log-likelihood but for its constant at t (n,), and where differences lost too much."""
+    sums = shared.sums(t, 1)
+    (S1,) = sums.products
+    r = len(d)
+    e = np.ones((r + 1, len(t)))
+    np.negative(apply(inverse(S1[:r, :r], d), S1[:r, r]), out=e[:r])
+    rss = dot(e, apply(S1, e))
+    lost = rss < _LEFT * _size(S1, e)
+    logs = np.log(shared.v + t[:, None]) @ shared.table[:, -1]
+    logs += logdet(S1[:r, :r], d) - shared.logdet if reml else np.log(d).sum(0)
+    return -0.5 * (logs + rss + dot(e[:r] / d, e[:r])), lost
+
+
 def _size(S: Array, e: Array) -> Array:
     """Sum of squares in a quadratic form e'Se, (n,)."""
     return np.einsum("iin,in,in->n", S, e, e)
@@ -153,23 +182,29 @@ class SharedProducts:
         Products of two columns, 0 for a pivot.
     square : ndarray of int, (r + 1, r + 1)
         Where the products of two columns of [M g] are; the last column of the table is 1.
+    logdet : float
+        ln|X'X| - ln|X_p'X_p|.
     """
 
     v: Array
     table: Array
     square: npt.NDArray[np.intp]
+    logdet: float
 
     @classmethod
-    def build(cls, columns: Array, v: Array, others: Array) -> SharedProducts:
-        """Compute the products of `columns` (r + 1, k)."""
+    def build(cls, pivots: Pivots, v: Array) -> SharedProducts:
+        """Compute the products for one data set with variances (k,)."""
+        columns = pivots.columns[..., 0]
         pairs = pairs_of(len(columns))
         table = np.empty((len(pairs) + 1, len(v)))
         square = np.empty((len(columns), len(columns)), dtype=np.intp)
         for position, (i, j) in enumerate(pairs):
             np.multiply(columns[i], columns[j], out=table[position])
             square[i, j] = square[j, i] = position
-        table[-1] = others
-        return cls(v, table.T, square)
+        table[-1] = pivots.others[:, 0]
+        full = table.sum(1)[square[:-1, :-1]]
+        full[np.diag_indices(len(full))] += 1.0
+        return cls(v, table.T, square, float(np.linalg.slogdet(full)[1]))
 
     def sums(self, t: Array, powers: int) -> WeightedSums:
         """Sums at n values of tau2."""

@@ -18,7 +18,13 @@ import numpy.typing as npt
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import logdet as gram_logdet
 from metareg_sm.core.likelihood.direct import DirectProfile
-from metareg_sm.core.likelihood.pivot_sums import SharedProducts, derivatives_from, sums_of_each
+from metareg_sm.core.likelihood.pivot_sums import (
+    SharedProducts,
+    derivatives_from,
+    loglike_from,
+    rss_and_ypp_from,
+    sums_of_each,
+)
 from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 from metareg_sm.core.pivot_regression import PivotedFit, regress
 from metareg_sm.core.pivots import Pivots, add_diagonal, choose_pivots, logdet, quadratic, total
@@ -114,7 +120,7 @@ class PivotedProfile:
         again = np.asarray(pivots.largest() > _LARGEST)
         shared = None
         if shape == () and counts is None and not again.any():
-            shared = SharedProducts.build(pivots.columns[..., 0], v[:, 0], pivots.others[:, 0])
+            shared = SharedProducts.build(pivots, v[:, 0])
         return cls(
             y, v, X, far.reml, counts, constant, shape, pivots, other_v,
             again if again.any() else None, shared, far,
@@ -242,6 +248,22 @@ class PivotedProfile:
         d = 1.0 / np.take_along_axis(np.broadcast_to(a, (len(a), n)), rows, 0)
         return regress(pivots, a, d)
 
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        tau2 = np.asarray(tau2, dtype=float)
+        t = tau2.ravel()
+        if self.shared is not None:
+            sums, d = self.shared.sums(t, 2), self.pivots.v + t
+            *two, lost = rss_and_ypp_from(sums, d)
+            if not lost.any():
+                return self._shaped(two[0], tau2), self._shaped(two[1], tau2)
+        fit = self.regress(t)
+        p = fit.a * fit.resid
+        pc, p1 = p * fit.pivots.others, fit.shift / fit.d
+        ypp = total(pc, p) + (p1 * p1).sum(0)
+        rss = total(pc, fit.resid) + (p1 * fit.shift).sum(0)
+        return self._shaped(rss, tau2), self._shaped(ypp, tau2)
+
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         far = self.far.limit()
@@ -258,6 +280,10 @@ class PivotedProfile:
         """Log-likelihood at `tau2`."""
         tau2 = np.asarray(tau2, dtype=float)
         t = tau2.ravel()
+        if self.shared is not None:
+            value, lost = loglike_from(self.shared, t, self.pivots.v + t, self.reml)
+            if not lost.any():
+                return self._shaped(value - 0.5 * LOG_2PI * self._contrasts, tau2)
         pivots, v = self._suited(t, rows)
         fit = regress(pivots, 1.0 / (v + t), pivots.v + t)
         logs = total(pivots.others, np.log(v + t))
@@ -271,6 +297,10 @@ class PivotedProfile:
         else:
             logs = logs + np.log(fit.d).sum(0)
         return self._shaped(-0.5 * (n * LOG_2PI + logs + fit.rss), tau2)
+
+    @property
+    def _contrasts(self) -> int:
+        return len(self.v) - len(self.X) * self.reml
 
     def _shaped(self, values: Array, tau2: Array) -> Array:
         return np.reshape(values, tau2.shape or (self.shape if len(values) > 1 else ()))

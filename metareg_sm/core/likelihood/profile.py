@@ -94,6 +94,10 @@ class Profile(Protocol):
         """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
         ...
 
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        ...
+
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         ...

@@ -144,6 +144,14 @@ class SpectralProfile:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
         return self.derivatives(tau2), self.rss(tau2)
 
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        w = 1.0 / (self.d + np.asarray(tau2)[..., None])
+        if self.z2.ndim == 1:
+            return w @ self.z2, (w * w) @ self.z2
+        a = self.z2 * w
+        return total_of(a, -1), total_of(a * w, -1)
+
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         rss = total_of(self.z2, -1)

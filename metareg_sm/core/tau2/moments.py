@@ -137,9 +137,4 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Root
 
 def rss_root(profile: Profile, target: Array | float, lower: Array) -> Root:
     """Solve y'P(tau2)y = target; parameters and return value as in `falling_root`."""
-
-    def evaluate(t: Array) -> tuple[Array, Array]:
-        slopes, rss = profile.derivatives_and_rss(t)
-        return rss, slopes.ypp
-
-    return falling_root(evaluate, target, lower)
+    return falling_root(profile.rss_and_ypp, target, lower)
