@@ -132,7 +132,7 @@ def evaluate(y: Array, v: Array, X: Array) -> dict[str, Array]:
         found[f"{name}/type1"] = 2.0 * tail < ALPHA
         found[f"{name}/coverage"] = (slope - half <= SLOPE) & (slope + half >= SLOPE)
         found[f"{name}/width"] = 2.0 * half
-    profile = DirectProfile(studies.y, v, studies.Z, reml=True)
+    profile = DirectProfile(studies.resid, v, studies.Z, reml=True)
     lr = np.maximum(0.0, 2.0 * (profile.loglike(tau2) - profile.loglike(np.zeros_like(tau2))))
     found["lr-tau2/reject"] = np.where(lr > 0.0, 0.5 * special.chdtrc(1, lr), 1.0) < ALPHA
     return found

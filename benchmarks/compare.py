@@ -19,6 +19,7 @@ from pathlib import Path
 import cases_batch
 import cases_scale
 import cases_single
+import cases_unequal
 import peers
 from timing import Finding
 
@@ -30,6 +31,7 @@ CASES: dict[str, Callable[[int | None], list[Finding]]] = {
     "permutation": cases_batch.permutation,
     "import": cases_single.import_,
     "hostile": cases_batch.hostile,
+    "unequal": cases_unequal.unequal,
     "memory": cases_scale.memory,
     "dask": cases_scale.dask,
 }

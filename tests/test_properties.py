@@ -9,9 +9,10 @@ from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.likelihood import loglike, score
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS
+
+from ._likelihood import loglike, score
 
 NAMES = ("reml", "ml", "dl", "pm", "he", "sj", "hs", "hsk", "dlit", "pmm")
 names = st.sampled_from(NAMES)

@@ -99,7 +99,7 @@ def _tall_basis(X: Array) -> Basis | None:
         if again is None:
             return None
         Q, inverse = (again[0].T @ Q.T).T, inverse @ again[0]
-    return Basis(Q, inverse, (), None)
+    return Basis(Q, inverse, (), None, X)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +117,24 @@ class Basis:
         Columns of X that depend linearly on the columns before them.
     complement : ndarray, (k, k-r) or None
         Orthonormal columns orthogonal to Z; None beyond `SPECTRAL_LIMIT` studies.
+    columns : ndarray, (k, r), or None
+        The columns of X that are not redundant; Z stands for them where there are none.
     """
 
     Z: Array
     to_params: Array
     redundant: tuple[int, ...]
     complement: Array | None
+    columns: Array | None = None
+
+    @property
+    def from_columns(self) -> Array:
+        """Maps coefficients of `columns` to coefficients of X, (p, r)."""
+        if self.columns is None:
+            return self.to_params
+        if not self.redundant:
+            return np.eye(self.rank)
+        return self.to_params @ (self.Z.T @ self.columns)
 
     @property
     def rank(self) -> int:
@@ -166,7 +178,7 @@ def design_basis(X: Array) -> Basis:
         # ||R|| <= sqrt(p) for unit columns, so ||R^-1|| alone bounds the smallest singular value
         if inverse is not None and np.vdot(inverse, inverse) < 1.0 / tol**2:
             inverse /= scale[:, None]
-            return Basis(Q[:, :p], inverse, (), Q[:, p:] if spectral else None)
+            return Basis(Q[:, :p], inverse, (), Q[:, p:] if spectral else None, X)
     redundant, kept = [], np.zeros((k, 0))
     for j in range(p):
         column = X[:, j] / scale[j]
@@ -180,4 +192,6 @@ def design_basis(X: Array) -> Basis:
     rank = kept.shape[1]
     U, s, Vt = np.linalg.svd(X, full_matrices=spectral)
     complement = U[:, rank:] if spectral else None
-    return Basis(U[:, :rank], Vt[:rank].T / s[:rank], tuple(redundant), complement)
+    independent = np.delete(X, redundant, axis=1)
+    to_params = Vt[:rank].T / s[:rank]
+    return Basis(U[:, :rank], to_params, tuple(redundant), complement, independent)

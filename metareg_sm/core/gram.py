@@ -13,7 +13,6 @@ from functools import lru_cache
 import numpy as np
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.scratch import studies_first
 
 # Up to this many matrices LAPACK needs less time than the calls of an elimination that runs over
 # matrices, unless they are very small.
@@ -21,6 +20,15 @@ _FEW, _SMALL = 32, 4
 # Multiplications in one matrix product. BLAS libraries start threads above about this, which cost
 # more than they bring for matrices of this shape and stall where the processors are busy.
 _PANEL = 1 << 18
+
+
+def studies_first(shape: tuple[int, ...]) -> Array:
+    """An uninitialised array (..., k) with the studies outermost in memory.
+
+    Loops over such arrays run over the data sets rather than over the few studies of each.
+    """
+    a = np.empty((shape[-1], *shape[:-1]))
+    return a.T if a.ndim <= 2 else np.moveaxis(a, 0, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ class Gram:
         """Leading axes: the data sets that have a design of their own."""
         return self.Z.shape[:-2]
 
-    def take(self, rows: Rows | None) -> Gram:
+    def some(self, rows: Rows | None) -> Gram:
         """The designs of some data sets; the same where all share one."""
         return self if rows is None or self.Z.ndim == 2 else Gram(self.Z[rows])
 
@@ -174,7 +182,7 @@ def _factor(M: Array) -> tuple[Array, Array]:
     return L, pivots
 
 
-def times(M: Array, vector: Array) -> Array:
+def apply(M: Array, vector: Array) -> Array:
     """Matrix (r, r, ...) times vector (r, ...)."""
     return np.einsum("ij...,j...->i...", M, vector)
 
@@ -211,6 +219,18 @@ def packed(M: Array) -> Array:
     """Distinct elements of symmetric matrices (r, r, ...): (q, ...)."""
     rows, columns = np.tril_indices(len(M))
     return M[rows, columns]
+
+
+def congruence(T: Array) -> Array:
+    """Maps distinct elements of symmetric M (r, r) to those of TMT', for T (p, r)."""
+    p, r = T.shape
+    rows, columns = np.tril_indices(p)
+    out = np.empty((len(rows), r * (r + 1) // 2))
+    for position, (i, j) in enumerate(pairs_of(r)):
+        out[:, position] = T[rows, i] * T[columns, j]
+        if i != j:
+            out[:, position] += T[rows, j] * T[columns, i]
+    return out
 
 
 def diagonal_of(to_params: Array, elements: Array) -> Array:

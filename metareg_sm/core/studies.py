@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,14 @@ import numpy.typing as npt
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import Gram, dot
-from metareg_sm.core.likelihood import DirectProfile, Profile, SpectralProfile
-from metareg_sm.core.likelihood.compressed import WIDEST, CompressedProfile
+from metareg_sm.core.likelihood import Profile, evaluator
 from metareg_sm.core.search.maximize import Optimum, maximize, upper_bound
 
-# Ratio of variances above which sums over studies lose too many digits for nine to be right.
-UNEQUAL = 1e3
-# Studies up to which an eigendecomposition is affordable where it is needed for that.
-STABLE_LIMIT = 2000
-# Studies of one data set from which on a compression costs less than the evaluations it saves.
-COMPRESSED_FROM = 5000
+# outcomes that differ by no more than this, relative to the largest, differ by rounding
+_ROUNDING = 4.0 * float(np.finfo(float).eps)
+
+# Beyond these the powers that the likelihood needs leave floating point.
+LARGEST_OUTCOME, SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e45, 1e-70, 1e90
 
 
 def residuals(y: Array, Z: Array) -> Array:
@@ -38,42 +35,81 @@ def residuals(y: Array, Z: Array) -> Array:
     return y
 
 
+def constant_outcomes(y: Array, counts: Array | None = None) -> npt.NDArray[np.bool_]:
+    """Whether all outcomes (..., k) that count are equal, but for rounding; (...).
+
+    Nothing can be learnt from such a data set: estimates are 0 and their standard errors rounding.
+    """
+    low = high = y
+    if counts is not None:
+        low, high = np.where(counts > 0.0, y, np.inf), np.where(counts > 0.0, y, -np.inf)
+    low, high = np.minimum.reduce(low, -1), np.maximum.reduce(high, -1)
+    return np.asarray(high - low <= _ROUNDING * np.maximum(np.abs(low), np.abs(high)))
+
+
+def out_of_range(y: Array, v: Array) -> npt.NDArray[np.bool_]:
+    """Whether powers of outcomes and variances (..., k) would leave floating point; (...).
+
+    The likelihood needs y^2/v^3. A variance of 0 is in range.
+    """
+    largest = np.maximum(np.maximum.reduce(y, -1), -np.minimum.reduce(y, -1))
+    low, high = np.minimum.reduce(v, -1), np.maximum.reduce(v, -1)
+    if not np.all(low > 0.0):
+        low = np.where(v > 0.0, v, np.inf).min(-1)
+    inside = (largest <= LARGEST_OUTCOME) & (low >= SMALLEST_VARIANCE) & (high <= LARGEST_VARIANCE)
+    return np.asarray(~inside)
+
+
 @dataclass(frozen=True)
 class Studies:
     """Outcomes, sampling variances and the column space of the moderators.
 
     Attributes
     ----------
-    y : ndarray, (..., k)
+    resid : ndarray, (..., k)
         Least-squares residuals of the outcomes: nothing that depends on tau2 changes, and a large
         common level of the outcomes costs no precision.
     v : ndarray, (..., k)
         Sampling variances, in squared units of the outcome.
     Z : ndarray, (k, r) or (..., k, r)
         Orthonormal basis of the design.
-    L : ndarray, (k, k-r), or None
-        Its orthonormal complement, where a spectral profile pays.
+    complement : ndarray, (k, k-r), or None
+        Its orthonormal complement, for few studies.
     outcome : ndarray, (..., k)
         The outcomes themselves.
     counts : ndarray, (..., k), optional
         How often each study counts: 0 for one that is missing or deleted, more than 1 in a
         bootstrap sample. Where it is 0 the outcome may be anything finite and the variance
         anything between the smallest and the largest of the data set.
+    X : ndarray, shaped as `Z`, optional
+        Linearly independent columns of the design itself; `Z` by default.
+    from_columns : ndarray, (p, r), optional
+        Maps coefficients of `X` to those that are wanted (`Basis.from_columns`).
+    evaluators : dict
+        What has been computed for the likelihoods (`core.likelihood.evaluator`); no data.
     """
 
-    y: Array
+    resid: Array
     v: Array
     Z: Array
-    L: Array | None
+    complement: Array | None
     outcome: Array
     counts: Array | None = None
+    X: Array | None = None
+    from_columns: Array | None = None
+    evaluators: dict[bool, Profile] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def build(cls, y: Array, v: Array, basis: Basis, counts: Array | None = None) -> Studies:
         """Data sets that share a design."""
-        outcome, y = y, residuals(y, basis.Z)
-        shared = basis.complement if v.ndim == 1 and counts is None else None
-        return cls(y, v, basis.Z, shared, outcome, counts)
+        resid = residuals(y, basis.Z)
+        X, from_columns = basis.columns, basis.from_columns
+        return cls(resid, v, basis.Z, basis.complement, y, counts, X, from_columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"evaluators": {}}
 
     @property
     def k(self) -> Any:
@@ -94,10 +130,12 @@ class Studies:
     def shape(self) -> tuple[int, ...]:
         """Leading axes: the data sets."""
         counts = () if self.counts is None else self.counts.shape[:-1]
-        return np.broadcast_shapes(self.y.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2], counts)
+        return np.broadcast_shapes(
+            self.resid.shape[:-1], self.v.shape[:-1], self.Z.shape[:-2], counts
+        )
 
     @property
-    def crude(self) -> Array:
+    def outcome_variance(self) -> Array:
         """Variance of the outcomes about their mean, with divisor k; (...)."""
         if self.counts is None:
             return self.outcome.var(-1)
@@ -114,69 +152,41 @@ class Studies:
         if len(shape) <= 1:
             return self
 
-        def ravel(a: Array, core: int) -> Array:
-            if a.ndim == core:
+        def ravel(a: Array | None, core: int) -> Any:
+            if a is None or a.ndim == core:
                 return a
             return np.broadcast_to(a, shape + a.shape[-core:]).reshape(-1, *a.shape[-core:])
 
-        counts = None if self.counts is None else ravel(self.counts, 1)
-        y, v, outcome = (ravel(a, 1) for a in (self.y, self.v, self.outcome))
-        return Studies(y, v, ravel(self.Z, 2), self.L, outcome, counts)
+        return self._each(ravel)
+
+    def some(self, rows: Rows) -> Studies:
+        """Some of the data sets along one leading axis."""
+        return self._each(lambda a, core: a if a is None or a.ndim == core else a[rows])
+
+    def _each(self, change: Any) -> Studies:
+        return Studies(
+            change(self.resid, 1),
+            change(self.v, 1),
+            change(self.Z, 2),
+            self.complement,
+            change(self.outcome, 1),
+            change(self.counts, 1),
+            change(self.X, 2),
+            self.from_columns,
+        )
 
     def profile(self, reml: bool) -> Profile:
         """Profile likelihood of tau2."""
-        if self.L is not None:
-            return SpectralProfile.build(self.y, self.v, self.L, reml)
-        if self.compressible:
-            return replace(self.compressed, reml=reml)
-        if self.v.shape[-1] > STABLE_LIMIT or not self.unequal().any():
-            return self.direct(reml)
-        if self.counts is None and self.Z.ndim == 2:
-            L = np.linalg.qr(self.Z, mode="complete")[0][:, self.rank :]
-            return SpectralProfile.build(self.y, self.v, L, reml)
-        counts = np.ones(self.v.shape) if self.counts is None else self.counts
-        counts = np.broadcast_to(counts, (*self.shape, counts.shape[-1]))
-        return SpectralProfile.build_counted(self.y, self.v, self.Z, counts, reml)
-
-    @property
-    def compressible(self) -> bool:
-        """Whether one compression of the data set serves all that is asked of its likelihood."""
-        if self.v.shape[-1] < COMPRESSED_FROM or self.shape or self.counts is not None:
-            return False
-        low, high = float(self.v.min()), float(self.v.max())
-        return low > 0.0 and high <= WIDEST * low
-
-    @cached_property
-    def compressed(self) -> CompressedProfile:
-        """The restricted likelihood of one data set of very many studies."""
-        return CompressedProfile.build(self.y, self.v, self.Z, True)
-
-    def unequal(self) -> npt.NDArray[np.bool_]:
-        """Data sets whose variances are too unequal for differences of weighted sums; (...)."""
-        return np.asarray(self.v.max(-1) > UNEQUAL * self.v.min(-1))
-
-    def take(self, rows: Rows) -> Studies:
-        """Some of the data sets along one leading axis."""
-
-        def pick(a: Array, core: int) -> Array:
-            return a if a.ndim == core else a[rows]
-
-        counts = None if self.counts is None else pick(self.counts, 1)
-        y, v, outcome = (pick(a, 1) for a in (self.y, self.v, self.outcome))
-        return Studies(y, v, pick(self.Z, 2), self.L, outcome, counts)
-
-    def direct(self, reml: bool) -> DirectProfile:
-        """The same, evaluated from the weights whatever they are."""
-        return DirectProfile(self.y, self.v, self.Z, reml, self.counts)
+        return evaluator(self, reml)
 
     def search_range(self, reml: bool) -> tuple[Array, Array]:
         """Lower and upper end of the search for a maximum, (...) each."""
         n = self.df if reml else self.k
-        y = self.y
-        if y.ndim == 1 and self.counts is None:
-            rss = y @ y
+        resid = self.resid
+        if resid.ndim == 1 and self.counts is None:
+            rss = resid @ resid
         else:
-            rss = np.einsum("...k,...k->...", self.counted(y), y)
+            rss = np.einsum("...k,...k->...", self.counted(resid), resid)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)
         upper = upper_bound(rss, n, low, high)
         # undefined at 0 where a variance is 0: begin so near that no sensible estimate lies below

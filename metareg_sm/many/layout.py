@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.gram import packed, pairs_of
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import choose, finite_number
@@ -100,27 +99,14 @@ class SharedModel:
         """Columns of what `fit` gives."""
         return Layout(self.exog.shape[1])
 
-    @cached_property
-    def _to_covariance(self) -> Array:
-        """Maps distinct elements of a covariance of the basis to those of the coefficients."""
-        T = self.fitting.basis.to_params
-        unit = np.eye(T.shape[1])
-        columns = []
-        for i, j in pairs_of(T.shape[1]):
-            element = np.outer(unit[i], unit[j])
-            columns.append(packed(T @ (element if i == j else element + element.T) @ T.T))
-        return np.array(columns).T
-
     def fit(self, y: Array, v: Array) -> Array:
         """Fit a block of outcomes (n, k); one row each, with the columns of `layout`."""
         block = self.fitting.prepare(y, v)
-        fit = self.fitting.fit(block, heterogeneity=True)
-        assert fit.q is not None
-        assert fit.i2 is not None
+        fit = self.fitting.fit(block)
         table = self.layout.table(
             len(y),
             params=fit.params,
-            covariance=(self._to_covariance @ fit.unscaled.T).T,
+            covariance=fit.unscaled,
             tau2=fit.tau2,
             scale=fit.scale,
             nobs=block.nobs,

@@ -21,6 +21,9 @@ REASONS = {
     Reason.REDUNDANT_MODERATORS: "the moderators are redundant among the studies that are there",
     Reason.NO_VARIATION: "all outcomes are equal",
     Reason.ZERO_VARIANCE: "a sampling variance of 0 leaves the model undefined",
+    Reason.OUT_OF_RANGE: "outcomes or variances are so large or small that their powers leave "
+    "floating point",
+    Reason.NOT_CERTIFIED: "the search for tau2 gave up before it was certain of the global maximum",
 }
 """What the codes in `ManyResults.reason` mean."""
 

@@ -16,8 +16,8 @@ from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import TALL, design_basis
-from metareg_sm.core.likelihood import Slopes
-from metareg_sm.core.studies import Studies
+from metareg_sm.core.likelihood import Derivatives
+from metareg_sm.core.studies import Studies, out_of_range
 from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
@@ -31,6 +31,7 @@ from metareg_sm.design.formula import (
 from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
 from metareg_sm.design.variances import Variances, variances
 from metareg_sm.exceptions import (
+    ConvergenceWarning,
     DesignError,
     MissingStudiesError,
     OptionError,
@@ -214,6 +215,13 @@ class MetaReg(LikelihoodModel):
                 f"vi of {values.row_label(self.data.row_labels, row)} is missing. missing='drop' "
                 "drops such studies."
             )
+        if out_of_range(self.endog, self.vi):
+            raise DesignError(
+                f"The outcomes (up to {np.abs(self.endog).max():.3g}) or their sampling variances "
+                f"({self.vi[self.vi > 0].min(initial=np.inf):.3g} to {self.vi.max():.3g}) are so "
+                "large or small that their powers leave floating point. Measure the outcome in "
+                "another unit."
+            )
         if self.endog.dtype != np.float64:
             self.endog = self.endog.astype(float)
         if self.exog.dtype != np.float64:
@@ -335,9 +343,9 @@ class MetaReg(LikelihoodModel):
         """Expected (Fisher) information of tau2; parameters as in `loglike`, shape (1, 1)."""
         return np.atleast_2d(self._slopes(params, reml, "information").expected_information)
 
-    def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Slopes:
+    def _slopes(self, params: npt.ArrayLike, reml: bool, where: str) -> Derivatives:
         tau2 = self._tau2_argument(params, where)
-        return self.studies.profile(reml).slopes(tau2)
+        return self.studies.profile(reml).derivatives(tau2)
 
     def _tau2_argument(self, params: npt.ArrayLike, where: str) -> Array:
         values = np.asarray(params, dtype=float)
@@ -443,8 +451,7 @@ class MetaReg(LikelihoodModel):
         else:
             genq = checks.genq_weights(weights, estimator, self.nobs)
             components = self._estimated(estimator, genq, optimizer, start, maxiter, disp, kwargs)
-        regression, coefs = whiten(self.studies, components.tau2, self.basis.to_params)
-        params = self.basis.to_params @ (self.endog @ self.basis.Z + coefs)
+        regression, params = whiten(self.studies, components.tau2, self.basis.to_params)
         return MetaRegResultsWrapper(
             MetaRegResults(
                 self,
@@ -479,9 +486,9 @@ class MetaReg(LikelihoodModel):
     ) -> VarianceComponents:
         """tau2 by an estimator of the registry."""
         run = None
-        if estimator.reml is not None:
+        if estimator.kind.likelihood:
             run = optimize_tau2(
-                self.studies, estimator.reml, optimizer, start, maxiter, disp, keywords
+                self.studies, estimator.kind.reml, optimizer, start, maxiter, disp, keywords
             )
             tau2, se, untruncated = run.tau2, run.se, run.tau2
         else:
@@ -489,13 +496,19 @@ class MetaReg(LikelihoodModel):
                 self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
             found = estimator.solve(self.studies, weights)
             tau2, se, untruncated = float(found.tau2), float(found.se), float(found.untruncated)
+            if not np.all(found.certified) and keywords.get("warn_convergence", True):
+                warnings.warn(
+                    f"The iteration of {estimator.name!r} for tau2 ended before it converged.",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
         if np.minimum.reduce(self.vi) <= 0.0 and tau2 <= 2.0 * float(
             self.studies.search_range(True)[0]
         ):
             self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
         maximised: Likelihood | None = None
-        if estimator.reml is not None:
-            maximised = "reml" if estimator.reml else "ml"
+        if estimator.kind.likelihood:
+            maximised = "reml" if estimator.kind.reml else "ml"
         return VarianceComponents.of_tau2(
             tau2,
             se,

@@ -18,7 +18,7 @@ import numpy as np
 
 from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
-from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.likelihood import Derivatives, Profile
 from metareg_sm.core.search.single import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ConvergenceWarning, OptionError
@@ -87,15 +87,15 @@ class _Objective:
         return -float(self.profile.loglike(self.tau2(theta))) / self.nobs
 
     def gradient(self, theta: Array) -> Array:
-        return theta * (-2.0 * self.scale / self.nobs * self.slopes(theta).score)
+        return theta * (-2.0 * self.scale / self.nobs * self.derivatives(theta).score)
 
     def hessian(self, theta: Array) -> Array:
-        s = self.slopes(theta)
+        s = self.derivatives(theta)
         curvature = 4.0 * self.tau2(theta) * s.observed_information - 2.0 * s.score
         return np.array([[self.scale * float(curvature) / self.nobs]])
 
-    def slopes(self, theta: Array) -> Slopes:
-        return self.profile.slopes(self.tau2(theta))
+    def derivatives(self, theta: Array) -> Derivatives:
+        return self.profile.derivatives(self.tau2(theta))
 
 
 def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
@@ -188,8 +188,9 @@ def optimize_tau2(
     converged = near or bool(retvals["converged"])
     if not converged:
         final = tau2
-        information = float(profile.slopes(np.asarray(final)).expected_information)
+        information = float(profile.derivatives(np.asarray(final)).expected_information)
     retvals["converged"] = converged
+    retvals["certified"] = bracket.certified
     settings["start_params"] = np.array([begin])
     settings.pop("extra_fit_funcs", None)
     if not converged and keywords.get("warn_convergence", True):
@@ -198,6 +199,13 @@ def optimize_tau2(
             f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
             ConvergenceWarning,
             stacklevel=4,
+        )
+    if not bracket.certified and keywords.get("warn_convergence", True):
+        warnings.warn(
+            "The search for tau2 gave up before it was certain that no other maximum of the "
+            f"likelihood is higher than the one at {final:.6g}.",
+            ConvergenceWarning,
+            stacklevel=3,
         )
     return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
 
@@ -208,7 +216,7 @@ def _scale(profile: Profile, begin: float, information: float, studies: Studies)
         if information * begin**2 > 1e-6 * studies.k:
             return studies.k / (4.0 * begin * information)
         return begin
-    score = float(profile.slopes(np.zeros(())).score)
+    score = float(profile.derivatives(np.zeros(())).score)
     return studies.k / (-2.0 * score) if score < 0.0 else float(studies.v.mean())
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array, BootstrapInterval, BootstrapScheme, Seed
+from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import DesignError, FewStudiesWarning
 from metareg_sm.options import check_alpha, choose, finite_number, whole_number
@@ -121,7 +122,6 @@ class Bootstrap:
 
 
 def _quantities(fit: BlockFit, tau2_null: Array) -> Array:
-    assert fit.i2 is not None
     return np.column_stack([fit.params, fit.tau2, fit.i2, r2(fit.tau2, tau2_null)])
 
 
@@ -132,7 +132,7 @@ def _null_refit(fit: Tau2Fitted, refit: resampling.Refit) -> resampling.Refit:
 def _counted_quantities(fit: Tau2Fitted, counts: Array) -> Array:
     refit, table = refit_of(fit), fit.table
     y, v = table.endog, table.vi
-    found = resampling.refit_counts(y, v, refit, counts, heterogeneity=True)
+    found = resampling.refit_counts(y, v, refit, counts)
     null = resampling.refit_counts(y, v, _null_refit(fit, refit), counts).tau2
     return _quantities(found, null)
 
@@ -156,7 +156,7 @@ def bootstrap(fit: Tau2Fitted, n_resamples: int, method: BootstrapScheme, rng: S
 
     def parametric() -> Array:
         outcomes = simulate(fit, n, None, rng)
-        found = resampling.refit_outcomes(outcomes, table.vi, refit, heterogeneity=True)
+        found = resampling.refit_outcomes(outcomes, table.vi, refit)
         null = resampling.refit_outcomes(outcomes, table.vi, _null_refit(fit, refit)).tau2
         return _quantities(found, null)
 
@@ -187,8 +187,7 @@ def bootstrap_lr_test_tau2(fit: Tau2Fitted, n_resamples: int, rng: Seed) -> LRTe
     observed = lr_test_tau2(fit).statistic
     n = whole_number(n_resamples, "n_resamples")
     table, reml = fit.table, fit.components.maximised == "reml"
-    null = fit.studies.direct(True).solve(np.zeros(()))
-    mean = table.endog - null.resid
+    mean = table.endog - residuals_at(fit.studies, 0.0)
     noise = np.random.default_rng(rng).standard_normal((n, len(mean)))
     statistics = np.empty(n)
     for rows in resampling.blocks(n, len(mean)):

@@ -129,10 +129,8 @@ def gosh(
         exhaustive = len(bits) <= n
     if not exhaustive:
         bits = _random_subsets(n, k, smallest, np.random.default_rng(rng))
-    fits = refit_counts(table.endog, table.vi, refit, bits, heterogeneity=True)
+    fits = refit_counts(table.endog, table.vi, refit, bits)
     # I2 and Q are NaN for a subset that has a study with a variance of 0
-    assert fits.i2 is not None
-    assert fits.q is not None
     columns = np.column_stack([fits.params, fits.tau2, fits.i2, fits.q])
     keep = ~np.isnan(columns).any(axis=1)
     frame = pd.DataFrame(columns[keep], columns=[*fit.terms.names, "tau2", "i2", "q"])

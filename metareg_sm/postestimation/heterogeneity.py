@@ -74,8 +74,8 @@ def heterogeneity(fit: Tau2Fitted) -> Heterogeneity:
     zero = np.flatnonzero(table.vi <= 0.0)
     if zero.size:
         raise VarianceError(
-            "Q, I2 and H2 are undefined: they weight studies by 1/vi, and vi of "
-            f"{row_label(table.rows.labels, int(zero[0]))} is 0."
+            f"Q, I2 and H2 are undefined: they weight studies by 1/vi, and study {zero[0]} (counted "
+            f"from 0; {row_label(table.rows.labels, int(zero[0]))}) has vi=0."
         )
     if fit.df_resid <= 0:
         raise DesignError(
@@ -125,12 +125,12 @@ def conf_int_tau2(fit: Tau2Fitted, alpha: float, method: Tau2Interval) -> pd.Dat
         raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
 
     def likelihood() -> intervals.Tau2Set:
-        if estimator.reml is None:
+        if not estimator.kind.likelihood:
             raise OptionError(
                 "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
                 f"{estimator.name!r}."
             )
-        return intervals.profile_likelihood(fit.studies, estimator.reml, level)
+        return intervals.profile_likelihood(fit.studies, estimator.kind.reml, level)
 
     methods = {
         "q-profile": lambda: intervals.q_profile(fit.studies, level),

@@ -11,24 +11,25 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.gram import Gram, packed, pairs_of
+from metareg_sm.core.gram import Gram, congruence, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.scratch import scratch
+from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, unequal
 from metareg_sm.core.search.maximize import Optimum
-from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2.estimators import Estimator
-from metareg_sm.core.wls import wls
+from metareg_sm.core.studies import Studies, constant_outcomes, out_of_range
+from metareg_sm.core.tau2 import Estimator
 from metareg_sm.stats.heterogeneity import i2_h2
 
 
 class Reason(IntEnum):
-    """Why a data set was not fitted."""
+    """Why a data set was not fitted, or not for certain."""
 
     FITTED = 0
     TOO_FEW_STUDIES = 1
     REDUNDANT_MODERATORS = 2
     NO_VARIATION = 3
     ZERO_VARIANCE = 4
+    OUT_OF_RANGE = 5
+    NOT_CERTIFIED = 6
 
 
 # Cells in one block: large enough that the calls for a block cost little beside its arithmetic.
@@ -45,8 +46,8 @@ class Block:
     ----------
     studies : Studies
         All data sets; those that cannot be fitted hold harmless numbers.
-    level : ndarray, (n, r)
-        Coefficients of the basis that `studies.y` lacks.
+    shift : ndarray, (n, p), or None
+        Coefficients of what was taken off the outcomes.
     nobs : ndarray, (n,)
         Studies that each data set has.
     reason : ndarray of int, (n,)
@@ -54,7 +55,7 @@ class Block:
     """
 
     studies: Studies
-    level: Array
+    shift: Array | None
     nobs: Array
     reason: npt.NDArray[np.intp]
 
@@ -84,8 +85,8 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
     reason = np.zeros(n, dtype=np.intp)
     # a sum is NaN exactly where a cell is, values being finite else
     missing = np.isnan(y.sum() + v.sum())
-    counts = None
-    level: Array | float = 0.0
+    counts = shift = None
+    constant = constant_outcomes(y)
     nobs = np.full(n, float(k))
     if missing:
         absent = np.isnan(y) | np.isnan(v)
@@ -97,16 +98,16 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         # a common level of the outcomes must not stand out against what fills the gaps
         mean = np.where(absent, 0.0, y).sum(-1) / np.maximum(nobs, 1.0)
         y = np.where(absent, mean[:, None], y)
+        constant = constant_outcomes(y, counts)
         one = basis.Z.sum(0)
         if np.abs(basis.Z @ one - 1.0).max() < 1e-9:
             # the constant is a moderator: taking the level off first costs the rest no digits
-            y, level = y - mean[:, None], mean[:, None] * one
+            y, shift = y - mean[:, None], mean[:, None] * (basis.to_params @ one)
         reason = count_reasons(counts, basis)
     elif k <= r:
         reason[:] = Reason.TOO_FEW_STUDIES
-    low = np.where(counts > 0, y, np.inf).min(-1) if counts is not None else y.min(-1)
-    high = np.where(counts > 0, y, -np.inf).max(-1) if counts is not None else y.max(-1)
-    reason[(reason == 0) & (low == high)] = Reason.NO_VARIATION
+    reason[(reason == 0) & constant] = Reason.NO_VARIATION
+    reason[(reason == 0) & out_of_range(y, v)] = Reason.OUT_OF_RANGE
     if needs_variance:
         reason[(reason == 0) & (v.min(-1) <= 0.0)] = Reason.ZERO_VARIANCE
     bad = reason > 0
@@ -116,7 +117,7 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         if counts is not None:
             counts[bad] = 1.0
     studies = Studies.build(y, v, basis, counts)
-    return Block(studies, y @ basis.Z + level, nobs, reason)
+    return Block(studies, shift, nobs, reason)
 
 
 def block_size(k: int) -> int:
@@ -159,24 +160,24 @@ def counted_block(y: Array, v: Array, basis: Basis, counts: Array) -> Block:
         largest = np.where(safe > 0.0, v, 0.0).max(-1, keepdims=True)
         v = np.where(safe > 0.0, v, largest)
     studies = Studies.build(y, v, basis, safe)
-    return Block(studies, y @ basis.Z, counts.sum(-1), reason)
+    return Block(studies, None, counts.sum(-1), reason)
 
 
 @dataclass(frozen=True, slots=True)
 class BlockFit:
-    """Fits of a block of data sets; NaN where the block's `reason` is not 0.
+    """Fits of a block of data sets; NaN where a data set could not be fitted.
 
     Attributes
     ----------
     params : ndarray, (n, p)
         Coefficients.
-    unscaled : ndarray, (n, q)
-        Packed (Z'WZ)^-1 of the basis.
+    unscaled : ndarray, (n, p (p + 1) / 2)
+        Distinct elements of (X'WX)^-1, as `core.gram.packed` orders them.
     tau2 : ndarray, (n,)
         Heterogeneity.
     scale : ndarray, (n,)
         Factor on the covariance.
-    q, i2 : ndarray, (n,), optional
+    q, i2 : ndarray, (n,)
         Residual heterogeneity Q_E with weights 1/v, and I2, a fraction; NaN where a sampling
         variance is 0.
     """
@@ -185,14 +186,13 @@ class BlockFit:
     unscaled: Array
     tau2: Array
     scale: Array
-    q: Array | None = None
-    i2: Array | None = None
+    q: Array
+    i2: Array
 
 
 def join(fits: list[BlockFit], order: Rows | None = None) -> BlockFit:
     """One record of several blocks, in another order of the data sets if there is one."""
-    names = [x.name for x in fields(BlockFit) if getattr(fits[0], x.name) is not None]
-    parts = (np.concatenate([getattr(f, name) for f in fits]) for name in names)
+    parts = (np.concatenate([getattr(f, x.name) for f in fits]) for x in fields(BlockFit))
     return BlockFit(*(part if order is None else part[order] for part in parts))
 
 
@@ -220,7 +220,7 @@ class Fitting:
     @property
     def reml(self) -> bool:
         """Whether tau2 maximises the restricted likelihood."""
-        return self.estimator is not None and self.estimator.reml is True
+        return self.estimator is not None and self.estimator.kind.reml
 
     def prepare(self, y: Array, v: Array) -> Block:
         """Make outcomes (n, k) with variances (n, k) or (k,) ready; missing cells are NaN."""
@@ -229,99 +229,109 @@ class Fitting:
             by_variance = not self.estimator.zero_variance
         return prepare(y, v, self.basis, by_variance)
 
-    def fit(self, block: Block, heterogeneity: bool = False) -> BlockFit:
+    def fit(self, block: Block) -> BlockFit:
         """Fit every data set of a block.
 
         Parameters
         ----------
         block : Block
             From `prepare` or `counted_block`; reasons found here are added to it.
-        heterogeneity : bool, default False
-            Q_E and I2, too.
-
-        Returns
-        -------
-        BlockFit
         """
         n = len(block.reason)
-        unequal = np.broadcast_to(block.studies.unequal(), n)
-        if not unequal.any() or unequal.all():
-            return _fit(block, self, bool(unequal.any()), heterogeneity)
+        careful = np.broadcast_to(unequal(block.studies.v), n)
+        if not careful.any() or careful.all():
+            return _fit(block, self)
         # the few that need more care take another way, the others stay fast
+        parts = (np.flatnonzero(~careful), np.flatnonzero(careful))
         fits = []
-        parts = (np.flatnonzero(~unequal), np.flatnonzero(unequal))
-        for rows, careful in zip(parts, (False, True), strict=True):
-            part = Block(
-                block.studies.take(rows),
-                block.level if block.level.ndim == 1 else block.level[rows],
-                block.nobs[rows],
-                block.reason[rows],
-            )
-            fits.append(_fit(part, self, careful, heterogeneity))
+        for rows in parts:
+            shift = None if block.shift is None else block.shift[rows]
+            part = Block(block.studies.some(rows), shift, block.nobs[rows], block.reason[rows])
+            fits.append(_fit(part, self))
             block.reason[rows] = part.reason
         return join(fits, np.argsort(np.concatenate(parts)))
 
 
-def _fit(block: Block, fitting: Fitting, careful: bool, heterogeneity: bool) -> BlockFit:
+def _fit(block: Block, fitting: Fitting) -> BlockFit:
     basis, estimator = fitting.basis, fitting.estimator
     studies, n = block.studies, len(block.reason)
     if studies.v.shape[-1] <= basis.rank:
-        p, q = len(basis.to_params), len(pairs_of(basis.rank))
+        p = len(basis.to_params)
         empty = (np.full(n, np.nan) for _ in range(4))
-        return BlockFit(np.full((n, p), np.nan), np.full((n, q), np.nan), *empty)
-    best = None
+        return BlockFit(np.full((n, p), np.nan), np.full((n, p * (p + 1) // 2), np.nan), *empty)
+    best: Optimum | None = None
+    certified: npt.NDArray[np.bool_] | bool = True
     if estimator is None:
         tau2 = np.full(n, fitting.fixed)
-    elif estimator.reml is not None:
-        best = studies.maximize(estimator.reml)
-        tau2 = best.tau2
+    elif estimator.kind.likelihood:
+        best = studies.maximize(estimator.kind.reml)
+        tau2, certified = best.tau2, best.certified
     else:
-        tau2 = np.asarray(estimator.solve(studies, None).tau2)
+        found = estimator.solve(studies, None)
+        tau2, certified = np.asarray(found.tau2), found.certified
     low = np.broadcast_to(studies.v.min(-1), n)
     safe = tau2
     if (low <= 0.0).any():
-        total = np.einsum("...k,...k->...", studies.y, studies.y)
+        total = np.einsum("...k,...k->...", studies.resid, studies.resid)
         undefined = (low <= 0.0) & (tau2 <= 2e-12 * total)
         block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
         safe = np.where(undefined, 1.0, tau2)
-    if careful:
-        weights = studies.counted(1.0 / (studies.v + safe[:, None]))
-        solved = wls(np.broadcast_to(studies.y, weights.shape), weights, studies.Z)
-        coefs, rss = solved.params, solved.rss
-        unscaled = packed(np.moveaxis(solved.cov_unscaled, 0, -1)).T
-    else:
-        profile, new = studies.direct(True), scratch()
-        at = profile.solve(safe, None, new)
-        coefs, rss, unscaled = at.coefs.T, profile.rss_of(at, None, new), packed(at.inverse).T
-    params = (block.level + coefs) @ basis.to_params.T
-    found = [params, unscaled, np.array(tau2, dtype=float), fitting.factor(rss / studies.df)]
-    if heterogeneity:
-        found += _heterogeneity(studies, tau2, low, best if fitting.reml else None)
+    params, unscaled, rss = _regress(studies, safe, basis)
+    if block.shift is not None:
+        params = params + block.shift
+    q, i2 = _heterogeneity(studies, tau2, low, best if fitting.reml else None)
+    scale = fitting.factor(rss / studies.df)
+    values = (params, unscaled, np.array(tau2, dtype=float), scale, q, i2)
     bad = block.reason > 0
     if bad.any():
-        for values in found:
-            values[bad] = np.nan
-    return BlockFit(*found)
+        for a in values:
+            a[bad] = np.nan
+    if not np.all(certified):
+        # the numbers stay: the search found no better maximum, but could not rule one out
+        block.reason[~bad & ~np.asarray(certified)] = Reason.NOT_CERTIFIED
+    return BlockFit(*values)
 
 
-def _heterogeneity(studies: Studies, tau2: Array, low: Array, best: Optimum | None) -> list[Array]:
-    """Q_E and I2; `best` is the restricted likelihood's, which has both on its way."""
+def _regress(studies: Studies, tau2: Array, basis: Basis) -> tuple[Array, Array, Array]:
+    """Coefficients (n, p), packed (X'WX)^-1 (n, q) and y'Py (n,) at tau2."""
+    profile = studies.profile(True)
+    if isinstance(profile, PivotedProfile):
+        at = profile.regress(tau2)
+        E = at.pivots.to_columns
+        if basis.redundant:
+            E = np.einsum("pi,ijn->pjn", basis.from_columns, E)
+        params = np.einsum("pjn,jn->pn", E, at.pivots.y + at.shift)
+        half = np.einsum("pin,ijn->pjn", E, at.T)
+        unscaled = np.array([np.einsum("jn,jn->n", half[i], E[j]) for i, j in pairs_of(len(E))])
+        return params.T, unscaled.reshape(-1, params.shape[1]).T, at.rss
+    if not isinstance(profile, DirectProfile):
+        profile = DirectProfile(studies.resid, studies.v, studies.Z, True, studies.counts)
+    solution, rss = profile.solve_and_rss(tau2)
+    coefs = studies.outcome @ basis.Z + solution.coefs.T
+    unscaled = congruence(basis.to_params) @ packed(solution.inverse)
+    return coefs @ basis.to_params.T, unscaled.T, rss
+
+
+def _heterogeneity(
+    studies: Studies, tau2: Array, low: Array, best: Optimum | None
+) -> tuple[Array, Array]:
+    """Q_E and I2; a search of the restricted likelihood, `best`, has begun where they are."""
     defined = low > 0.0
     q, i2 = np.full((2, len(tau2)), np.nan)
     if best is not None:
         rss, trace = best.rss, best.trace
     elif defined.all():
-        at, rss = studies.profile(True).slopes_and_rss(np.zeros(len(tau2)))
+        at, rss = studies.profile(True).derivatives_and_rss(np.zeros(len(tau2)))
         trace = at.trace
     else:
         rows = np.flatnonzero(defined)
         if rows.size:
-            few = studies.take(rows)
+            few = studies.some(rows)
             q[rows], i2[rows] = _heterogeneity(few, tau2[rows], low[rows], None)
-        return [q, i2]
+        return q, i2
     q[defined] = rss[defined]
     i2[defined] = i2_h2(tau2, studies.df / trace)[0][defined]
-    return [q, i2]
+    return q, i2
 
 
 def block_loglike(block: Block, tau2: Array, reml: bool) -> Array:

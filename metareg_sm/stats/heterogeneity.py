@@ -9,7 +9,7 @@ from scipy import special
 
 from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2.moments import slopes_of
+from metareg_sm.core.tau2.moments import derivatives_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,7 @@ def q_residual(studies: Studies) -> Array:
     -------
     ndarray, (...)
     """
-    flat = studies.flat()
-    return flat.profile(True).rss(np.zeros(flat.shape)).reshape(studies.shape)
+    return derivatives_of(studies, np.zeros(studies.shape), True)[1]
 
 
 def typical_variance(studies: Studies) -> Array:
@@ -85,7 +84,7 @@ def typical_variance(studies: Studies) -> Array:
     ndarray, (...)
         In squared units of the outcome.
     """
-    return studies.df / slopes_of(studies, np.zeros(studies.shape), True).trace
+    return studies.df / derivatives_of(studies, np.zeros(studies.shape), True)[0].trace
 
 
 def i2_h2(tau2: Array, s2: Array) -> tuple[Array, Array]:

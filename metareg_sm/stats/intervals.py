@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
+from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import Profile
-from metareg_sm.core.search.maximize import climb, find_brackets
+from metareg_sm.core.search.single import brackets_of_one, peaks_of_one
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2.estimators import rss_root
 
@@ -30,6 +31,11 @@ class Tau2Set:
     kind: str
 
 
+_EPS = float(np.finfo(float).eps)
+_GRID = np.linspace(0.0, 1.0, 17)
+_MAX_NEWTON = 100
+# after a Newton step of this relative size the next one would be below rounding
+_LAST_STEP = 1e-9
 _EMPTY = Tau2Set(np.nan, np.nan, "empty")
 
 
@@ -55,9 +61,8 @@ def q_profile(studies: Studies, alpha: float = 0.05) -> Tau2Set:
     """
     df = studies.df
     target = special.chdtri(df, np.array([alpha / 2.0, 1.0 - alpha / 2.0]))
-    low, high = (
-        float(rss_root(studies.profile(True), q, np.asarray(studies.v.min()))) for q in target
-    )
+    root = rss_root(studies.profile(True), target, np.asarray(studies.v.min()))
+    low, high = map(float, root.tau2)
     if high < 0.0:
         return _EMPTY
     return Tau2Set(max(low, 0.0), high, "interval")
@@ -87,31 +92,56 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     effects. Statistics in Medicine, 15(6), 619-629.
     """
     profile = studies.profile(reml)
-    lower, upper = (np.atleast_1d(x) for x in studies.search_range(reml))
-    peaks = climb(profile, find_brackets(profile, lower, upper), 1)
+    lower, upper = map(float, studies.search_range(reml))
+    peaks = peaks_of_one(profile, brackets_of_one(profile, lower, upper))
     heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
     level = heights.max() - 0.5 * float(special.chdtri(1, alpha))
     inside = np.flatnonzero(heights >= level)
     first, last = float(peaks[inside[0]]), float(peaks[inside[-1]])
-    low = 0.0
-    if _above(profile, float(lower[0]), level) < 0.0:
-        low = _crossing(profile, float(lower[0]), first, level)
-    far = max(float(upper[0]), last + float(studies.v.max()))
+    far = max(upper, last + float(studies.v.max()))
     while _above(profile, far, level) > 0.0:
         far = 2.0 * far
-    high = _crossing(profile, last, far, level)
-    return Tau2Set(low, high, "disjoint" if _has_gap(profile, peaks, inside, level) else "interval")
+    within, beyond = [last], [far]
+    if _above(profile, lower, level) < 0.0:
+        within.append(first)
+        beyond.append(lower)
+    high, *low = _crossings(profile, np.array(within), np.array(beyond), level).tolist()
+    kind = "disjoint" if _has_gap(profile, peaks, inside, level) else "interval"
+    return Tau2Set(low[0] if low else 0.0, high, kind)
 
 
 def _above(profile: Profile, tau2: float, level: float) -> float:
     return float(profile.loglike(np.asarray(tau2))) - level
 
 
-def _crossing(profile: Profile, a: float, b: float, level: float) -> float:
-    root = optimize.brentq(
-        lambda t: _above(profile, t, level), a, b, xtol=1e-300, rtol=8.9e-16, maxiter=500
-    )
-    return float(root)
+def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> Array:
+    """Where the log-likelihood falls to a level between points above it and points below, (m,).
+
+    A grid, then Newton's method kept between the nearest points on either side.
+    """
+    unit = profile.smallest if profile.smallest > 0.0 else float(within.max())
+    a, b = np.log(within + unit), np.log(beyond + unit)
+    points = np.exp(a + (b - a) * _GRID[:, None]) - unit
+    points[0], points[-1] = within, beyond
+    above = profile.loglike(points) >= level
+    above[0], above[-1] = True, False
+    last = np.argmin(above, axis=0) - 1
+    columns = np.arange(len(within))
+    within, beyond = points[last, columns], points[last + 1, columns]
+    t = 0.5 * (within + beyond)
+    for _ in range(_MAX_NEWTON):
+        gap = profile.loglike(t) - level
+        within, beyond = np.where(gap >= 0.0, t, within), np.where(gap >= 0.0, beyond, t)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            new = t - gap / profile.derivatives(t).score
+        inside = (new > np.minimum(within, beyond)) & (new < np.maximum(within, beyond))
+        new = np.where(inside, new, 0.5 * (within + beyond))
+        done = (np.abs(new - t) <= _LAST_STEP * (t + unit)) & inside
+        done |= np.abs(within - beyond) <= 4.0 * _EPS * (np.maximum(within, beyond))
+        t = new
+        if done.all():
+            break
+    return t
 
 
 def _has_gap(profile: Profile, peaks: np.ndarray, inside: np.ndarray, level: float) -> bool:

@@ -17,6 +17,9 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import orthonormalize
+from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
+from metareg_sm.core.likelihood.choose import compressible
+from metareg_sm.core.pivot_regression import PivotedFit
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.adjustment import Codes, adjusted_parts, leverage_slack, slack
@@ -85,26 +88,50 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
     Returns
     -------
     fit : Whitened
-    coefs : ndarray, (r,)
-        Coefficients of `studies.y` on Z.
+    params : ndarray, (p,)
+        Coefficients.
     """
     theta = studies.v + tau2
     root = 1.0 / np.sqrt(theta)
-    if studies.compressible:
-        cross, coefs = studies.compressed.solve(np.asarray(tau2))
+    # for a fixed tau2 nothing but this needs an evaluator, and this only these two
+    special = compressible(studies) or unequal(studies.v)
+    profile = studies.profile(True) if special else None
+    if isinstance(profile, PivotedProfile):
+        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), theta, to_params)
+    if isinstance(profile, CompressedProfile):
+        cross, coefs = profile.solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
-        resid = studies.y - studies.Z @ coefs
+        resid = studies.resid - studies.Z @ coefs
         resid *= root
         H = to_params @ G
-        return Whitened(H, resid, theta, H @ H.T, studies.Z, G), coefs
+        whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, G)
+        return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
     Q, inverse = orthonormalize(root[:, None] * studies.Z)
     if inverse is None:  # an orthonormal basis times positive weights
         raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
-    resid = root * studies.y
+    resid = root * studies.resid
     coefs = resid @ Q
     H = to_params @ inverse
     whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
-    return whitened, inverse @ coefs
+    return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
+
+
+def _whiten_pivoted(
+    studies: Studies, fit: PivotedFit, theta: Array, to_params: Array
+) -> tuple[Whitened, Array]:
+    """`whiten` from a regression in the coordinates of pivot studies."""
+    root, rows = 1.0 / np.sqrt(theta), fit.pivots.rows[:, 0]
+    half, inverse = fit.root()
+    Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
+    Q[rows] = inverse
+    resid = root * fit.resid[:, 0]
+    resid[rows] = -root[rows] * fit.shift[:, 0]
+    from_columns = to_params if studies.from_columns is None else studies.from_columns
+    from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
+    H = from_pivots @ half
+    to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
+    whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
+    return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
 
 
 @dataclass(frozen=True, slots=True)

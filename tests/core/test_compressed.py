@@ -6,8 +6,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm import MetaReg
 from metareg_sm.core import basis
-from metareg_sm.core import studies as studies_module
 from metareg_sm.core.basis import design_basis, tall_inverse
+from metareg_sm.core.likelihood import choose
+from metareg_sm.core.likelihood.choose import compressible
 from metareg_sm.core.likelihood.compressed import CompressedProfile
 from metareg_sm.core.likelihood.direct import DirectProfile
 from metareg_sm.core.studies import Studies
@@ -29,11 +30,11 @@ def problem(k, p, ratio, seed=0, level=0.0):
 def test_sums_over_nodes_are_those_over_studies(k, p, ratio, reml):
     y, v, X = problem(k, p, ratio)
     studies = Studies.build(y, v, design_basis(X))
-    direct = DirectProfile(studies.y, v, studies.Z, reml)
-    compressed = CompressedProfile.build(studies.y, v, studies.Z, reml)
+    direct = DirectProfile(studies.resid, v, studies.Z, reml)
+    compressed = CompressedProfile.build(studies.resid, v, studies.Z, reml)
     for t in np.concatenate([[0.0], np.geomspace(1e-4, 1e4, 30)]):
-        for name, one in compressed.slopes(t)._asdict().items():
-            other = getattr(direct.slopes(t), name)
+        for name, one in compressed.derivatives(t)._asdict().items():
+            other = getattr(direct.derivatives(t), name)
             assert_allclose(one, other, rtol=2e-12, err_msg=f"{name} at {t}")
         assert_allclose(compressed.rss(t), direct.rss(t), rtol=1e-12)
         assert_allclose(compressed.loglike(t), direct.loglike(t), rtol=1e-12)
@@ -42,7 +43,7 @@ def test_sums_over_nodes_are_those_over_studies(k, p, ratio, reml):
         inverse = np.linalg.inv(cross)
         atol = 1e-11 * np.abs(inverse).max(initial=0.0)
         assert_allclose(inverse, solution.inverse, rtol=1e-11, atol=atol)
-        size = np.abs(studies.y).max()
+        size = np.abs(studies.resid).max()
         assert_allclose(coefs, solution.coefs, rtol=1e-10, atol=1e-12 * size * np.sqrt(k))
     for one, other in zip(compressed.limit(), direct.limit(), strict=True):
         assert_allclose(one, other, rtol=1e-12)
@@ -51,21 +52,21 @@ def test_sums_over_nodes_are_those_over_studies(k, p, ratio, reml):
 def test_arrays_of_tau2():
     y, v, X = problem(1_000, 2, 9.0)
     studies = Studies.build(y, v, design_basis(X))
-    profile = CompressedProfile.build(studies.y, v, studies.Z, True)
+    profile = CompressedProfile.build(studies.resid, v, studies.Z, True)
     t = np.linspace(0.0, 1.0, 6).reshape(2, 3)
-    slopes = profile.slopes(t)
+    slopes = profile.derivatives(t)
     assert slopes.score.shape == profile.loglike(t).shape == (2, 3)
-    assert_allclose(slopes.score[1, 2], profile.slopes(t[1, 2]).score, rtol=1e-12)
+    assert_allclose(slopes.score[1, 2], profile.derivatives(t[1, 2]).score, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tau2", ["reml", "ml", "dl", "pm", "he", "sj"])
 def test_fits_are_those_of_the_studies_themselves(tau2, monkeypatch):
     y, v, X = problem(6_000, 3, 25.0, level=50.0)
     fits = []
-    for limit in (studies_module.COMPRESSED_FROM, 10**9):
-        monkeypatch.setattr(studies_module, "COMPRESSED_FROM", limit)
+    for limit in (choose.COMPRESSED_FROM, 10**9):
+        monkeypatch.setattr(choose, "COMPRESSED_FROM", limit)
         model = MetaReg(y, X, vi=v)
-        assert model.studies.compressible == (limit < 10**9)
+        assert compressible(model.studies) == (limit < 10**9)
         fits.append(model.fit(tau2=tau2))
         # what is computed later comes from the same profile
         fits[-1].summary()
@@ -90,7 +91,7 @@ def test_what_is_not_compressed(change):
         v[3] = 0.0
     if change == "wide":
         v[3] = 1e5
-    assert not Studies.build(y, v, design_basis(X)).compressible
+    assert not compressible(Studies.build(y, v, design_basis(X)))
 
 
 @pytest.mark.parametrize("spread", [1.0, 1e-2])

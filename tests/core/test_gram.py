@@ -1,4 +1,4 @@
-"""Small matrices for many data sets, and the memory that evaluations share."""
+"""Small matrices for many data sets, and evaluations that share no memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,18 +10,18 @@ from metareg_sm import fit_many
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.gram import (
     Gram,
+    apply,
     diagonal_of,
     inverse,
     logdet,
     packed,
     pairs_of,
-    times,
+    studies_first,
     trace,
     trace_of_four,
     trace_product,
 )
 from metareg_sm.core.likelihood.direct import DirectProfile
-from metareg_sm.core.scratch import scratch, studies_first
 
 
 def definite(r, shape, seed=0):
@@ -70,7 +70,7 @@ def test_products():
     B, b = definite(3, (10,), 2)
     C, c = definite(3, (10,), 3)
     x = np.random.default_rng(4).normal(size=(3, 10))
-    assert_allclose(times(A, x), np.einsum("nij,jn->in", a, x))
+    assert_allclose(apply(A, x), np.einsum("nij,jn->in", a, x))
     assert_allclose(trace(A), np.trace(a, axis1=1, axis2=2))
     assert_allclose(trace_product(A, B), np.trace(a @ b, axis1=1, axis2=2))
     assert_allclose(trace_of_four(A, B, C), np.trace(a @ b @ a @ c, axis1=1, axis2=2))
@@ -102,9 +102,9 @@ def test_evaluations_do_not_share_what_they_return():
     y, v = rng.normal(size=(30, 8)), rng.uniform(0.1, 1.0, (30, 8))
     profile = DirectProfile(y, v, design_basis(X).Z, True)
     t = np.full(30, 0.2)
-    first = [profile.slopes(t), profile.solve(t), profile.loglike(t), profile.limit()]
+    first = [profile.derivatives(t), profile.solve(t), profile.loglike(t), profile.limit()]
     kept = [[np.copy(x) for x in _arrays(a)] for a in first]
-    profile.slopes(np.full(30, 5.0))
+    profile.derivatives(np.full(30, 5.0))
     profile.loglike(np.full(30, 5.0))
     profile.limit()
     for answer, copies in zip(first, kept, strict=True):
@@ -119,17 +119,8 @@ def _arrays(answer):
     return [getattr(answer, name) for name in names]
 
 
-def test_scratch_memory():
-    new = scratch()
-    one, two = new((7, 3)), new((7, 3))
-    assert one.shape == (7, 3)
-    assert one.T.flags.c_contiguous
-    assert not np.shares_memory(one, two)
-    assert np.shares_memory(one, scratch()((7, 3)))
-    # what does not fit is as good, though not kept
-    large = new((1 << 18, 8))
-    assert large.T.flags.c_contiguous
-    assert not np.shares_memory(large, scratch()((1 << 18, 8)))
+def test_studies_are_outermost_in_memory():
+    assert studies_first((7, 3)).T.flags.c_contiguous
     assert studies_first((2, 3, 4)).shape == (2, 3, 4)
 
 

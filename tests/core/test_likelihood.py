@@ -8,14 +8,9 @@ from scipy.stats import multivariate_normal, norm
 from statsmodels.tools.numdiff import approx_fprime
 
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.likelihood import (
-    DirectProfile,
-    SpectralProfile,
-    hessian,
-    information,
-    loglike,
-    score,
-)
+from metareg_sm.core.likelihood import DirectProfile, SpectralProfile
+
+from .._likelihood import hessian, information, loglike, score
 
 TAU2 = (0.0, 1e-6, 0.03, 0.4, 7.0, 1e4)
 
@@ -111,7 +106,7 @@ def test_spectral_profile_equals_direct(reml, shape):
         t = np.full(shape, value)
         assert_allclose(spectral.loglike(t), direct.loglike(t), rtol=1e-11)
         assert_allclose(spectral.rss(t), direct.rss(t), rtol=1e-10)
-        one, other = spectral.slopes(t), direct.slopes(t)
+        one, other = spectral.derivatives(t), direct.derivatives(t)
         for name in ("ypp", "yppp", "trace", "trace2"):
             assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-8, err_msg=name)
 
@@ -139,7 +134,7 @@ def test_rows_pick_data_sets(kind):
     t = np.array([0.1, 0.2, 0.9, 0.0])
     known = [float(loglike(s, y[i], v[i], X)) for s, i in zip(t, rows, strict=True)]
     assert_allclose(profile.loglike(t, rows), known, rtol=1e-10)
-    slopes = profile.slopes(t, rows)
+    slopes = profile.derivatives(t, rows)
     assert_allclose(
         slopes.score, [float(score(s, y[i], v[i], X)) for s, i in zip(t, rows, strict=True)]
     )
@@ -165,6 +160,6 @@ def test_four_slopes_fall():
     y, v, X = problem(11)
     t = np.geomspace(1e-4, 1e4, 200)
     for reml in (True, False):
-        slopes = DirectProfile(y, v, design_basis(X).Z, reml).slopes(t)
+        slopes = DirectProfile(y, v, design_basis(X).Z, reml).derivatives(t)
         for name in ("ypp", "yppp", "trace", "trace2"):
             assert (np.diff(getattr(slopes, name)) < 0.0).all()

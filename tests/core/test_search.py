@@ -5,9 +5,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.likelihood import hessian, loglike, score
 from metareg_sm.core.search.maximize import find_brackets
 from metareg_sm.core.studies import Studies
+
+from .._likelihood import hessian, loglike, score
 
 
 def solve(y, v, X, reml):
@@ -188,7 +189,7 @@ def test_each_maximum_of_a_grid_has_a_bracket(decades, reml):
     found = find_brackets(profile, lower, upper)
     maxima = np.bincount(found.row, minlength=n)
     grid = np.concatenate([[0.0], np.geomspace(1e-5 * v.min(), 1e3 * np.ptp(y) ** 2, 1200)])
-    positive = np.stack([profile.slopes(np.full(n, t)).score > 0.0 for t in grid], axis=1)
+    positive = np.stack([profile.derivatives(np.full(n, t)).score > 0.0 for t in grid], axis=1)
     falls = positive[:, :-1] & ~positive[:, 1:]
     assert_array_equal(falls.sum(1) + ~positive[:, 0], maxima)
     assert (maxima > 1).sum() >= (0 if reml or decades == 1.0 else 10)

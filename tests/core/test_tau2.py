@@ -242,7 +242,7 @@ def test_registry():
         assert all(ESTIMATORS[alias] is entry for alias in entry.aliases)
         assert entry.label
         assert entry.citation.endswith(".")
-    assert {e.name for e in ESTIMATORS.values() if e.reml is not None} == {"reml", "ml"}
+    assert {e.name for e in ESTIMATORS.values() if e.kind.likelihood} == {"reml", "ml"}
     assert {e.name for e in ESTIMATORS.values() if e.weighted} == {"genq"}
     with pytest.raises(TypeError):
         ESTIMATORS["mine"] = ESTIMATORS["dl"]

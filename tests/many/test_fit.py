@@ -216,7 +216,8 @@ def test_reasons():
     dl = fit_many(y, X, v, tau2="dl")
     assert dl.reason.tolist() == [0, 1, 1, 2, 3, 3, 4, 0, 0]
     assert dl.converged.tolist() == [r == 0 for r in dl.reason]
-    assert set(dl.reason) == {int(r) for r in REASONS}
+    # beside those that extreme scales and a search that gives up have
+    assert set(dl.reason) == {int(r) for r in REASONS} - {5, 6}
     assert dl.nobs.tolist() == [10, 2, 0, 6, 10, 4, 10, 9, 10]
     bad = np.flatnonzero(dl.reason)
     for name in (*COEFFICIENTS, "tau2", "scale", "q", "i2", "llf"):

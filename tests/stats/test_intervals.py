@@ -8,8 +8,9 @@ from numpy.testing import assert_allclose
 from scipy.stats import chi2, norm
 
 from metareg_sm import MetaReg
-from metareg_sm.core.likelihood import loglike
 from metareg_sm.exceptions import IntervalWarning, OptionError
+
+from .._likelihood import loglike
 
 
 def fit(data, formula="yi ~ ablat", **kwds):

@@ -14,16 +14,16 @@ studies again.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import chebyshev
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.gram import dot, pairs_of, times, trace, trace_of_four, trace_product
+from metareg_sm.core.gram import apply, dot, pairs_of, trace, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
-from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Slopes
+from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 
 # Studies that are looked at together: their polynomials stay in the processor's cache.
 _BLOCK = 2048
@@ -56,6 +56,20 @@ class CompressedProfile:
     k: int
     rank: int
     reml: bool
+
+    @property
+    def grid_pays(self) -> bool:
+        """Whether many points of one data set cost little more than one."""
+        return True
+
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(self.nodes.min())
+
+    def of(self, reml: bool) -> CompressedProfile:
+        """The restricted or the full likelihood of the same data."""
+        return replace(self, reml=reml)
 
     @classmethod
     def build(cls, y: Array, v: Array, Z: Array, reml: bool) -> CompressedProfile:
@@ -94,9 +108,9 @@ class CompressedProfile:
     def solve(self, tau2: Array) -> tuple[Array, Array]:
         """Z'WZ (r, r, ...) and the coefficients (r, ...) at `tau2`."""
         cross, zy, _, _ = self._moments(1.0 / (self.nodes + np.asarray(tau2)[..., None]))
-        return cross, times(gram_inverse(cross), zy)
+        return cross, apply(gram_inverse(cross), zy)
 
-    def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:  # noqa: ARG002 (one data set)
+    def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:  # noqa: ARG002 (one data set)
         """Ingredients of the derivatives at `tau2`."""
         w = 1.0 / (self.nodes + np.asarray(tau2)[..., None])
         w2 = w * w
@@ -104,19 +118,27 @@ class CompressedProfile:
         M2, zy2, yy2, total2 = self._moments(w2)
         M3, zy3, yy3, _ = self._moments(w2 * w)
         inv = gram_inverse(M1)
-        c = times(inv, zy1)
-        b = zy2 - times(M2, c)
+        c = apply(inv, zy1)
+        b = zy2 - apply(M2, c)
         ypp = yy2 - dot(c, zy2) - dot(c, b)
-        yppp = yy3 - 2.0 * dot(c, zy3) + dot(c, times(M3, c)) - dot(b, times(inv, b))
+        yppp = yy3 - 2.0 * dot(c, zy3) + dot(c, apply(M3, c)) - dot(b, apply(inv, b))
         if not (self.reml and self.rank):
-            return Slopes(ypp, yppp, total, total2)
+            return Derivatives(ypp, yppp, total, total2)
         trace1 = total - trace_product(inv, M2)
         trace2 = total2 - 2.0 * trace_product(inv, M3) + trace_of_four(inv, M2, M2)
-        return Slopes(ypp, yppp, trace1, trace2)
+        return Derivatives(ypp, yppp, trace1, trace2)
 
-    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+    def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
-        return self.slopes(tau2), self.rss(tau2)
+        return self.derivatives(tau2), self.rss(tau2)
+
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """Y'Py and minus its derivative, y'PPy, at `tau2`."""
+        w = 1.0 / (self.nodes + np.asarray(tau2)[..., None])
+        M1, zy1, yy1, _ = self._moments(w)
+        M2, zy2, yy2, _ = self._moments(w * w)
+        c = apply(gram_inverse(M1), zy1)
+        return yy1 - dot(c, zy1), yy2 - dot(c, 2.0 * zy2 - apply(M2, c))
 
     def limit(self) -> Limit:
         """Behaviour of the likelihood as tau2 grows."""
@@ -131,7 +153,7 @@ class CompressedProfile:
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:  # noqa: ARG002 (one data set)
         """Weighted residual sum of squares y'Py at `tau2`."""
         M1, zy1, yy1, _ = self._moments(1.0 / (self.nodes + np.asarray(tau2)[..., None]))
-        return yy1 - dot(zy1, times(gram_inverse(M1), zy1))
+        return yy1 - dot(zy1, apply(gram_inverse(M1), zy1))
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:  # noqa: ARG002 (one data set)
         """Log-likelihood at `tau2`."""

@@ -14,7 +14,7 @@ total_of = np.add.reduce
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-class Slopes(NamedTuple):
+class Derivatives(NamedTuple):
     """What the derivatives of the profile log-likelihood consist of; each falls in tau2.
 
     Attributes
@@ -72,12 +72,30 @@ class Limit(NamedTuple):
 class Profile(Protocol):
     """A profile likelihood of one or many data sets; `rows` picks data sets for given tau2."""
 
-    def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
+    @property
+    def grid_pays(self) -> bool:
+        """Whether many points of one data set cost little more than one."""
+        ...
+
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        ...
+
+    def of(self, reml: bool) -> Profile:
+        """The restricted or the full likelihood of the same data."""
+        ...
+
+    def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
         """Ingredients of the derivatives at `tau2`."""
         ...
 
-    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+    def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
         """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
+        ...
+
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         ...
 
     def limit(self) -> Limit:
@@ -93,6 +111,6 @@ class Profile(Protocol):
         ...
 
 
-def take(values: Array, rows: Rows | None, core: int) -> Array:
+def of_rows(values: Array, rows: Rows | None, core: int) -> Array:
     """Values of some data sets; all of them where they share one, of `core` axes."""
     return values if rows is None or values.ndim == core else values[rows]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Slopes, take, total_of
+from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit, of_rows, total_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class SpectralProfile:
         Sampling variances.
     reml : bool
         Restricted likelihood, else maximum likelihood.
-    times : ndarray, (..., m), optional
+    multiplicity : ndarray, (..., m), optional
         How often each eigenvalue counts; once by default.
     counts : ndarray, (..., k), optional
         How often each study counts; once by default.
@@ -40,8 +40,22 @@ class SpectralProfile:
     z2: Array
     v: Array
     reml: bool
-    times: Array | None = None
+    multiplicity: Array | None = None
     counts: Array | None = None
+
+    @property
+    def grid_pays(self) -> bool:
+        """Whether many points of one data set cost little more than one."""
+        return True
+
+    @property
+    def smallest(self) -> float:
+        """Smallest sampling variance."""
+        return float(np.minimum.reduce(self.v, None))
+
+    def of(self, reml: bool) -> SpectralProfile:
+        """The restricted or the full likelihood of the same data."""
+        return replace(self, reml=reml)
 
     @classmethod
     def build(cls, y: Array, v: Array, L: Array, reml: bool) -> SpectralProfile:
@@ -106,36 +120,44 @@ class SpectralProfile:
         )
 
     def _traces(self, t: Array, w: Array, w2: Array, rows: Rows | None) -> tuple[Array, Array]:
-        count = self.times
+        count = self.multiplicity
         if not self.reml:
-            w = 1.0 / (take(self.v, rows, 1) + t)
+            w = 1.0 / (of_rows(self.v, rows, 1) + t)
             w2, count = w * w, self.counts
         if count is not None:
-            count = take(count, rows, 1)
+            count = of_rows(count, rows, 1)
             w, w2 = count * w, count * w2
         return total_of(w, -1), total_of(w2, -1)
 
-    def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
+    def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
         """Ingredients of the derivatives at `tau2`."""
         t = np.asarray(tau2)[..., None]
-        w = 1.0 / (take(self.d, rows, 1) + t)
+        w = 1.0 / (of_rows(self.d, rows, 1) + t)
         w2 = w * w
         traces = self._traces(t, w, w2, rows)
         if self.z2.ndim == 1:
-            return Slopes(w2 @ self.z2, (w2 * w) @ self.z2, *traces)
-        a = take(self.z2, rows, 1) * w2
-        return Slopes(total_of(a, -1), total_of(a * w, -1), *traces)
+            return Derivatives(w2 @ self.z2, (w2 * w) @ self.z2, *traces)
+        a = of_rows(self.z2, rows, 1) * w2
+        return Derivatives(total_of(a, -1), total_of(a * w, -1), *traces)
 
-    def slopes_and_rss(self, tau2: Array) -> tuple[Slopes, Array]:
+    def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
-        return self.slopes(tau2), self.rss(tau2)
+        return self.derivatives(tau2), self.rss(tau2)
+
+    def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
+        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        w = 1.0 / (self.d + np.asarray(tau2)[..., None])
+        if self.z2.ndim == 1:
+            return w @ self.z2, (w * w) @ self.z2
+        a = self.z2 * w
+        return total_of(a, -1), total_of(a * w, -1)
 
     def limit(self) -> Limit:
         """Behaviour of all data sets as tau2 grows."""
         rss = total_of(self.z2, -1)
         with np.errstate(invalid="ignore"):
             variance = total_of(self.z2 * self.d, -1) / rss
-        spread, count = (self.d, self.times) if self.reml else (self.v, self.counts)
+        spread, count = (self.d, self.multiplicity) if self.reml else (self.v, self.counts)
         if count is None:
             n: Any = spread.shape[-1]
             return Limit(rss, variance, n, total_of(spread, -1) / n)
@@ -145,18 +167,18 @@ class SpectralProfile:
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
         t = np.asarray(tau2)[..., None]
-        return (take(self.z2, rows, 1) / (take(self.d, rows, 1) + t)).sum(-1)
+        return (of_rows(self.z2, rows, 1) / (of_rows(self.d, rows, 1) + t)).sum(-1)
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
         t = np.asarray(tau2)[..., None]
-        total = take(self.d, rows, 1) + t
-        rss = total_of(take(self.z2, rows, 1) / total, -1)
-        count = self.times
+        total = of_rows(self.d, rows, 1) + t
+        rss = total_of(of_rows(self.z2, rows, 1) / total, -1)
+        count = self.multiplicity
         if not self.reml:
-            total, count = take(self.v, rows, 1) + t, self.counts
+            total, count = of_rows(self.v, rows, 1) + t, self.counts
         logs = np.log(total)
         if count is None:
             return -0.5 * (total.shape[-1] * LOG_2PI + total_of(logs, -1) + rss)
-        count = take(count, rows, 1)
+        count = of_rows(count, rows, 1)
         return -0.5 * (total_of(count, -1) * LOG_2PI + total_of(count * logs, -1) + rss)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Limit, Slopes
+from metareg_sm.core.likelihood.profile import Derivatives, Limit
 
 _EPS = float(np.finfo(float).eps)
 
@@ -32,70 +32,70 @@ _EPS = float(np.finfo(float).eps)
 class Cells(NamedTuple):
     """Cells from `low` to `high`, which may be infinite, of the data sets `row`.
 
-    Between them 1/r1 - tau2 is at most `reach1` and 1/r2 - tau2 at most `reach2`.
+    Inside, 1/r1 - tau2 is at most `variance` and 1/r2 - tau2 at most `mean`, as in `Limit`.
     """
 
     row: Rows
     low: Array
     high: Array
-    left: Slopes
-    right: Slopes
-    reach1: Array
-    reach2: Array
+    left: Derivatives
+    right: Derivatives
+    variance: Array
+    mean: Array
 
-    def take(self, index: Rows) -> Cells:
+    def some(self, index: Rows) -> Cells:
         """Some of the cells."""
-        row, low, high, left, right, reach1, reach2 = self
+        row, low, high, left, right, variance, mean = self
         return Cells(
             row[index],
             low[index],
             high[index],
             pick(left, index),
             pick(right, index),
-            reach1[index],
-            reach2[index],
+            variance[index],
+            mean[index],
         )
 
 
-def to_infinity(row: Rows, low: Array, left: Slopes, limit: Limit) -> Cells:
+def to_infinity(row: Rows, low: Array, left: Derivatives, limit: Limit) -> Cells:
     """Cells from `low` to infinity."""
     zero = np.zeros(len(row))
     # without residual variation there is no limit, and no maximum but the lower end
     variance = np.where(limit.rss[row] == 0.0, 0.0, limit.variance[row])
-    right = Slopes(zero, zero, zero, zero)
+    right = Derivatives(zero, zero, zero, zero)
     return Cells(row, low, zero + np.inf, left, right, variance, limit.mean[row])
 
 
-def halves(cells: Cells, point: Array, at: Slopes) -> Cells:
+def halves(cells: Cells, point: Array, at: Derivatives) -> Cells:
     """Both parts of cells that are cut at a point."""
-    row, low, high, left, right, reach1, reach2 = cells
+    row, low, high, left, right, variance, mean = cells
     with np.errstate(divide="ignore", invalid="ignore"):
-        nearer1, nearer2 = at.ypp / at.yppp - point, at.trace / at.trace2 - point
+        variance_left, mean_left = at.ypp / at.yppp - point, at.trace / at.trace2 - point
     return Cells(
         np.concatenate([row, row]),
         np.concatenate([low, point]),
         np.concatenate([point, high]),
         join(left, at),
         join(at, right),
-        np.concatenate([nearer1, reach1]),
-        np.concatenate([nearer2, reach2]),
+        np.concatenate([variance_left, variance]),
+        np.concatenate([mean_left, mean]),
     )
 
 
 def examine(cells: Cells, upper: Array) -> tuple[npt.NDArray[np.bool_], Array]:
     """Whether each cell holds at most one maximum for certain, and from where on h falls in it."""
-    row, low, high, left, right, reach1, reach2 = cells
+    row, low, high, left, right, variance, mean = cells
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         width = high - low
         # h falls from low + x on
         scale = left.trace / left.trace2
-        x = np.clip(reach1 + low - 2.0 * scale, 0.0, width)
+        x = np.clip(variance + low - 2.0 * scale, 0.0, width)
         down = right.ypp <= right.trace
         t = np.where(down, x, width)
-        above = left.ypp * (1.0 + t / (reach2 + low)) > left.trace * np.square(
+        above = left.ypp * (1.0 + t / (mean + low)) > left.trace * np.square(
             1.0 + t * left.yppp / left.ypp
         )
-        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (reach1 + low))
+        below = left.ypp * (1.0 + x / scale) < left.trace * np.square(1.0 + x / (variance + low))
         certain = (x <= 0.0) | np.where(left.ypp > left.trace, above, below & down)
         finite = np.flatnonzero(np.isfinite(high))
         if finite.size:
@@ -118,12 +118,12 @@ def point_inside(cells: Cells, falling: Array, limit: Limit, upper: Array) -> Ar
     beyond = np.flatnonzero(infinite & (left.ypp > left.trace))
     if beyond.size:
         # nor before the maximum, where one is expected: next to it nothing tells more of h - 1
-        few = cells.take(beyond)
+        few = cells.some(beyond)
         middle[beyond] = np.maximum(middle[beyond], guess(few, limit, upper))
     return middle
 
 
-def settled(a: Any, b: Any, left: Slopes, right: Slopes) -> Any:
+def settled(a: Any, b: Any, left: Derivatives, right: Derivatives) -> Any:
     """Whether a cell from a to b holds at most one maximum for certain."""
     width = b - a
     # the two inequalities of the module, without a division
@@ -154,7 +154,7 @@ def guess(cells: Cells, limit: Limit, upper: Array) -> Array:
         return np.where((t > a) & (t < top), t, middle_of(a, top, left.trace / left.trace2))
 
 
-def peak(low: Any, high: Any, left: Slopes, right: Slopes) -> Any:
+def peak(low: Any, high: Any, left: Derivatives, right: Derivatives) -> Any:
     """Root of 1/h - 1, nearly linear in tau2, by inverse cubic interpolation."""
     fa, fb = left.trace / left.ypp, right.trace / right.ypp
     h = fb - fa
@@ -172,14 +172,14 @@ def middle_of(low: Array, high: Array, unit: Array) -> Array:
     return np.where((middle > low) & (middle < high), middle, 0.5 * (low + high))
 
 
-def pick(s: Slopes, index: Any) -> Slopes:
-    """Slopes of some data sets, or at some points."""
-    return Slopes(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
+def pick(s: Derivatives, index: Any) -> Derivatives:
+    """Derivatives of some data sets, or at some points."""
+    return Derivatives(s.ypp[index], s.yppp[index], s.trace[index], s.trace2[index])
 
 
-def join(s: Slopes, t: Slopes) -> Slopes:
-    """Slopes of some data sets, then of others."""
-    return Slopes(
+def join(s: Derivatives, t: Derivatives) -> Derivatives:
+    """Derivatives of some data sets, then of others."""
+    return Derivatives(
         np.concatenate([s.ypp, t.ypp]),
         np.concatenate([s.yppp, t.yppp]),
         np.concatenate([s.trace, t.trace]),

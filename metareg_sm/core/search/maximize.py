@@ -1,8 +1,8 @@
 """Batched global maximisation of the profile log-likelihood over tau2 >= 0.
 
-Cells of tau2 are cut until each holds at most one maximum for certain (`core.cells`). Then every
-local maximum lies in a bracket of its own and none can have been missed; inside it is found to the
-precision that the score allows.
+Cells of tau2 are cut until each holds at most one maximum for certain (`core.search.cells`). Then
+every local maximum lies in a bracket of its own and none can have been missed; inside it is found
+to the precision that the score allows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Limit, Profile, Slopes
+from metareg_sm.core.likelihood.profile import Derivatives, Limit, Profile
 from metareg_sm.core.search.cells import (
     Cells,
     examine,
@@ -75,8 +76,10 @@ class Brackets:
         Where to begin inside: the maximum to a few digits.
     information : ndarray, (m,)
         Observed information nearby, for scaling; 0 on the boundary.
-    left : Slopes
+    left : Derivatives
         At the lower ends.
+    certified : ndarray of bool, (n,)
+        Data sets of which every maximum has a bracket of its own, for certain.
     """
 
     row: Rows
@@ -84,11 +87,12 @@ class Brackets:
     upper: Array
     start: Array
     information: Array
-    left: Slopes
+    left: Derivatives
+    certified: npt.NDArray[np.bool_]
 
 
 def find_brackets(
-    profile: Profile, lower: Array, upper: Array, at: Slopes | None = None
+    profile: Profile, lower: Array, upper: Array, at: Derivatives | None = None
 ) -> Brackets:
     """Bracket every local maximum of every data set between `lower` and `upper`.
 
@@ -99,7 +103,7 @@ def find_brackets(
     lower, upper : ndarray, (n,)
         Range of tau2; the log-likelihood must fall beyond `upper`. `lower` is 0 unless a zero
         variance leaves the likelihood undefined there.
-    at : Slopes, optional
+    at : Derivatives, optional
         At `lower`, where they are known.
 
     Returns
@@ -110,28 +114,30 @@ def find_brackets(
     """
     n = len(upper)
     limit = Limit(*(np.broadcast_to(x, n) for x in profile.limit()))
-    at = profile.slopes(lower) if at is None else at
-    found = []
+    at = profile.derivatives(lower) if at is None else at
+    found: list[Brackets] = []
+    certified = np.ones(n, dtype=bool)
     falls = np.flatnonzero(at.ypp <= at.trace)
     if falls.size:
         low = lower[falls]
         at_low = pick(at, falls)
-        found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low))
+        found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low, certified))
     cells = to_infinity(np.arange(n), lower, at, limit)
     for cut in range(_MAX_CUTS):
         certain, falling = examine(cells, upper)
         if cut == _MAX_CUTS - 1:
+            certified[cells.row[~certain]] = False
             certain[:] = True
         left, right = cells.left, cells.right
         hit = np.flatnonzero(certain & (left.ypp > left.trace) & (right.ypp <= right.trace))
         if hit.size:
-            found.append(_brackets(cells.take(hit), limit, upper))
+            found.append(_brackets(cells.some(hit), limit, upper, certified))
         open_ = np.flatnonzero(~certain)
         if not open_.size:
             break
-        cells = cells.take(open_)
+        cells = cells.some(open_)
         point = point_inside(cells, falling[open_], limit, upper)
-        at = profile.slopes(point, cells.row)
+        at = profile.derivatives(point, cells.row)
         cells = halves(cells, point, at)
     return _sorted(found, n)
 
@@ -140,8 +146,10 @@ def _joined(found: list[Brackets]) -> Brackets:
     row, low, high, start, information = (
         np.concatenate([getattr(f, name) for f in found]) for name in _BRACKET
     )
-    left = Slopes(*(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True)))
-    return Brackets(row, low, high, start, information, left)
+    left = Derivatives(
+        *(np.concatenate(parts) for parts in zip(*(f.left for f in found), strict=True))
+    )
+    return Brackets(row, low, high, start, information, left, found[0].certified)
 
 
 def _sorted(found: list[Brackets], n: int) -> Brackets:
@@ -160,28 +168,31 @@ def _sorted(found: list[Brackets], n: int) -> Brackets:
         every.start[order],
         every.information[order],
         pick(every.left, order),
+        every.certified,
     )
 
 
-def _brackets(cells: Cells, limit: Limit, upper: Array) -> Brackets:
+def _brackets(
+    cells: Cells, limit: Limit, upper: Array, certified: npt.NDArray[np.bool_]
+) -> Brackets:
     row, low, high, left, right, *_ = cells
     infinite = np.isinf(high)
     if infinite.all():
         high, start = upper[row], guess(cells, limit, upper)
         information = np.abs(left.observed_information)
     elif infinite.any():
-        parts = [cells.take(np.flatnonzero(which)) for which in (infinite, ~infinite)]
-        return _joined([_brackets(part, limit, upper) for part in parts])
+        parts = [cells.some(np.flatnonzero(which)) for which in (infinite, ~infinite)]
+        return _joined([_brackets(part, limit, upper, certified) for part in parts])
     else:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             start = peak(low, high, left, right)
         information = np.abs(0.5 * (left.observed_information + right.observed_information))
     inside = (start > low) & (start < high)
     start = np.where(inside, start, middle_of(low, high, left.trace / left.trace2))
-    return Brackets(row, low, high, start, information, left)
+    return Brackets(row, low, high, start, information, left, certified)
 
 
-def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
+def climb(profile: Profile, brackets: Brackets, n: int) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Maximum inside each bracket, by safeguarded steps to the root of 1/h - 1.
 
     A step is Newton's, or the cubic interpolation from the last two points where both agree.
@@ -197,8 +208,10 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
 
     Returns
     -------
-    ndarray, (m,)
-        tau2, to the precision that the score allows.
+    tau2 : ndarray, (m,)
+        To the precision that the score allows.
+    converged : ndarray of bool, (m,)
+        Whether the steps became small enough before their number ran out.
     """
     tau2 = brackets.start.copy()
     active = np.flatnonzero(brackets.upper > brackets.lower)
@@ -208,7 +221,7 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
     for _ in range(_MAX_NEWTON):
         if not active.size:
             break
-        s = profile.slopes(t, None if len(row) == n and (row[1:] > row[:-1]).all() else row)
+        s = profile.derivatives(t, None if len(row) == n and (row[1:] > row[:-1]).all() else row)
         up = s.ypp > s.trace
         low, high = np.where(up, t, low), np.where(up, high, t)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -230,7 +243,9 @@ def climb(profile: Profile, brackets: Brackets, n: int) -> Array:
         open_ = np.flatnonzero(~done)
         active, row, low, high = active[open_], row[open_], low[open_], high[open_]
         before, past, t = t[open_], pick(s, open_), new[open_]
-    return tau2
+    converged = np.ones(len(tau2), dtype=bool)
+    converged[active] = False
+    return tau2, converged
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +262,8 @@ class Optimum:
         How many local maxima the log-likelihood has.
     rss, trace : ndarray, (n,)
         y'Py and tr P (tr W for ML) where the search began, at 0 unless a variance is 0.
+    certified : ndarray of bool, (n,)
+        Whether it is the global maximum for certain: False where the search gave up.
     """
 
     tau2: Array
@@ -255,6 +272,7 @@ class Optimum:
     maxima: Rows
     rss: Array
     trace: Array
+    certified: npt.NDArray[np.bool_]
 
 
 def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
@@ -263,9 +281,9 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
     """
     n = len(upper)
-    at, rss = profile.slopes_and_rss(lower)
+    at, rss = profile.derivatives_and_rss(lower)
     found = find_brackets(profile, lower, upper, at)
-    tau2 = climb(profile, found, n)
+    tau2, converged = climb(profile, found, n)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima
     best = first.copy()
@@ -276,4 +294,7 @@ def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
         value[contested] = profile.loglike(tau2[contested], rows)
         order = np.lexsort((tau2, -value, found.row))
         best = order[first]
-    return Optimum(tau2[best], found.lower[best], found.upper[best], maxima, rss, at.trace)
+    certified = found.certified & converged[best]
+    return Optimum(
+        tau2[best], found.lower[best], found.upper[best], maxima, rss, at.trace, certified
+    )

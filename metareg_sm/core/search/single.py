@@ -1,4 +1,4 @@
-"""The search of `search` for one data set, without the bookkeeping of many."""
+"""The search of `maximize` for one data set, without the bookkeeping of many."""
 
 from __future__ import annotations
 
@@ -6,66 +6,96 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metareg_sm.core.likelihood import DirectProfile, Profile
+from metareg_sm._typing import Array
+from metareg_sm.core.likelihood import Profile
 from metareg_sm.core.search.cells import peak, pick, settled
-from metareg_sm.core.search.maximize import climb, find_brackets
+from metareg_sm.core.search.maximize import find_brackets
 
 _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 100
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-10
-# One data set is looked at on a grid, which costs as little as a single point.
-_FRACTIONS = np.linspace(0.0, 1.0, 25) ** 2
+# One data set is looked at on a grid, which costs little more than a single point; even in the
+# logarithm of tau2 plus the smallest variance.
+_FRACTIONS = np.linspace(0.0, 1.0, 25)
 _LEFT, _RIGHT = np.s_[:-1], np.s_[1:]
 
 
 class Bracket(NamedTuple):
-    """One of `Brackets`, as plain numbers."""
+    """Where a maximum of one data set lies.
+
+    Attributes
+    ----------
+    lower, upper : float
+        Ends; equal for a maximum at the lower end of the search.
+    start : float
+        Where to begin inside: the maximum to a few digits.
+    information : float
+        Observed information nearby, for scaling; 0 at the lower end.
+    certified : bool
+        Whether no other maximum can have been missed.
+    """
 
     lower: float
     upper: float
     start: float
     information: float
+    certified: bool
 
 
-def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
-    """Bracket of the global maximum of one data set.
+def brackets_of_one(profile: Profile, lower: float, upper: float) -> list[Bracket]:
+    """Brackets of all local maxima of one data set, in the order of tau2.
 
     Where a grid settles everything, which it nearly always does, this is several times faster than
     `find_brackets`, whose parameters it has.
     """
-    if isinstance(profile, DirectProfile):
-        return _best(profile, lower, upper)
-    edges = lower + (upper - lower) * _FRACTIONS
-    at = profile.slopes(edges)
+    if profile.grid_pays:
+        found = _on_grid(profile, lower, upper)
+        if found is not None:
+            return found
+    many = find_brackets(profile, np.array([lower]), np.array([upper]))
+    certified = bool(many.certified[0])
+    columns = (many.lower, many.upper, many.start, many.information)
+    return [
+        Bracket(float(a), float(b), float(start), float(information), certified)
+        for a, b, start, information in zip(*columns, strict=True)
+    ]
+
+
+def _on_grid(profile: Profile, lower: float, upper: float) -> list[Bracket] | None:
+    unit = profile.smallest if lower == 0.0 else lower
+    if upper <= lower or not unit > 0.0:
+        edges = lower + (upper - lower) * _FRACTIONS
+    else:
+        edges = lower + unit * np.expm1(_FRACTIONS * np.log1p((upper - lower) / unit))
+        edges[-1] = upper
+    at = profile.derivatives(edges)
+    if not settled(edges[:-1], edges[1:], pick(at, _LEFT), pick(at, _RIGHT)).all():
+        return None
     falls = at.ypp <= at.trace
-    peaks = (falls[1:] > falls[:-1]).nonzero()[0]
-    left, right = pick(at, _LEFT), pick(at, _RIGHT)
-    if len(peaks) + falls[0] == 1 and settled(edges[:-1], edges[1:], left, right).all():
-        if falls[0]:
-            return Bracket(lower, lower, lower, 0.0)
-        i = int(peaks[0])
+    found = [Bracket(lower, lower, lower, 0.0, True)] if falls[0] else []
+    for i in (falls[1:] > falls[:-1]).nonzero()[0].tolist():
         low, high = float(edges[i]), float(edges[i + 1])
         one, two = pick(at, i), pick(at, i + 1)
         start = float(peak(low, high, one, two))
         if not low < start < high:
             start = 0.5 * (low + high)
         information = 0.5 * float(one.observed_information + two.observed_information)
-        return Bracket(low, high, start, abs(information))
-    return _best(profile, lower, upper)
+        found.append(Bracket(low, high, start, abs(information), True))
+    return found or None
 
 
-def _best(profile: Profile, lower: float, upper: float) -> Bracket:
-    found = find_brackets(profile, np.array([lower]), np.array([upper]))
-    best = 0
-    if len(found.row) > 1:
-        best = int(np.argmax(profile.loglike(climb(profile, found, 1))))
-    return Bracket(
-        float(found.lower[best]),
-        float(found.upper[best]),
-        float(found.start[best]),
-        float(found.information[best]),
-    )
+def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
+    """Bracket of the global maximum of one data set; parameters as `brackets_of_one`."""
+    found = brackets_of_one(profile, lower, upper)
+    if len(found) == 1:
+        return found[0]
+    return found[int(np.argmax(profile.loglike(peaks_of_one(profile, found))))]
+
+
+def peaks_of_one(profile: Profile, brackets: list[Bracket]) -> Array:
+    """The maxima inside brackets of one data set."""
+    return np.array([climb_one(profile, b.start, b.lower, b.upper)[0] for b in brackets])
 
 
 def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tuple[float, float]:
@@ -85,9 +115,9 @@ def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tup
     """
     t = start
     if upper <= lower:
-        return lower, float(profile.slopes(np.asarray(lower)).expected_information)
+        return lower, float(profile.derivatives(np.asarray(lower)).expected_information)
     for _ in range(_MAX_NEWTON):
-        ypp, yppp, trace, trace2 = map(float, profile.slopes(np.asarray(t)))
+        ypp, yppp, trace, trace2 = map(float, profile.derivatives(np.asarray(t)))
         if ypp > trace:
             lower = t
         else:

@@ -1,5 +1,5 @@
 """Estimators of tau2, and the registry that names them."""
 
-from metareg_sm.core.tau2.estimators import ESTIMATORS, Estimator, Tau2Estimate
+from metareg_sm.core.tau2.estimators import ESTIMATORS, Estimator, Kind, Tau2Estimate
 
-__all__ = ["ESTIMATORS", "Estimator", "Tau2Estimate"]
+__all__ = ["ESTIMATORS", "Estimator", "Kind", "Tau2Estimate"]

@@ -9,21 +9,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special
 
 from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2.moments import (
-    Projection,
+    Root,
+    derivatives_of,
     falling_root,
-    projection,
-    projection_at,
+    quadratic_form,
     rss_root,
-    slopes_of,
 )
+
+
+class Kind(Enum):
+    """What an estimator of tau2 solves."""
+
+    REML = "maximum of the restricted likelihood"
+    ML = "maximum of the likelihood"
+    MOMENT = "a quadratic form equals its expectation"
+    ROOT = "a function of tau2 equals a given value"
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether it maximises a likelihood."""
+        return self in (Kind.REML, Kind.ML)
+
+    @property
+    def reml(self) -> bool:
+        """Whether it maximises the restricted likelihood."""
+        return self is Kind.REML
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +59,14 @@ class Tau2Estimate:
     untruncated : ndarray, (...)
         The solution of the estimating equation before it is truncated at 0. Likelihood estimators
         are constrained, not truncated: theirs is the estimate itself.
+    certified : ndarray of bool, (...)
+        False where a search or an iteration gave up before it was certain of its answer.
     """
 
     tau2: Array
     se: Array
     untruncated: Array
+    certified: npt.NDArray[np.bool_] | bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +87,8 @@ class Estimator:
         `solve(studies, weights)` gives a `Tau2Estimate`.
     aliases : tuple of str
         Other names.
-    reml : bool or None
-        Restricted or full likelihood; None for an estimator that maximises neither.
+    kind : Kind
+        What it solves.
     weighted : bool
         Takes the weights of the caller (`fit(weights=...)`).
     zero_variance : bool
@@ -76,47 +99,52 @@ class Estimator:
     label: str
     title: str
     citation: str
+    kind: Kind
     solve: Callable[[Studies, Array | None], Tau2Estimate]
     aliases: tuple[str, ...] = ()
-    reml: bool | None = None
     weighted: bool = False
     zero_variance: bool = False
 
 
-def _moment(m: Projection) -> Tau2Estimate:
+def _moment(studies: Studies, weights: Array) -> Tau2Estimate:
     """Generalised method of moments (DerSimonian & Kacker, 2007)."""
-    raw = (m.quadratic - m.trace_pv) / m.trace
+    q = quadratic_form(studies, weights)
+    raw = (q.value - q.trace_v) / q.trace
     tau2 = np.maximum(raw, 0.0)
-    # variance of the quadratic form: 2 tr(P Sigma P Sigma) with Sigma = V + tau2 I
-    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
-    return Tau2Estimate(tau2, np.sqrt(variance) / m.trace, raw)
+    return Tau2Estimate(tau2, np.sqrt(q.variance(tau2)) / q.trace, raw)
 
 
 def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights 1/v."""
-    return _moment(projection_at(studies, np.zeros(studies.shape)))
+    df = studies.df
+    at, q = derivatives_of(studies, np.zeros(studies.shape), True)
+    raw = (q - df) / at.trace
+    tau2 = np.maximum(raw, 0.0)
+    # PV is a projection
+    variance = 2.0 * (df + 2.0 * tau2 * at.trace + tau2**2 * at.trace2)
+    return Tau2Estimate(tau2, np.sqrt(variance) / at.trace, raw)
 
 
 def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with equal weights: the variance-component estimator."""
-    return _moment(projection(studies, np.ones(studies.v.shape[-1])))
+    return _moment(studies, np.ones(studies.v.shape[-1]))
 
 
 def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights of the caller's choice."""
     if weights is None:
         return dersimonian_laird(studies)
-    return _moment(projection(studies, weights))
+    return _moment(studies, weights)
 
 
 def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
     k, df = studies.k, studies.df
-    m = projection_at(studies, np.zeros(studies.shape))
+    at, q = derivatives_of(studies, np.zeros(studies.shape), True)
     factor = k / df if small_sample else 1.0
     total = studies.counted(1.0 / studies.v).sum(-1)
-    raw = (factor * m.quadratic - k) / total
+    raw = (factor * q - k) / total
     tau2 = np.maximum(raw, 0.0)
-    variance = 2.0 * (df + 2.0 * tau2 * m.trace + tau2**2 * m.trace_pp)
+    variance = 2.0 * (df + 2.0 * tau2 * at.trace + tau2**2 * at.trace2)
     return Tau2Estimate(tau2, factor * np.sqrt(variance) / total, raw)
 
 
@@ -130,7 +158,7 @@ def hunter_schmidt_k(studies: Studies, weights: Array | None = None) -> Tau2Esti
     return _hunter_schmidt(studies, small_sample=True)
 
 
-def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Array:
+def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Root:
     flat = studies.flat()
     profile = flat.profile(reml=True)
     lower = np.broadcast_to(flat.v.min(-1), flat.shape)
@@ -141,7 +169,7 @@ def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -
     df = flat.df
 
     def with_trace(t: Array) -> tuple[Array, Array]:
-        s, rss = profile.slopes_and_rss(t)
+        s, rss = profile.derivatives_and_rss(t)
         # tr(PV) = k - p - tau2 tr P
         return rss + df - t * s.trace, s.ypp + s.trace - t * s.trace2
 
@@ -149,12 +177,12 @@ def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -
 
 
 def _root(studies: Studies, target: Array | float) -> Tau2Estimate:
-    raw = _solve(studies, target)
+    raw, certified = _solve(studies, target)
     tau2 = np.maximum(raw, 0.0)
     # a variance of 0 with tau2 = 0 is for the caller to refuse
     with np.errstate(divide="ignore"):
         total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
-    return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw)
+    return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw, certified)
 
 
 def paule_mandel(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
@@ -168,31 +196,32 @@ def paule_mandel_median(studies: Studies, weights: Array | None = None) -> Tau2E
 
 
 def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
-    """Two steps from the crude variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
-    df, crude = studies.df, np.asarray(studies.crude)
-    positive = crude > 0.0
-    safe = np.where(positive, crude, 1.0)
-    m = projection_at(studies, safe)
-    tau2 = np.where(positive, safe * m.quadratic / df, 0.0)
-    variance = 2.0 * (m.trace_pvpv + 2.0 * tau2 * m.trace_ppv + tau2**2 * m.trace_pp)
-    se = np.where(positive, safe * np.sqrt(variance) / df, 0.0)
+    """Two steps from the variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
+    df, first = studies.df, np.asarray(studies.outcome_variance)
+    positive = first > 0.0
+    safe = np.where(positive, first, 1.0)
+    q = quadratic_form(studies, 1.0 / (studies.v + safe[..., None]))
+    tau2 = np.where(positive, safe * q.value / df, 0.0)
+    se = np.where(positive, safe * np.sqrt(q.variance(tau2)) / df, 0.0)
     return Tau2Estimate(tau2, se, tau2)
 
 
 def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
     """Fixed point of tau2 = (y'Py - (k-p)) / tr P with weights 1/(v + tau2)."""
     df = studies.df
-    raw = _solve(studies, 2.0 * df, iterated_dl=True)
+    raw, certified = _solve(studies, 2.0 * df, iterated_dl=True)
     tau2 = np.maximum(raw, 0.0)
-    s = slopes_of(studies, tau2, reml=True)
+    s, _ = derivatives_of(studies, tau2, reml=True)
     variance = 2.0 * (df + 2.0 * tau2 * s.trace + tau2**2 * s.trace2)
-    return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw)
+    return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw, certified)
 
 
 def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
-    tau2 = studies.maximize(reml).tau2.reshape(studies.shape)
-    slopes = slopes_of(studies, tau2, reml)
-    return Tau2Estimate(tau2, np.sqrt(1.0 / slopes.expected_information), tau2)
+    best = studies.maximize(reml)
+    tau2 = best.tau2.reshape(studies.shape)
+    at, _ = derivatives_of(studies, tau2, reml)
+    se = np.sqrt(1.0 / at.expected_information)
+    return Tau2Estimate(tau2, se, tau2, best.certified.reshape(studies.shape))
 
 
 def restricted_maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
@@ -225,8 +254,8 @@ _ENTRIES = (
         "restricted maximum likelihood",
         "Viechtbauer, W. (2005). Bias and efficiency of meta-analytic variance estimators in the "
         "random-effects model. Journal of Educational and Behavioral Statistics, 30(3), 261-293.",
+        Kind.REML,
         restricted_maximum_likelihood,
-        reml=True,
         zero_variance=True,
     ),
     Estimator(
@@ -235,8 +264,8 @@ _ENTRIES = (
         "maximum likelihood",
         "Hardy, R. J., & Thompson, S. G. (1996). A likelihood approach to meta-analysis with "
         "random effects. Statistics in Medicine, 15(6), 619-629.",
+        Kind.ML,
         maximum_likelihood,
-        reml=False,
         zero_variance=True,
     ),
     Estimator(
@@ -245,6 +274,7 @@ _ENTRIES = (
         "DerSimonian-Laird",
         "DerSimonian, R., & Laird, N. (1986). Meta-analysis in clinical trials. Controlled "
         "Clinical Trials, 7(3), 177-188.",
+        Kind.MOMENT,
         dersimonian_laird,
         aliases=("dersimonian-laird",),
     ),
@@ -253,6 +283,7 @@ _ENTRIES = (
         "PM",
         "Paule-Mandel",
         _PAULE_MANDEL,
+        Kind.ROOT,
         paule_mandel,
         aliases=("paule-mandel", "mp"),
         zero_variance=True,
@@ -263,6 +294,7 @@ _ENTRIES = (
         "empirical Bayes; the same estimate as Paule-Mandel",
         "Morris, C. N. (1983). Parametric empirical Bayes inference: Theory and applications. "
         "Journal of the American Statistical Association, 78(381), 47-55.",
+        Kind.ROOT,
         paule_mandel,
         aliases=("empirical-bayes",),
         zero_variance=True,
@@ -272,6 +304,7 @@ _ENTRIES = (
         "HE",
         "Hedges (variance component)",
         "Hedges, L. V., & Olkin, I. (1985). Statistical Methods for Meta-Analysis. Academic Press.",
+        Kind.MOMENT,
         hedges,
         aliases=("ho", "vc", "hedges", "hedges-olkin"),
         zero_variance=True,
@@ -281,6 +314,7 @@ _ENTRIES = (
         "SJ",
         "Sidik-Jonkman",
         _SIDIK_JONKMAN,
+        Kind.MOMENT,
         sidik_jonkman,
         aliases=("sidik-jonkman",),
         zero_variance=True,
@@ -290,6 +324,7 @@ _ENTRIES = (
         "HS",
         "Hunter-Schmidt",
         "Hunter, J. E., & Schmidt, F. L. (1990). Methods of Meta-Analysis. Sage.",
+        Kind.MOMENT,
         hunter_schmidt,
         aliases=("hunter-schmidt",),
     ),
@@ -300,6 +335,7 @@ _ENTRIES = (
         "Brannick, M. T., Potter, S. M., Benitez, B., & Morris, S. B. (2019). Bias and precision "
         "of alternate estimators in meta-analysis. Organizational Research Methods, 22(2), "
         "490-514.",
+        Kind.MOMENT,
         hunter_schmidt_k,
         aliases=("hunter-schmidt-k",),
     ),
@@ -308,6 +344,7 @@ _ENTRIES = (
         "DLIT",
         "iterated DerSimonian-Laird",
         _DERSIMONIAN_KACKER,
+        Kind.ROOT,
         iterated_dersimonian_laird,
         aliases=("iterated-dersimonian-laird",),
     ),
@@ -316,6 +353,7 @@ _ENTRIES = (
         "SJIT",
         "iterated Sidik-Jonkman; its fixed point is Paule-Mandel's",
         _SIDIK_JONKMAN,
+        Kind.ROOT,
         paule_mandel,
         aliases=("iterated-sidik-jonkman",),
         zero_variance=True,
@@ -326,6 +364,7 @@ _ENTRIES = (
         "median-unbiased Paule-Mandel",
         "Viechtbauer, W. (2021). Median-unbiased estimators for the amount of heterogeneity in "
         "meta-analysis. European Congress of Methodology, Valencia, Spain.",
+        Kind.ROOT,
         paule_mandel_median,
         aliases=("mpm", "median-unbiased-paule-mandel"),
         zero_variance=True,
@@ -337,6 +376,7 @@ _ENTRIES = (
         "Jackson, D., Turner, R., Rhodes, K., & Viechtbauer, W. (2014). Methods for calculating "
         "confidence and credible intervals for the residual between-study variance in random "
         "effects meta-regression models. BMC Medical Research Methodology, 14, 103.",
+        Kind.MOMENT,
         generalized_q,
         weighted=True,
         aliases=("generalized-q",),

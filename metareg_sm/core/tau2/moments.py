@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm._typing import Array
-from metareg_sm.core.gram import Gram, times, trace_of_four, trace_product
-from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.likelihood import Profile, Slopes
+from metareg_sm.core.likelihood import Derivatives, Profile
+from metareg_sm.core.likelihood.choose import pivoted
+from metareg_sm.core.pivot_regression import PivotedFit
 from metareg_sm.core.studies import Studies
 
 # after a Newton step of this relative size the next one would be below rounding
@@ -22,84 +24,76 @@ _TINY = 1e-100
 
 
 @dataclass(frozen=True, slots=True)
-class Projection:
-    """Quadratic form and traces of P_a = A - AZ(Z'AZ)^-1Z'A."""
+class QuadraticForm:
+    """Quadratic form y'P_a y with P_a = A - AX(X'AX)^-1X'A for weights a, of each data set.
 
-    quadratic: Array
-    trace: Array
-    trace_pv: Array
-    trace_pp: Array
-    trace_pvpv: Array
-    trace_ppv: Array
-
-
-def projection(studies: Studies, a: Array) -> Projection:
-    """Quadratic form and traces with weights a (..., k)."""
-    gram = Gram(studies.Z)
-    y, v = studies.y, studies.v
-    a, v, y = np.broadcast_arrays(a, v, y)
-    counted = studies.counted
-    inverse = gram_inverse(gram.quadratic(counted(a))[0])
-    resid = y - gram.combine(times(inverse, gram.linear(counted(a * y))))
-    a2 = a * a
-    mids = {}
-    for name, d in (("one", 1.0), ("v", v)):
-        mids[name] = gram.quadratic(counted(a2 * d))
-
-    def trace(name: str) -> Array:
-        total = gram.quadratic(counted(a * (v if name == "v" else 1.0)))[1]
-        return total - trace_product(inverse, mids[name][0])
-
-    def trace_of_two(first: str, second: str, d: Array | float) -> Array:
-        # tr(P D1 P D2) without forming a k x k matrix; d is D1 D2
-        total = counted(a2 * d).sum(-1)
-        cross, _ = gram.quadratic(counted(a2 * a * d))
-        total = total - 2.0 * trace_product(inverse, cross)
-        return total + trace_of_four(inverse, mids[first][0], mids[second][0])
-
-    return Projection(
-        quadratic=np.einsum("...k,...k->...", counted(a * resid), resid),
-        trace=trace("one"),
-        trace_pv=trace("v"),
-        trace_pp=trace_of_two("one", "one", 1.0),
-        trace_pvpv=trace_of_two("v", "v", v * v),
-        trace_ppv=trace_of_two("one", "v", v),
-    )
-
-
-def slopes_of(studies: Studies, tau2: Array, reml: bool) -> Slopes:
-    """Ingredients of the likelihood's derivatives at a tau2 for each data set, (...)."""
-    flat, shape = studies.flat(), studies.shape
-    found = flat.profile(reml).slopes(np.reshape(tau2, flat.shape))
-    return Slopes(*(x.reshape(shape) for x in found))
-
-
-def projection_at(studies: Studies, tau2: Array) -> Projection:
-    """Quadratic form and traces with weights 1/(v + tau2).
-
-    There P (V + tau2 I) is a projection of rank k - r, so that all traces follow from those of P
-    and PP.
+    Attributes
+    ----------
+    value : ndarray, (...)
+        y'P_a y.
+    trace, trace_v : ndarray, (...)
+        tr P_a and tr P_a V.
+    fit : PivotedFit
+        The weighted regressions.
     """
-    flat, shape = studies.flat(), studies.shape
-    profile, t = flat.profile(True), np.reshape(tau2, flat.shape)
-    s = profile.slopes(t)
-    df = flat.df
-    ppv = s.trace - t * s.trace2
-    parts = (
-        profile.rss(t),
-        s.trace,
-        df - t * s.trace,
-        s.trace2,
-        df - 2.0 * t * s.trace + t * t * s.trace2,
-        ppv,
+
+    value: Array
+    trace: Array
+    trace_v: Array
+    fit: PivotedFit
+    v: Array
+
+    def variance(self, tau2: Array) -> Array:
+        """Variance 2 tr(P_a S P_a S) for S = V + tau2 I; (...)."""
+        t, shape = np.ravel(tau2), np.shape(tau2)
+        v = self.v.T if self.v.ndim == 2 else self.v[:, None]
+        return 2.0 * self.fit.trace_of_square(v + t, self.fit.pivots.v + t).reshape(shape)
+
+
+def quadratic_form(studies: Studies, a: Array) -> QuadraticForm:
+    """Quadratic form of each data set with weights a (..., k)."""
+    shape, flat = studies.shape, studies.flat()
+    a = np.broadcast_to(a, (*shape, a.shape[-1])).reshape(-1, a.shape[-1])
+    fit = pivoted(flat).regress_with(np.ascontiguousarray(a.T))
+    one = np.ones((1, 1))
+    v = flat.v.T if flat.v.ndim == 2 else flat.v[:, None]
+    value, trace, trace_v = (
+        np.broadcast_to(x, len(a)).reshape(shape)
+        for x in (fit.rss, fit.trace(one, one), fit.trace(v, fit.pivots.v))
     )
-    return Projection(*(np.reshape(x, shape) for x in np.broadcast_arrays(*parts)))
+    return QuadraticForm(value, trace, trace_v, fit, flat.v)
+
+
+def derivatives_of(studies: Studies, tau2: Array, reml: bool) -> tuple[Derivatives, Array]:
+    """Ingredients of the likelihood's derivatives, and y'Py, at a tau2 for each data set, (...)."""
+    flat, shape = studies.flat(), studies.shape
+    found, rss = flat.profile(reml).derivatives_and_rss(np.reshape(tau2, flat.shape))
+    return Derivatives(*(np.reshape(x, shape) for x in found)), np.reshape(rss, shape)
+
+
+class Root(NamedTuple):
+    """Roots of an equation.
+
+    Attributes
+    ----------
+    tau2 : ndarray, (n,)
+        The roots, which may be negative; minus the smallest variance where there is none.
+    certified : ndarray of bool, (n,)
+        Whether the iteration converged.
+    """
+
+    tau2: Array
+    certified: npt.NDArray[np.bool_]
+
+    def reshape(self, shape: tuple[int, ...]) -> Root:
+        """The same with other leading axes."""
+        return Root(np.reshape(self.tau2, shape), np.reshape(self.certified, shape))
 
 
 Falling = Callable[[Array], tuple[Array, Array]]
 
 
-def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Array:
+def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Root:
     """Solve F(tau2) = target where F = sum c/(d + tau2) with positive c, such as y'Py.
 
     1/F is an increasing concave function of tau2, a weighted harmonic mean of d + tau2 and linear
@@ -116,8 +110,8 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
 
     Returns
     -------
-    ndarray, (n,)
-        The root, which may be negative; -lower where there is none above -0.999 lower.
+    Root
+        Minus `lower` where there is none above -0.999 `lower`.
     """
     target, lower = np.broadcast_arrays(np.asarray(target, dtype=float), lower)
     # nearer to the pole the weights differ by more than rounding lets one compute with
@@ -138,14 +132,9 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Arra
         if done.all():
             break
         value, slope = evaluate(t)
-    return np.where(absent, -lower, t)
+    return Root(np.where(absent, -lower, t), np.asarray(done))
 
 
-def rss_root(profile: Profile, target: Array | float, lower: Array) -> Array:
+def rss_root(profile: Profile, target: Array | float, lower: Array) -> Root:
     """Solve y'P(tau2)y = target; parameters and return value as in `falling_root`."""
-
-    def evaluate(t: Array) -> tuple[Array, Array]:
-        slopes, rss = profile.slopes_and_rss(t)
-        return rss, slopes.ypp
-
-    return falling_root(evaluate, target, lower)
+    return falling_root(profile.rss_and_ypp, target, lower)

@@ -8,6 +8,7 @@ import numpy as np
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
+from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.stats.batch import BlockFit, join
 from metareg_sm.stats.resampling.refit import Refit, blocks
@@ -86,12 +87,11 @@ def permute_residuals(
     for basis in reduced:
         part = replace(refit, basis=basis)
         null = part(y[None], np.broadcast_to(v, (1, len(v))))
-        at = Studies.build(y, v, basis).direct(True).solve(null.tau2[0])
-        sd = 1.0 / np.sqrt(at.w)
-        expected = y - at.resid
+        resid = residuals_at(Studies.build(y, v, basis), float(null.tau2[0]))
+        sd = np.sqrt(v + null.tau2[0])
+        expected = y - resid
         fits = [
-            refit(expected + sd * (at.resid / sd)[orders[rows]], v)
-            for rows in blocks(*orders.shape)
+            refit(expected + sd * (resid / sd)[orders[rows]], v) for rows in blocks(*orders.shape)
         ]
         found.append(join(fits))
     return found

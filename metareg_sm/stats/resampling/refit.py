@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array
-from metareg_sm.core.gram import diagonal_of, inverse, pairs_of, times
+from metareg_sm.core.gram import apply, inverse, pairs_of
 from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block, join
 
 
@@ -17,23 +17,23 @@ from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block,
 class Refit(Fitting):
     """How each resample is fitted, and what is taken from its fit."""
 
-    def __call__(self, y: Array, v: Array, heterogeneity: bool = False) -> BlockFit:
+    def __call__(self, y: Array, v: Array) -> BlockFit:
         """Fit outcomes (n, k) with variances (n, k) or (k,)."""
-        return self.fit(self.prepare(y, v), heterogeneity)
+        return self.fit(self.prepare(y, v))
 
     def t_statistics(self, fit: BlockFit) -> Array:
         """Coefficients over their standard errors, (n, p)."""
-        variance = diagonal_of(self.basis.to_params, fit.unscaled.T) * fit.scale
-        return fit.params / np.sqrt(variance.T)
+        p = fit.params.shape[1]
+        diagonal = [i for i, (a, b) in enumerate(pairs_of(p)) if a == b]
+        return fit.params / np.sqrt(fit.unscaled[:, diagonal] * fit.scale[:, None])
 
     def wald(self, fit: BlockFit, contrasts: Array) -> Array:
         """Wald statistic of joint contrasts (m, p) over m, (n,)."""
         m = len(contrasts)
-        T = contrasts @ self.basis.to_params
-        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in T] for a in T]
+        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in contrasts] for a in contrasts]
         precision = inverse(np.array(covariance) * fit.scale)
         effect = contrasts @ fit.params.T
-        return np.einsum("mn,mn->n", effect, times(precision, effect)) / m
+        return np.einsum("mn,mn->n", effect, apply(precision, effect)) / m
 
 
 def _bilinear(a: Array, b: Array, packed: Array) -> Array:
@@ -50,22 +50,18 @@ def blocks(n: int, k: int) -> Iterator[slice]:
         yield slice(begin, min(begin + size, n))
 
 
-def refit_counts(
-    y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic], heterogeneity: bool = False
-) -> BlockFit:
+def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     fits = []
     for rows in blocks(*counts.shape):
         block = counted_block(y, v, refit.basis, counts[rows].astype(float))
-        fits.append(refit.fit(block, heterogeneity))
+        fits.append(refit.fit(block))
     return join(fits)
 
 
-def refit_outcomes(
-    outcomes: Array, v: Array, refit: Refit, heterogeneity: bool = False
-) -> BlockFit:
+def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
-    return join([refit(outcomes[rows], v, heterogeneity) for rows in blocks(*outcomes.shape)])
+    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape)])
 
 
 def deletions(k: int) -> Array:
