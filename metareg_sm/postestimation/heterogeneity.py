@@ -74,8 +74,8 @@ def heterogeneity(fit: Tau2Fitted) -> Heterogeneity:
     zero = np.flatnonzero(table.vi <= 0.0)
     if zero.size:
         raise VarianceError(
-            f"Q, I2 and H2 are undefined: they weight studies by 1/vi, and study {zero[0]} (counted "
-            f"from 0; {row_label(table.rows.labels, int(zero[0]))}) has vi=0."
+            "Q, I2 and H2 are undefined: they weight studies by 1/vi, and study "
+            f"{zero[0]} (counted from 0; {row_label(table.rows.labels, int(zero[0]))}) has vi=0."
         )
     if fit.df_resid <= 0:
         raise DesignError(

@@ -89,13 +89,18 @@ class CovarianceType:
 
 
 def _model_based(
-    name: str, label: str, use_t: bool, factor: Callable[[Any], Any], text: str
+    name: str,
+    label: str,
+    use_t: bool,
+    factor: Callable[[Any], Any],
+    text: str,
+    of_residuals: bool = False,
 ) -> CovarianceType:
     def compute(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
         scale = float(factor(fit.scale if fit.df_resid else np.nan))
         return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
 
-    return CovarianceType(name, label, use_t, compute, factor)
+    return CovarianceType(name, label, use_t, compute, factor, of_residuals)
 
 
 def _hc(name: str, power: float) -> CovarianceType:
@@ -137,6 +142,7 @@ _TYPES = (
         True,
         lambda q: q,
         "Standard errors use the Knapp-Hartung adjustment.",
+        of_residuals=True,
     ),
     _model_based(
         "knapp-hartung-adhoc",
