@@ -1,0 +1,1 @@
+"""Dependent effects: nested, crossed and structured random effects over any known V."""

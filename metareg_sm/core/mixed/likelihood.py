@@ -1,0 +1,246 @@
+"""The profile likelihood of dependent effects as a function of the parameters of all terms."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import Basis
+from metareg_sm.core.mixed.blocks import Blocks
+from metareg_sm.core.mixed.crossed import crossed
+from metareg_sm.core.mixed.nested import Nested
+from metareg_sm.core.mixed.profile import LOG_2PI, Direction, Evaluation, Route
+from metareg_sm.core.mixed.structures import Kind
+from metareg_sm.core.mixed.terms import (
+    KnownBlock,
+    Term,
+    components,
+    known_partition,
+    nested_chain,
+)
+from metareg_sm.core.studies import residuals
+
+# Rows of a block beyond which a term is better counted as crossed than merged into blocks.
+LARGEST_BLOCK = 60
+
+
+def choose_route(columns: Array, known: Array | Sequence[KnownBlock], terms: Sequence[Term]) -> Route:
+    """The cheapest way to factor the marginal covariance.
+
+    Nested intercepts over a diagonal V take linear time at any depth. Otherwise terms are merged
+    into blocks while those stay small. What then is left is crossed.
+    """
+    k = columns.shape[1]
+    diagonal = isinstance(known, np.ndarray)
+    if diagonal and any(term.q == 1 for term in terms) and _mostly_intercepts(terms):
+        single = [i for i, term in enumerate(terms) if term.q == 1]
+        chain = [single[i] for i in nested_chain([terms[i].groups for i in single])]
+        base: Route = Nested.build(columns, known, [term.groups for term in terms], chain)
+        if len(chain) == len(terms):
+            return base
+        reached = sorted(chain)
+        relabelled = Nested.build(
+            columns,
+            known,
+            [terms[i].groups for i in reached],
+            [reached.index(i) for i in chain],
+        )
+        return crossed(relabelled, reached, terms, columns, terms[chain[-1]].groups)
+    partitions = [] if isinstance(known, np.ndarray) else [known_partition(known, k)]
+    order = sorted(range(len(terms)), key=lambda i: (terms[i].q == 1, -terms[i].n_groups))
+    inner: list[int] = []
+    merged = components([*partitions, terms[order[0]].groups], k)
+    for i in order:
+        larger = components([merged, terms[i].groups], k)
+        if not inner or np.bincount(larger).max() <= LARGEST_BLOCK:
+            merged = larger
+            inner.append(i)
+    inner.sort()
+    blocks = Blocks.build(columns, known, [terms[i] for i in inner], merged)
+    if len(inner) == len(terms):
+        return blocks
+    return crossed(blocks, inner, terms, columns, merged)
+
+
+def _mostly_intercepts(terms: Sequence[Term]) -> bool:
+    return all(term.q == 1 for term in terms)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The log-likelihood at working parameters, with derivatives.
+
+    Attributes
+    ----------
+    phi : ndarray, (m,)
+        Working parameters.
+    value : float
+        Log-likelihood.
+    gradient : ndarray, (m,)
+        Score.
+    observed : ndarray, (m, m)
+        Negative Hessian (with the average information where the expected one is not affordable).
+    scoring : ndarray, (m, m)
+        Expected information, or the average information: positive semidefinite.
+    """
+
+    phi: Array
+    value: float
+    gradient: Array
+    observed: Array
+    scoring: Array
+
+
+@dataclass(frozen=True)
+class MixedLikelihood:
+    """One data set with dependent effects: y ~ N(Xb, V + sum over terms of Z (I x G) Z').
+
+    Attributes
+    ----------
+    route : Route
+        How the marginal covariance is factored; in units of `scale`.
+    terms : tuple of Term
+        Random terms.
+    scale : float
+        Power of 2 that outcomes are divided by.
+    k, p : int
+        Number of effect sizes and of linearly independent coefficients.
+    typical : float
+        Mean sampling variance, over scale squared.
+    crude : float
+        Mean squared residual of ordinary least squares, over scale squared.
+    level : ndarray, (p,)
+        Coefficients of the orthonormal basis by ordinary least squares.
+    to_params : ndarray, (coefficients, p)
+        Map from coefficients of the basis to those of the design.
+    """
+
+    route: Route
+    terms: tuple[Term, ...]
+    scale: float
+    k: int
+    p: int
+    typical: float
+    crude: float
+    level: Array
+    to_params: Array
+
+    @classmethod
+    def build(
+        cls,
+        y: Array,
+        basis: Basis,
+        known: Array | Sequence[KnownBlock],
+        terms: Sequence[Term],
+    ) -> MixedLikelihood:
+        """Prepare a data set.
+
+        Parameters
+        ----------
+        y : ndarray, (k,)
+            Outcomes.
+        basis : Basis
+            Orthonormal basis of the design.
+        known : ndarray, (k,), or sequence of KnownBlock
+            Sampling variances, or blocks of V that cover every row once.
+        terms : sequence of Term
+            At least one random term.
+        """
+        Z = basis.Z
+        k = len(y)
+        e = residuals(y, Z)
+        diagonal = isinstance(known, np.ndarray)
+        variances = known if diagonal else np.concatenate([np.diagonal(b.matrix) for b in known])
+        # geometric between what is known and what is seen; a power of 2 rounds nothing
+        mean_square = float(e @ e) / max(k - Z.shape[1], 1)
+        middle = math.sqrt(float(variances.mean()) * max(mean_square, float(variances.min())))
+        scale = 2.0 ** round(0.5 * math.log2(middle)) if middle > 0.0 else 1.0
+        columns = np.vstack([Z.T, e / scale])
+        scaled: Array | list[KnownBlock]
+        if isinstance(known, np.ndarray):
+            scaled = known / scale**2
+        else:
+            scaled = [KnownBlock(b.rows, b.matrix / scale**2) for b in known]
+        return cls(
+            choose_route(columns, scaled, terms),
+            tuple(terms),
+            scale,
+            k,
+            Z.shape[1],
+            float(variances.mean()) / scale**2,
+            mean_square / scale**2,
+            y @ Z,
+            basis.to_params,
+        )
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        """Where the working parameters of each term stand."""
+        ends = np.cumsum([len(term.structure.kinds) for term in self.terms]).tolist()
+        return tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each working parameter is."""
+        return tuple(kind for term in self.terms for kind in term.structure.kinds)
+
+    @cached_property
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
+        ends = [term.structure.bounds for term in self.terms]
+        return np.concatenate([low for low, _ in ends]), np.concatenate([high for _, high in ends])
+
+    @cached_property
+    def units(self) -> Array:
+        """Working parameters in units of the outcome over those that the likelihood takes, (m,)."""
+        power = {"variance": 2, "sd": 1, "free": 1, "correlation": 0}
+        return np.array([self.scale ** power[kind] for kind in self.kinds])
+
+    def n(self, reml: bool) -> int:
+        """k - p for restricted, k for maximum likelihood."""
+        return self.k - self.p if reml else self.k
+
+    def matrices(self, phi: Array) -> list[Array]:
+        """G of each term."""
+        return [t.structure.matrix(phi[s]) for t, s in zip(self.terms, self.slices, strict=True)]
+
+    def evaluate(self, phi: Array) -> Evaluation | None:
+        """The regression at working parameters; None where Sigma is singular."""
+        return self.route.evaluate(self.matrices(phi))
+
+    def loglike_of(self, evaluation: Evaluation, reml: bool) -> float:
+        """Log-likelihood in units of the outcome (README of the conventions: REML with |X'X|)."""
+        n = self.n(reml)
+        value = -0.5 * (n * LOG_2PI + evaluation.logdet + evaluation.fit.rss)
+        if reml:
+            value -= 0.5 * evaluation.fit.logdet
+        return value - n * math.log(self.scale)
+
+    def loglike(self, phi: Array, reml: bool) -> float:
+        """Log-likelihood; -inf where Sigma is singular."""
+        evaluation = self.evaluate(phi)
+        return -math.inf if evaluation is None else self.loglike_of(evaluation, reml)
+
+    def point(self, phi: Array, reml: bool) -> Point | None:
+        """Log-likelihood and derivatives; None where Sigma is singular."""
+        evaluation = self.evaluate(phi)
+        if evaluation is None:
+            return None
+        value = self.loglike_of(evaluation, reml)
+        slopes = evaluation.slopes(reml)
+        m = len(phi)
+        gradient, curvature = np.empty(m), np.zeros((m, m))
+        directions = []
+        for i, (term, at) in enumerate(zip(self.terms, self.slices, strict=True)):
+            D = term.structure.derivatives(phi[at])
+            gradient[at] = D.reshape(len(D), -1) @ slopes[i].ravel()
+            curvature[at, at] = term.structure.curvature(phi[at], slopes[i])
+            directions += [Direction(i, d) for d in D]
+        information = evaluation.information(directions, reml)
+        scoring = information.average if information.expected is None else information.expected
+        return Point(phi, value, gradient, information.observed - curvature, scoring)

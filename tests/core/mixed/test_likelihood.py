@@ -1,0 +1,76 @@
+"""The likelihood of dependent effects against the textbook's k x k matrices."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from metareg_sm.core.mixed import likelihood as likelihood_module
+from metareg_sm.core.mixed.profile import Direction
+
+from ._dense import KINDS, dense, likelihood, problem, working
+
+
+def directions(built, phi):
+    found = []
+    for i, (term, at) in enumerate(zip(built.terms, built.slices, strict=True)):
+        found += [(i, D) for D in term.structure.derivatives(phi[at])]
+    return found
+
+
+@pytest.mark.parametrize("largest", [60, 9])
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_textbook(kind, reml, largest, monkeypatch):
+    monkeypatch.setattr(likelihood_module, "LARGEST_BLOCK", largest)
+    rng = np.random.default_rng([7, KINDS.index(kind), reml])
+    y, X, known, terms = problem(rng, kind)
+    built = likelihood(y, X, known, terms)
+    phi = working(rng, terms)
+    matrices = built.matrices(phi)
+    at = directions(built, phi)
+    expected = dense(y, X, known, terms, matrices, at, reml)
+    scaled = phi / built.units
+    evaluation = built.evaluate(scaled)
+    s = built.scale
+    assert_allclose(built.loglike_of(evaluation, reml), expected["value"], rtol=1e-11)
+    slopes = evaluation.slopes(reml)
+    gradient = [np.vdot(slopes[i], D) / s**2 for i, D in at]
+    assert_allclose(gradient, expected["gradient"], rtol=1e-9, atol=1e-11)
+    information = evaluation.information([Direction(i, D) for i, D in at], reml)
+    assert_allclose(information.average / s**4, expected["average"], rtol=1e-9, atol=1e-11)
+    if information.expected is not None:
+        assert_allclose(information.expected / s**4, expected["expected"], rtol=1e-9, atol=1e-11)
+    effects = evaluation.effects()
+    for found, (u, cov) in zip(effects, expected["effects"], strict=True):
+        assert_allclose(found.u * s, u, rtol=1e-8, atol=1e-10)
+        assert_allclose(found.cov * s**2, cov, rtol=1e-8, atol=1e-11)
+    eye = np.eye(len(y))
+    W = expected["W"] * s**2
+    assert_allclose(evaluation.solve(eye), W, rtol=1e-8, atol=1e-9)
+    white = evaluation.whiten(eye)
+    assert_allclose(white @ white.T, W, rtol=1e-8, atol=1e-9)
+    for term, found in zip(terms, evaluation.blocks(), strict=True):
+        Z = np.zeros((len(y), term.n_groups * term.q))
+        Z[np.arange(len(y)), term.cells] = 1.0
+        full = Z.T @ W @ Z
+        at = np.arange(term.n_groups * term.q).reshape(-1, term.q)
+        assert_allclose(found, full[at[:, :, None], at[:, None, :]], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_in_working_parameters(kind, reml):
+    rng = np.random.default_rng([11, KINDS.index(kind), reml])
+    built = likelihood(*problem(rng, kind))
+    phi = working(rng, built.terms) / built.units
+    point = built.point(phi, reml)
+    h = 1e-5 * np.maximum(np.abs(phi), 1e-2)
+    values, slopes = [], []
+    for j, step in enumerate(np.diag(h)):
+        up, down = built.point(phi + step, reml), built.point(phi - step, reml)
+        values.append((up.value - down.value) / (2 * h[j]))
+        slopes.append((up.gradient - down.gradient) / (2 * h[j]))
+    assert_allclose(point.gradient, values, rtol=1e-5, atol=1e-5)
+    if not kind.startswith("crossed"):
+        size = np.abs(point.observed).max()
+        assert_allclose(point.observed, -np.array(slopes), rtol=1e-5, atol=1e-6 * size)
