@@ -15,6 +15,7 @@ from metareg_sm.core.mixed.profile import (
     Information,
     LeastSquares,
     least_squares,
+    triangle,
 )
 from metareg_sm.core.mixed.terms import KnownBlock, Term, first_codes
 
@@ -44,7 +45,7 @@ class Cells:
         for term in terms[1:]:
             cell = first_codes(cell * (int(term.cells.max()) + 1) + term.cells)
         weights = 1.0 / variance
-        return cls(cell, weights, np.bincount(cell, weights))
+        return cls(cell, weights, np.bincount(cell, weights).astype(float))
 
     def mean(self, columns: Array) -> Array:
         """Weighted means of columns (c, k) by cell, (c, cells)."""
@@ -141,7 +142,7 @@ class Blocks:
             cells = Cells.build(terms, known)
             mean = cells.mean(columns)
             if len(cells.S) < k:
-                static = np.linalg.qr(cells.within(columns, mean).T, mode="r").T
+                static = triangle(cells.within(columns, mean))
                 logdet = float(np.log(known).sum() + np.log(cells.S).sum())
             first = np.unique(cells.cell, return_index=True)[1]
             terms = [Term(t.groups[first], t.levels[first], t.structure) for t in terms]
@@ -257,15 +258,19 @@ class BlocksEvaluation:
     def information(self, directions: Sequence[Direction], reml: bool) -> Information:
         """Average and expected information."""
         m, p = len(directions), len(self.fit.Q)
-        FF, FQ, traces, cross = np.zeros((m, m)), np.zeros((m, p)), np.zeros((m, m)), 0.0
+        FF, FQ, traces = np.zeros((m, m)), np.zeros((m, p)), np.zeros((m, m))
+        cross = np.zeros((m, m))
         H = np.zeros((m, p, p))
-        by_term = [
-            [j for j, d in enumerate(directions) if d.term == i] for i in range(len(self.G))
-        ]
+        by_term = [[j for j, d in enumerate(directions) if d.term == i] for i in range(len(self.G))]
         stacks = [np.array([directions[j].matrix for j in js]) for js in by_term]
         columns = [j for js in by_term for j in js]
         for batch, T, W, s, rows in zip(
-            self.problem.batches, self.factors, self.weights, self.scores, self.whitened, strict=True
+            self.problem.batches,
+            self.factors,
+            self.weights,
+            self.scores,
+            self.whitened,
+            strict=True,
         ):
             spread = [batch.spread(i, x) for i, x in enumerate(stacks) if len(x)]
             S = np.concatenate(spread)
@@ -277,7 +282,7 @@ class BlocksEvaluation:
             traces += A.reshape(m, -1) @ np.swapaxes(A, 2, 3).reshape(m, -1).T
             if reml and p:
                 X = F[..., :-1].reshape(m, -1)
-                cross = cross + X @ X.T
+                cross += X @ X.T
                 H += np.einsum("bnp,mbnr->mpr", rows[..., :-1], F[..., :-1])
         average = FF - FQ @ FQ.T
         if reml and p:

@@ -234,8 +234,8 @@ class CrossedFactor:
         offset = 0
         for i in problem.outer:
             term = problem.terms[i]
-            at = offset + np.arange(term.n_groups * term.q).reshape(-1, term.q)
-            block = full[at[:, :, None], at[:, None, :]]
+            places = offset + np.arange(term.n_groups * term.q).reshape(-1, term.q)
+            block = full[places[:, :, None], places[:, None, :]]
             found[i] = 0.5 * (block + np.swapaxes(block, 1, 2))
             offset += term.n_groups * term.q
         return found
@@ -261,7 +261,7 @@ class CrossedEvaluation:
 
     @property
     def logdet(self) -> float:
-        """log |Sigma|."""
+        """Value of log |Sigma|."""
         return self.factor.logdet
 
     def whiten(self, columns: Array) -> Array:
@@ -302,7 +302,7 @@ class CrossedEvaluation:
             found.append(0.5 * (np.einsum("cga,cgb->ab", used, used) - block.sum(0)))
         return found
 
-    def information(self, directions: Sequence[Direction], reml: bool) -> Information:
+    def information(self, directions: Sequence[Direction], reml: bool) -> Information:  # noqa: ARG002
         """Average information."""
         terms = self.factor.problem.terms
         F = []

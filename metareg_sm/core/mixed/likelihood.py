@@ -29,17 +29,17 @@ from metareg_sm.core.studies import residuals
 LARGEST_BLOCK = 60
 
 
-def choose_route(columns: Array, known: Array | Sequence[KnownBlock], terms: Sequence[Term]) -> Route:
+def choose_route(
+    columns: Array, known: Array | Sequence[KnownBlock], terms: Sequence[Term]
+) -> Route:
     """The cheapest way to factor the marginal covariance.
 
     Nested intercepts over a diagonal V take linear time at any depth. Otherwise terms are merged
     into blocks while those stay small. What then is left is crossed.
     """
     k = columns.shape[1]
-    diagonal = isinstance(known, np.ndarray)
-    if diagonal and any(term.q == 1 for term in terms) and _mostly_intercepts(terms):
-        single = [i for i, term in enumerate(terms) if term.q == 1]
-        chain = [single[i] for i in nested_chain([terms[i].groups for i in single])]
+    if isinstance(known, np.ndarray) and all(term.q == 1 for term in terms):
+        chain = nested_chain([term.groups for term in terms])
         base: Route = Nested.build(columns, known, [term.groups for term in terms], chain)
         if len(chain) == len(terms):
             return base
@@ -67,10 +67,6 @@ def choose_route(columns: Array, known: Array | Sequence[KnownBlock], terms: Seq
     return crossed(blocks, inner, terms, columns, merged)
 
 
-def _mostly_intercepts(terms: Sequence[Term]) -> bool:
-    return all(term.q == 1 for term in terms)
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """The log-likelihood at working parameters, with derivatives.
@@ -87,6 +83,8 @@ class Point:
         Negative Hessian (with the average information where the expected one is not affordable).
     scoring : ndarray, (m, m)
         Expected information, or the average information: positive semidefinite.
+    exact : bool
+        Whether `observed` is the Hessian.
     """
 
     phi: Array
@@ -94,6 +92,7 @@ class Point:
     gradient: Array
     observed: Array
     scoring: Array
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -110,8 +109,8 @@ class MixedLikelihood:
         Power of 2 that outcomes are divided by.
     k, p : int
         Number of effect sizes and of linearly independent coefficients.
-    typical : float
-        Mean sampling variance, over scale squared.
+    smallest, typical : float
+        Smallest and mean sampling variance, over scale squared.
     crude : float
         Mean squared residual of ordinary least squares, over scale squared.
     level : ndarray, (p,)
@@ -125,6 +124,7 @@ class MixedLikelihood:
     scale: float
     k: int
     p: int
+    smallest: float
     typical: float
     crude: float
     level: Array
@@ -154,8 +154,11 @@ class MixedLikelihood:
         Z = basis.Z
         k = len(y)
         e = residuals(y, Z)
-        diagonal = isinstance(known, np.ndarray)
-        variances = known if diagonal else np.concatenate([np.diagonal(b.matrix) for b in known])
+        variances: Array
+        if isinstance(known, np.ndarray):
+            variances = known
+        else:
+            variances = np.concatenate([np.diagonal(block.matrix) for block in known])
         # geometric between what is known and what is seen; a power of 2 rounds nothing
         mean_square = float(e @ e) / max(k - Z.shape[1], 1)
         middle = math.sqrt(float(variances.mean()) * max(mean_square, float(variances.min())))
@@ -172,6 +175,7 @@ class MixedLikelihood:
             scale,
             k,
             Z.shape[1],
+            float(variances.min()) / scale**2,
             float(variances.mean()) / scale**2,
             mean_square / scale**2,
             y @ Z,
@@ -202,19 +206,24 @@ class MixedLikelihood:
         return np.array([self.scale ** power[kind] for kind in self.kinds])
 
     def n(self, reml: bool) -> int:
-        """k - p for restricted, k for maximum likelihood."""
+        """Degrees of freedom: k - p for restricted, k for maximum likelihood."""
         return self.k - self.p if reml else self.k
 
     def matrices(self, phi: Array) -> list[Array]:
         """G of each term."""
         return [t.structure.matrix(phi[s]) for t, s in zip(self.terms, self.slices, strict=True)]
 
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        pairs = zip(self.terms, self.slices, strict=True)
+        return np.concatenate([t.structure.canonical(phi[s]) for t, s in pairs])
+
     def evaluate(self, phi: Array) -> Evaluation | None:
         """The regression at working parameters; None where Sigma is singular."""
         return self.route.evaluate(self.matrices(phi))
 
     def loglike_of(self, evaluation: Evaluation, reml: bool) -> float:
-        """Log-likelihood in units of the outcome (README of the conventions: REML with |X'X|)."""
+        """Log-likelihood in units of the outcome ; with 1/2 log |X'X| in REML."""
         n = self.n(reml)
         value = -0.5 * (n * LOG_2PI + evaluation.logdet + evaluation.fit.rss)
         if reml:
@@ -242,5 +251,7 @@ class MixedLikelihood:
             curvature[at, at] = term.structure.curvature(phi[at], slopes[i])
             directions += [Direction(i, d) for d in D]
         information = evaluation.information(directions, reml)
-        scoring = information.average if information.expected is None else information.expected
-        return Point(phi, value, gradient, information.observed - curvature, scoring)
+        observed = information.observed - curvature
+        if information.expected is None:
+            return Point(phi, value, gradient, observed, information.average, False)
+        return Point(phi, value, gradient, observed, information.expected, True)

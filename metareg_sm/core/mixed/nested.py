@@ -23,6 +23,7 @@ from metareg_sm.core.mixed.profile import (
     Information,
     LeastSquares,
     least_squares,
+    triangle,
 )
 
 # A node with more than this share of its parent's precision outweighs the others.
@@ -131,7 +132,9 @@ class Nested:
         for lower, upper in zip(range(len(chain) - 1), range(1, len(chain)), strict=True):
             parent = nodes[upper][starts[lower]]
             levels.append(
-                Siblings(parent, np.flatnonzero(np.concatenate([[True], parent[1:] != parent[:-1]])))
+                Siblings(
+                    parent, np.flatnonzero(np.concatenate([[True], parent[1:] != parent[:-1]]))
+                )
             )
         labels = tuple(codes[s] for codes, s in zip(sortd, starts, strict=True))
         v = variance[order]
@@ -144,7 +147,7 @@ class Nested:
             share = w / S[data.parent]
             means = data.sums(share * D)
             means = means + data.sums(share * (D - means[:, data.parent]))
-            static = np.linalg.qr((np.sqrt(w) * (D - means[:, data.parent])).T, mode="r").T
+            static = triangle(np.sqrt(w) * (D - means[:, data.parent]))
         return cls(
             tuple(chain),
             order,
@@ -256,7 +259,9 @@ class NestedEvaluation:
         found = list(self.omegas)
         for level in range(len(self.t) - 2, -1, -1):
             siblings, share = self.problem.levels[level], self.shares[level]
-            found[level] = share * self.rests[level][1] + share**2 * found[level + 1][siblings.parent]
+            found[level] = (
+                share * self.rests[level][1] + share**2 * found[level + 1][siblings.parent]
+            )
         return found
 
     def slopes(self, reml: bool) -> list[Array]:
@@ -285,7 +290,7 @@ class NestedEvaluation:
 
     @cached_property
     def _quadratic(self) -> tuple[Array, Array]:
-        """y'P S_i P S_j P y, and what REML adds to tr(W S_i W S_j), for any two levels."""
+        """Products y'P S_i P S_j P y, and what REML adds to tr(W S_i W S_j), for any two levels."""
         p, depth = len(self.fit.Q), len(self.t)
         ends = np.cumsum([len(omega) for omega in self.omegas])
         F = self.scores[0][None, :, :][:0]
@@ -345,9 +350,7 @@ class NestedEvaluation:
                 g, h = a * share, b * share
                 upper = self.diagonals[level + 1][siblings.parent]
                 weighted = siblings.others(h * omega, siblings.sums(h * omega), heavy)
-                values += 2.0 * np.einsum(
-                    "in,in->i", g * (share * upper), h * rest - weighted
-                )
+                values += 2.0 * np.einsum("in,in->i", g * (share * upper), h * rest - weighted)
                 squared = share**2
                 rho = siblings.sums(rho * squared)
                 a, b = siblings.sums(a * squared), siblings.sums(b * squared)
@@ -362,7 +365,8 @@ class NestedEvaluation:
     def effects(self) -> list[Effects]:
         """Predicted effects and their variances, in the order of the terms and of their groups."""
         p, depth = len(self.fit.Q), len(self.t)
-        u, remaining = [], []
+        u: list[Array] = []
+        remaining: list[Array] = []
         gap: Array = np.zeros(0)
         for level in range(depth - 1, -1, -1):
             S, t, s = self.precisions[level], self.t[level], self.scores[level]

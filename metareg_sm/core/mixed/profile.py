@@ -77,7 +77,7 @@ class LeastSquares:
 
     @property
     def logdet(self) -> float:
-        """log |X' Sigma^-1 X|."""
+        """Value of log |X' Sigma^-1 X|."""
         return -2.0 * float(np.log(np.abs(np.diagonal(self.inverse))).sum())
 
     @property
@@ -95,6 +95,11 @@ class LeastSquares:
     def columns(self) -> Array:
         """Q and the residuals, (p+1, rows)."""
         return np.vstack([self.Q, self.residuals])
+
+
+def triangle(rows: Array) -> Array:
+    """Triangle (c, c) or fewer columns with the same products as rows (c, n)."""
+    return np.ascontiguousarray(np.asarray(np.linalg.qr(rows.T, mode="r")).T)
 
 
 def least_squares(rows: Array) -> LeastSquares | None:
@@ -138,7 +143,7 @@ class Factor(Protocol):
 
     @property
     def logdet(self) -> float:
-        """log |Sigma|."""
+        """Value of log |Sigma|."""
         ...
 
     def whiten(self, columns: Array) -> Array:

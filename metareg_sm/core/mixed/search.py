@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
@@ -13,7 +14,10 @@ from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 _NEAR = 1e-7
 _DONE = 1e-22
 _HALVINGS = 12
-_SAME = 1e-3
+# Least eigenvalue, of a matrix of diagonal about 1, that a step may rely on far from a maximum.
+_POOR = 1e-2
+# Maxima whose log-likelihoods differ by less are one.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,40 +64,75 @@ class Maximum:
         return self.best.evaluations
 
 
-def held(point: Point, lower: Array, upper: Array, fixed: Mask) -> Mask:
-    """Parameters that the likelihood does not move from where they stand."""
-    low = (point.phi <= lower) & (point.gradient <= 0.0)
-    high = (point.phi >= upper) & (point.gradient >= 0.0)
-    found: Mask = low | high | fixed
-    return found
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Ends of the parameters, and those that are held fixed."""
+
+    lower: Array
+    upper: Array
+    fixed: Mask
+
+    def free(self, point: Point) -> Mask:
+        """Parameters that the likelihood would move from where they stand."""
+        low = (point.phi <= self.lower) & (point.gradient <= 0.0)
+        high = (point.phi >= self.upper) & (point.gradient >= 0.0)
+        found: Mask = ~(low | high | self.fixed)
+        return found
 
 
-def newton_step(point: Point, free: Mask) -> tuple[Array, float, bool]:
-    """Step, Newton decrement, and whether the negative Hessian is positive definite.
+def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, bool]:
+    """Step, twice the rise that it promises, and whether the negative Hessian is definite.
 
-    Where it is not, directions of negative curvature are climbed as if it were positive
-    (Dauphin et al., 2014), or, far from a maximum, the information replaces it.
+    Parameters that a step would take beyond their end stop there, and the others step as is best
+    then. Where the Hessian is not definite the information replaces it, or, where that is singular
+    too, directions of negative curvature are climbed as if it were positive (Dauphin et al., 2014).
     """
+    free = box.free(point)
     step = np.zeros(len(point.phi))
     if not free.any():
         return step, 0.0, True
-    pick = np.ix_(free, free)
-    g, H = point.gradient[free], point.observed[pick]
-    size = np.sqrt(np.maximum(np.abs(np.diagonal(H)), np.diagonal(point.scoring[pick])))
+    diagonals = np.abs(np.diagonal(observed)), np.diagonal(point.scoring)
+    size = np.sqrt(np.maximum(*diagonals))
     size[size == 0.0] = 1.0
-    g = g / size
-    values, vectors = np.linalg.eigh(H / np.outer(size, size))
+    outer = np.outer(size, size)
+    model, definite = _model(observed / outer, point.scoring / outer, free)
+    gradient = point.gradient / size
+    low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
+    for _ in range(len(step)):
+        pick = np.ix_(free, free)
+        left = gradient[free] - model[np.ix_(free, ~free)] @ step[~free]
+        step[free] = lapack.dposv(model[pick], left)[1]
+        beyond = free & ((step < low) | (step > high))
+        if not beyond.any():
+            break
+        step[beyond] = np.where(step < low, low, high)[beyond]
+        free = free & ~beyond
+        if not free.any():
+            break
+    rise = 2.0 * float(gradient @ step) - float(step @ model @ step)
+    return step / size, rise, definite
+
+
+def _model(H: Array, E: Array, free: Mask) -> tuple[Array, bool]:
+    """Positive definite matrix to step by, and whether it is the negative Hessian H."""
+    if free.all():
+        h, e = H, E
+    else:
+        pick = np.ix_(free, free)
+        h, e = H[pick], E[pick]
+    factor, failed = lapack.dpotrf(h)
     # least curvature that still counts as a maximum rather than a plateau
-    definite = bool(values[0] > 1e-10)
-    if not definite:
-        E = point.scoring[pick] / np.outer(size, size)
-        expected, turned = np.linalg.eigh(E)
-        if expected[0] > 1e-8:
-            values, vectors = expected, turned
-    magnitude = np.maximum(np.abs(values), 1e-10)
-    along = vectors.T @ g
-    step[free] = vectors @ (along / magnitude) / size
-    return step, float(along @ (along / magnitude)), definite
+    if not failed and float(np.diagonal(factor).min()) > 1e-5:
+        return H, True
+    values, vectors = np.linalg.eigh(e)
+    if values[0] <= _POOR:
+        values, vectors = np.linalg.eigh(h)
+    e = (vectors * np.maximum(np.abs(values), _POOR)) @ vectors.T
+    if len(e) == len(H):
+        return e, False
+    full = np.eye(len(H))
+    full[np.ix_(free, free)] = e
+    return full, False
 
 
 def climb(
@@ -126,28 +165,34 @@ def climb(
     Climb or None
         None where the likelihood is undefined at the start.
     """
-    lower, upper = problem.bounds
     pinned = np.zeros(len(start), dtype=bool) if fixed is None else fixed
+    box = Box(*problem.bounds, pinned)
     point = problem.point(start, reml)
     if point is None:
         return None
     evaluations, converged, kicks, iteration = 1, False, 0, 0
+    secant = np.zeros_like(point.observed)
     for iteration in range(maxiter):
-        free = ~held(point, lower, upper, pinned)
-        step, decrement, definite = newton_step(point, free)
+        step, decrement, definite = newton_step(point, box, point.observed + secant)
+        if not point.exact and secant.any():
+            plain = newton_step(point, box, point.observed)
+            # a correction far out of proportion was learnt on the way to somewhere else
+            if not definite or not 0.03 < decrement / max(plain[1], 1e-300) < 30.0:
+                secant = np.zeros_like(secant)
+                step, decrement, definite = plain
         if decrement < _DONE:
-            if definite or kicks > 2 or not free.any():
+            if definite or kicks > 2:
                 converged = True
                 break
-            kicked = _leave_saddle(problem, point, free, reml)
+            kicked = _leave_saddle(problem, point, box, reml)
             if kicked is None:
                 converged = True
                 break
             point, kicks = kicked, kicks + 1
             continue
-        if target is not None and _within(point, target, decrement):
+        if target is not None and decrement < 1.0 and _within(problem, point, target):
             return Climb(target, True, iteration, evaluations)
-        moved = _move(problem, point, step, decrement, reml, pinned)
+        moved = _move(problem, point, step, decrement, reml, box)
         if moved is None:
             # no further rise can be told from rounding
             converged = decrement < 1e-9 * max(1.0, abs(point.value))
@@ -155,12 +200,28 @@ def climb(
         following, tried = moved
         evaluations += tried
         if decrement < _NEAR and definite:
-            stalled = newton_step(following, ~held(following, lower, upper, pinned))[1] >= decrement
-            if stalled and decrement < 1e-14:
+            left = newton_step(following, box, following.observed + secant)[1]
+            if decrement < 1e-14 and left >= decrement:
                 converged = True
                 break
+        if not point.exact:
+            secant = updated_secant(secant, point, following)
         point = following
     return Climb(point, converged, iteration, evaluations)
+
+
+def updated_secant(secant: Array, old: Point, new: Point) -> Array:
+    """Correction of the information towards the Hessian that the last step saw.
+
+    The symmetric rank-one update (Conn, Gould & Toint, 1991) of what the average information
+    leaves out; it makes the last steps of a climb superlinear.
+    """
+    change = new.phi - old.phi
+    missing = old.gradient - new.gradient - (new.observed + secant) @ change
+    along = float(missing @ change)
+    if abs(along) <= 1e-8 * float(np.linalg.norm(missing) * np.linalg.norm(change)):
+        return secant
+    return secant + np.outer(missing, missing) / along
 
 
 def _move(
@@ -169,26 +230,24 @@ def _move(
     step: Array,
     decrement: float,
     reml: bool,
-    pinned: Mask,
+    box: Box,
 ) -> tuple[Point, int] | None:
     """Point along a step from which the likelihood is higher; None if there is none."""
-    lower, upper = problem.bounds
     length = 1.0
     for tried in range(1, _HALVINGS + 1):
-        phi = np.clip(point.phi + length * step, lower, upper)
-        phi[pinned] = point.phi[pinned]
+        phi = np.clip(point.phi + length * step, box.lower, box.upper)
         new = problem.point(phi, reml)
-        if new is not None:
-            if decrement < _NEAR or new.value > point.value:
-                return new, tried
+        if new is not None and (decrement < _NEAR or new.value > point.value):
+            return new, tried
         length *= 0.25 if new is None else 0.4
     return None
 
 
-def _leave_saddle(
-    problem: MixedLikelihood, point: Point, free: Mask, reml: bool
-) -> Point | None:
+def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) -> Point | None:
     """A higher point along the direction of most negative curvature at a stationary point."""
+    free = box.free(point)
+    if not free.any():
+        return None
     pick = np.ix_(free, free)
     H = point.observed[pick]
     size = np.sqrt(np.maximum(np.abs(np.diagonal(H)), np.diagonal(point.scoring[pick])))
@@ -196,41 +255,80 @@ def _leave_saddle(
     values, vectors = np.linalg.eigh(H / np.outer(size, size))
     if values[0] > -1e-8:
         return None
-    lower, upper = problem.bounds
     for length in (1.0, 0.1, 0.01):
         for sign in (1.0, -1.0):
             phi = point.phi.copy()
             phi[free] += sign * length * vectors[:, 0] / size
-            new = problem.point(np.clip(phi, lower, upper), reml)
+            new = problem.point(np.clip(phi, box.lower, box.upper), reml)
             if new is not None and new.value > point.value:
                 return new
     return None
 
 
-def _within(point: Point, target: Point, decrement: float) -> bool:
-    """Whether a climb at this point ends at the known maximum: close to it by its curvature."""
-    gap = point.phi - target.phi
-    return bool(decrement < 1.0 and gap @ target.scoring @ gap < 0.25)
+def _within(problem: MixedLikelihood, point: Point, target: Point) -> bool:
+    """Whether a point lies so close to a maximum, by its curvature, that a climb ends there."""
+    gap = problem.canonical(point.phi) - problem.canonical(target.phi)
+    return bool(gap @ target.scoring @ gap < 0.25)
 
 
 def starts(problem: MixedLikelihood) -> list[Array]:
-    """Working parameters to begin climbs from: shared out evenly, one term alone, almost none."""
+    """Working parameters to begin climbs from, rough ones included.
+
+    Heterogeneity shared out evenly, most of it in one term, little of it, and, where terms have
+    several parameters, points that fill the space of variances and correlations evenly (Roberts'
+    sequence, which generalises the golden ratio).
+    """
     total = max(problem.crude - problem.typical, 0.1 * problem.typical)
-    n = len(problem.terms)
-    shares = [np.full(n, 1.0 / n)]
-    if n > 1 or problem.terms[0].q > 1:
-        shares += [np.where(np.arange(n) == i, 0.95, 0.05 / max(n - 1, 1)) for i in range(n)]
-    found = [_shared(problem, total * share, 0.4) for share in shares]
-    found.append(_shared(problem, np.full(n, 1e-3 * problem.typical), 0.0))
+    terms = problem.terms
+    n = len(terms)
+
+    def shared(variances: Array, rho: float) -> Array:
+        pairs = zip(terms, variances, strict=True)
+        return np.concatenate([t.structure.start(np.full(t.q, v), rho) for t, v in pairs])
+
+    even = np.full(n, total / n)
+    found = [shared(even, 0.4), shared(0.1 * even, 0.0)]
+    decades = np.log10(total / max(problem.smallest, 1e-300))
+    if decades > 2.0:
+        # unequal variances: a maximum may lie anywhere between the smallest of them and the total
+        for size in 10.0 ** -np.arange(2.0, decades + 1.0):
+            found.append(shared(size * even, 0.2))
+    if n > 1:
+        one = np.eye(n) * 0.9 * total + 0.1 * even
+        found += [shared(variances, 0.4) for variances in one]
+    extra = 8 * (len(problem.kinds) - n - 1) if len(problem.kinds) > n else 0
+    if extra > 0:
+        dimension = sum(t.q + 1 for t in terms)
+        ratio = _golden(dimension)
+        for i in range(1, extra + 1):
+            u = np.mod(0.5 + i * ratio, 1.0)
+            parts, at = [], 0
+            for t in terms:
+                variances = total / n * 10.0 ** (2.5 * u[at : at + t.q] - 2.0)
+                parts.append(t.structure.start(variances, 2.0 * u[at + t.q] - 1.0))
+                at += t.q + 1
+            found.append(np.concatenate(parts))
     return found
 
 
-def _shared(problem: MixedLikelihood, variances: Array, rho: float) -> Array:
-    parts = [
-        term.structure.start(np.full(term.q, variance), rho)
-        for term, variance in zip(problem.terms, variances, strict=True)
-    ]
-    return np.concatenate(parts)
+def peaks(problem: MixedLikelihood, reml: bool) -> list[Array]:
+    """Peaks of the likelihood of a single variance on a fine grid, four points a decade."""
+    top = 10.0 * max(problem.crude, problem.typical)
+    bottom = max(0.03 * problem.smallest, 1e-18 * top)
+    count = int(4 * np.log10(top / bottom)) + 2
+    grid = np.concatenate([[0.0], np.geomspace(bottom, top, count)])
+    values = np.array([problem.loglike(np.array([t]), reml) for t in grid])
+    inner = np.concatenate([[-np.inf], values, [-np.inf]])
+    at = np.flatnonzero((inner[1:-1] >= inner[:-2]) & (inner[1:-1] >= inner[2:]))
+    return [grid[[i]] for i in at]
+
+
+def _golden(dimension: int) -> Array:
+    """Steps of Roberts' sequence: powers of the root of x^(d+1) = x + 1."""
+    x = 1.5
+    for _ in range(40):
+        x = (1.0 + x) ** (1.0 / (dimension + 1))
+    return x ** -np.arange(1.0, dimension + 1)
 
 
 def maximize(
@@ -238,7 +336,7 @@ def maximize(
     reml: bool,
     start: Array | None = None,
     fixed: Mask | None = None,
-    n_starts: int = 3,
+    n_starts: int | None = None,
 ) -> Maximum | None:
     """Global maximum of the likelihood, from several starts.
 
@@ -252,23 +350,38 @@ def maximize(
         Working parameters of the first climb.
     fixed : ndarray of bool, (m,), optional
         Parameters that keep their value in `start`.
-    n_starts : int
-        Number of climbs at most.
+    n_starts : int, optional
+        Number of climbs at most; by default 2, and more where there are many parameters.
 
     Returns
     -------
     Maximum or None
         None where the likelihood is undefined at every start.
     """
-    candidates = starts(problem)
-    if start is not None:
-        candidates.insert(0, start)
+    if n_starts is None:
+        n_starts = max(2, min(len(problem.kinds), 4))
+    if problem.kinds == ("variance",) and start is None:
+        candidates = peaks(problem, reml)
+        n_starts = len(candidates)
+    else:
+        candidates = starts(problem)
     if fixed is not None and start is not None:
         candidates = [np.where(fixed, start, candidate) for candidate in candidates]
+    candidates.sort(key=lambda phi: -problem.loglike(phi, reml))
+    # the highest first, then in turn one that lies far from it and the next best
+    order = [candidates[0]]
+    low, high = len(candidates) - 1, 1
+    while high <= low:
+        order.append(candidates[high])
+        if low > high:
+            order.append(candidates[low])
+        low, high = low - 1, high + 1
+    if start is not None:
+        order.insert(0, start)
     best: Climb | None = None
     others: list[Point] = []
     tried = 0
-    for candidate in candidates[:n_starts]:
+    for candidate in order[:n_starts]:
         target = None if best is None else best.point
         found = climb(problem, candidate, reml, fixed, target=target)
         tried += 1
@@ -277,7 +390,7 @@ def maximize(
         if best is None:
             best = found
             continue
-        if abs(found.point.value - best.point.value) > _SAME * 1e-3 and found.converged:
+        if abs(found.point.value - best.point.value) > _SAME and found.converged:
             others.append(min(found.point, best.point, key=lambda p: p.value))
         if found.point.value > best.point.value:
             best = found

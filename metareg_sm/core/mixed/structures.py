@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import Literal, Protocol
 
 import numpy as np
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes
 
 Kind = Literal["variance", "sd", "correlation", "free"]
 """What a working parameter is: a variance, a standard deviation, a correlation, an entry of L."""
@@ -75,6 +76,10 @@ class Structure(Protocol):
         """Working parameters of given variances (q,) and about a given correlation."""
         ...
 
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        ...
+
     def reported(self, phi: Array) -> Reported:
         """Variances and correlations."""
         ...
@@ -106,32 +111,49 @@ class Linear:
 
     @property
     def q(self) -> int:
+        """Number of random effects of a group."""
         return self.parts.shape[-1]
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return ("variance",) * len(self.parts)
+        """What each working parameter is."""
+        kind: Kind = "variance"
+        return (kind,) * len(self.parts)
 
     @property
     def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
         return np.zeros(len(self.parts)), np.full(len(self.parts), np.inf)
 
     def matrix(self, phi: Array) -> Array:
-        G: Array = np.tensordot(phi, self.parts, 1)
-        return G
+        """G, (q, q)."""
+        return (phi @ self.flat).reshape(self.parts.shape[1:])
 
-    def derivatives(self, phi: Array) -> Array:
+    @cached_property
+    def flat(self) -> Array:
+        """The parts as rows, (m, q*q)."""
+        return self.parts.reshape(len(self.parts), -1)
+
+    def derivatives(self, phi: Array) -> Array:  # noqa: ARG002
+        """First derivatives of G, (m, q, q)."""
         return self.parts
 
-    def curvature(self, phi: Array, M: Array) -> Array:
+    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002
+        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
         return np.zeros((len(self.parts),) * 2)
 
-    def start(self, variances: Array, rho: float) -> Array:
+    def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002
+        """Working parameters of given variances (q,) and about a given correlation."""
         traces = np.trace(self.parts, axis1=1, axis2=2)
         weights: Array = np.einsum("mjj,j->m", self.parts, variances) / traces
         return weights
 
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        return phi
+
     def reported(self, phi: Array) -> Reported:
+        """Variances and correlations."""
         names = ("variance",) if len(phi) == 1 else _variance_names(len(phi))
         return Reported(names, phi.copy(), self.parts)
 
@@ -161,13 +183,16 @@ class Exchangeable:
 
     @property
     def bounds(self) -> tuple[float, float]:
+        """Ends of the parameter."""
         return -1.0 / (self.q - 1), 1.0
 
     def matrices(self, r: float) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (q, q) each."""
         slope = 1.0 - np.eye(self.q)
         return np.eye(self.q) + r * slope, slope, np.zeros_like(slope)
 
     def printed(self, r: float) -> tuple[float, float]:
+        """The correlation that is reported, and its derivative by the parameter."""
         return r, 1.0
 
 
@@ -202,9 +227,11 @@ class Autoregressive:
 
     @property
     def bounds(self) -> tuple[float, float]:
+        """Ends of the parameter."""
         return self.lower, 1.0
 
     def matrices(self, r: float) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (q, q) each."""
         d = self.distance
         C = np.where(d == 0.0, 1.0, r**d)
         slope = np.where(d == 0.0, 0.0, d * r ** np.maximum(d - 1.0, 0.0))
@@ -216,6 +243,7 @@ class Autoregressive:
         return C, slope, bend
 
     def printed(self, r: float) -> tuple[float, float]:
+        """The correlation that is reported, and its derivative by the parameter."""
         if self.unit == 1.0:
             return r, 1.0
         if r == 0.0:
@@ -237,21 +265,26 @@ class Correlated:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
+        """What each working parameter is."""
         if self.homogeneous:
             return ("variance", "correlation")
-        return (*("sd",) * self.q, "correlation")
+        sd: Kind = "sd"
+        return (*(sd,) * self.q, "correlation")
 
     @property
     def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
         n = len(self.kinds) - 1
         low, high = self.correlation.bounds
         return np.append(np.zeros(n), low), np.append(np.full(n, np.inf), high)
 
     def matrix(self, phi: Array) -> Array:
+        """G, (q, q)."""
         C = self.correlation.matrices(float(phi[-1]))[0]
         return phi[0] * C if self.homogeneous else np.outer(phi[:-1], phi[:-1]) * C
 
     def derivatives(self, phi: Array) -> Array:
+        """First derivatives of G, (m, q, q)."""
         C, slope, _ = self.correlation.matrices(float(phi[-1]))
         if self.homogeneous:
             return np.stack([C, phi[0] * slope])
@@ -260,6 +293,7 @@ class Correlated:
         return np.concatenate([rows + np.swapaxes(rows, 1, 2), [np.outer(sd, sd) * slope]])
 
     def curvature(self, phi: Array, M: Array) -> Array:
+        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
         C, slope, bend = self.correlation.matrices(float(phi[-1]))
         if self.homogeneous:
             cross = np.vdot(M, slope)
@@ -272,12 +306,18 @@ class Correlated:
         return H
 
     def start(self, variances: Array, rho: float) -> Array:
+        """Working parameters of given variances (q,) and about a given correlation."""
         low, high = self.correlation.bounds
         r = min(max(rho, 0.9 * low), 0.9 * high)
         scale = np.array([variances.mean()]) if self.homogeneous else np.sqrt(variances)
         return np.append(scale, r)
 
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        return phi
+
     def reported(self, phi: Array) -> Reported:
+        """Variances and correlations."""
         rho, slope = self.correlation.printed(float(phi[-1]))
         directions = self.derivatives(phi).copy()
         if slope:
@@ -299,42 +339,62 @@ class Unstructured:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return ("free",) * (self.q * (self.q + 1) // 2)
+        """What each working parameter is."""
+        kind: Kind = "free"
+        return (kind,) * (self.q * (self.q + 1) // 2)
 
     @property
     def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
         size = len(self.kinds)
         return np.full(size, -np.inf), np.full(size, np.inf)
+
+    @cached_property
+    def entries(self) -> tuple[Codes, Codes]:
+        """Rows and columns of the entries of L."""
+        i, j = np.tril_indices(self.q)
+        return i, j
 
     def factor(self, phi: Array) -> Array:
         """L, (q, q)."""
         L = np.zeros((self.q, self.q))
-        L[np.tril_indices(self.q)] = phi
+        L[self.entries] = phi
         return L
 
     def matrix(self, phi: Array) -> Array:
+        """G, (q, q)."""
         L = self.factor(phi)
         return L @ L.T
 
     def derivatives(self, phi: Array) -> Array:
+        """First derivatives of G, (m, q, q)."""
         L = self.factor(phi)
-        i, j = np.tril_indices(self.q)
+        i, j = self.entries
         D = np.zeros((len(i), self.q, self.q))
         D[np.arange(len(i)), i] = L[:, j].T
         return D + np.swapaxes(D, 1, 2)
 
-    def curvature(self, phi: Array, M: Array) -> Array:
-        i, j = np.tril_indices(self.q)
+    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002
+        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
+        i, j = self.entries
         H: Array = 2.0 * M[i[:, None], i] * (j[:, None] == j)
         return H
 
     def start(self, variances: Array, rho: float) -> Array:
-        C = np.full((self.q, self.q), max(rho, 0.0))
+        """Working parameters of given variances (q,) and about a given correlation."""
+        C = np.full((self.q, self.q), min(max(rho, -0.9 / (self.q - 1)), 0.95))
         np.fill_diagonal(C, 1.0)
         sd = np.sqrt(variances)
-        return np.linalg.cholesky(C)[np.tril_indices(self.q)] * sd[np.tril_indices(self.q)[0]]
+        return np.linalg.cholesky(C)[self.entries] * sd[self.entries[0]]
+
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        i, j = self.entries
+        signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
+        return phi * signs[j]
 
     def reported(self, phi: Array) -> Reported:
+        """Variances and correlations."""
         G = self.matrix(phi)
         variances = np.diagonal(G).copy()
         sd = np.sqrt(variances)
@@ -342,7 +402,7 @@ class Unstructured:
         safe = np.where(positive, sd, 1.0)
         rows = _unit(self.q) @ (G / (2.0 * safe[:, None] ** 2))
         directions = list(rows + np.swapaxes(rows, 1, 2))
-        for j in np.flatnonzero(~positive):
+        for j in np.flatnonzero(~positive).tolist():
             directions[j] = _unit(self.q)[j]
         names, values = list(_variance_names(self.q)), list(variances)
         for i in range(self.q):

@@ -96,7 +96,10 @@ def problem(rng, kind, k=24):
         "rows": lambda: (variance, [intercept(np.arange(k))]),
         "two": lambda: (variance, [intercept(outer), intercept(middle)]),
         "three": lambda: (variance, [intercept(outer), intercept(middle), intercept(inner)]),
-        "effects": lambda: (variance, [intercept(middle), intercept(np.arange(k)), intercept(outer)]),
+        "effects": lambda: (
+            variance,
+            [intercept(middle), intercept(np.arange(k)), intercept(outer)],
+        ),
         "dense V": lambda: (blocks(outer), [intercept(outer), intercept(np.arange(k))]),
         "V of rows": lambda: (blocks(middle), [intercept(outer), intercept(middle)]),
         "crossed": lambda: (variance, [intercept(outer), intercept(other)]),
@@ -115,7 +118,10 @@ def problem(rng, kind, k=24):
             variance,
             [structured("har", at=np.array([0.2, 0.5, 1.7])), intercept(np.arange(k))],
         ),
-        "several": lambda: (variance, [structured("un", middle), structured("cs"), intercept(inner)]),
+        "several": lambda: (
+            variance,
+            [structured("un", middle), structured("cs"), intercept(inner)],
+        ),
     }
     known, terms = kinds[kind]()
     y = rng.normal(size=k) + 0.7 * rng.normal(size=5)[outer] + 3.0
@@ -135,7 +141,6 @@ def likelihood(y, X, known, terms):
 def working(rng, terms):
     """Working parameters in the interior, in units of the outcome."""
     parts = [
-        t.structure.start(10.0 ** rng.uniform(-1.5, 0.5, t.q), rng.uniform(0.1, 0.8))
-        for t in terms
+        t.structure.start(10.0 ** rng.uniform(-1.5, 0.5, t.q), rng.uniform(0.1, 0.8)) for t in terms
     ]
     return np.concatenate(parts)
