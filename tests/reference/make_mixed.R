@@ -127,7 +127,7 @@ cases$berkey1998 <- function() berkey(~ 0 + outcome)
 cases$berkey1998_year <- function() berkey(~ 0 + outcome + outcome:I(year - 1983))
 cases$bcg_arms <- function() {
   d <- to.long(measure = "OR", ai = tpos, bi = tneg, ci = cpos, di = cneg, data = dat.bcg)
-  levels(d$group) <- c("exp", "con")
+  levels(d$group) <- c("con", "exp")
   d <- escalc(measure = "PLO", xi = out1, mi = out2, data = d)
   d <- as.data.frame(d)
   mixed(as.vector(d$yi), as.vector(d$vi), ~ 0 + group, d, ~ group | trial, "UN",
@@ -169,7 +169,8 @@ cases$fine1993_ar <- function() fine("AR", "ar")
 cases$fine1993_har <- function() fine("HAR", "har")
 # several maxima: from metafor's own start the search ends in a lesser one
 cases$fine1993_hcs <- function()
-  fine("HCS", "hcs", controls = lapply(tight, function(x) c(x, list(rho.init = 0.8))))
+  fine("HCS", "hcs", controls = lapply(tight, function(x)
+    c(x, list(tau2.init = c(0.001, 0.007, 0.13, 0.45), rho.init = 0.85))))
 cases$fine1993_cs <- function() fine("CS", "cs", rho = -1 / 3)
 ishak <- function(struct, name) {
   d <- dat.ishak2007

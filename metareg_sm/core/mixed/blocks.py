@@ -10,7 +10,6 @@ import numpy as np
 
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.profile import (
-    Direction,
     Effects,
     Information,
     LeastSquares,
@@ -184,18 +183,21 @@ class Blocks:
         """Factor at the covariance matrices of the terms."""
         logdet = self.logdet
         factors, rows = [], []
+        entries = [np.append(matrix, 0.0) for matrix in G]
         for batch in self.batches:
             sigma = batch.V
-            for i, matrix in enumerate(G):
-                sigma = sigma + batch.spread(i, matrix[None])[0]
+            for i, flat in enumerate(entries):
+                sigma = sigma + flat[batch.pairs[i]].reshape(sigma.shape)
             try:
                 T = np.linalg.inv(np.linalg.cholesky(sigma))
             except np.linalg.LinAlgError:
                 return None
-            logdet -= 2.0 * float(np.log(np.einsum("bii->bi", T)).sum())
+            logdet -= 2.0 * float(np.log(T.diagonal(0, 1, 2)).sum())
             factors.append(T)
             rows.append((T @ batch.columns).reshape(-1, batch.columns.shape[-1]).T)
-        fit = least_squares(np.concatenate([*rows, self.static], axis=1))
+        if self.static.shape[1]:
+            rows.append(self.static)
+        fit = least_squares(rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1))
         return None if fit is None else BlocksEvaluation(self, tuple(G), logdet, fit, factors)
 
 
@@ -226,7 +228,7 @@ class BlocksEvaluation:
     @cached_property
     def weights(self) -> list[Array]:
         """Sigma^-1, (blocks, n, n)."""
-        return [np.swapaxes(T, 1, 2) @ T for T in self.factors]
+        return [T.swapaxes(1, 2) @ T for T in self.factors]
 
     @cached_property
     def whitened(self) -> list[Array]:
@@ -243,27 +245,23 @@ class BlocksEvaluation:
     def scores(self) -> list[Array]:
         """Sigma^-1 times a basis of the design and the residuals, (blocks, n, p+1)."""
         pairs = zip(self.factors, self.whitened, strict=True)
-        return [np.swapaxes(T, 1, 2) @ rows for T, rows in pairs]
+        return [T.swapaxes(1, 2) @ rows for T, rows in pairs]
 
     def slopes(self, reml: bool) -> list[Array]:
         """Derivative of the log-likelihood by the G of each term."""
         M = [np.zeros(G.size + 1) for G in self.G]
         for batch, W, s in zip(self.problem.batches, self.weights, self.scores, strict=True):
             used = s if reml else s[..., -1:]
-            inner = (used @ np.swapaxes(used, 1, 2) - W).ravel()
+            inner = (used @ used.swapaxes(1, 2) - W).ravel()
             for i, G in enumerate(self.G):
                 M[i] += np.bincount(batch.pairs[i], inner, minlength=G.size + 1)
         return [0.5 * m[:-1].reshape(G.shape) for m, G in zip(M, self.G, strict=True)]
 
-    def information(self, directions: Sequence[Direction], reml: bool) -> Information:
+    def information(self, stacks: Sequence[Array], reml: bool) -> Information:
         """Average and expected information."""
-        m, p = len(directions), len(self.fit.Q)
+        m, p = sum(len(stack) for stack in stacks), len(self.fit.Q)
         FF, FQ, traces = np.zeros((m, m)), np.zeros((m, p)), np.zeros((m, m))
-        cross = np.zeros((m, m))
         H = np.zeros((m, p, p))
-        by_term = [[j for j, d in enumerate(directions) if d.term == i] for i in range(len(self.G))]
-        stacks = [np.array([directions[j].matrix for j in js]) for js in by_term]
-        columns = [j for js in by_term for j in js]
         for batch, T, W, s, rows in zip(
             self.problem.batches,
             self.factors,
@@ -272,24 +270,25 @@ class BlocksEvaluation:
             self.whitened,
             strict=True,
         ):
-            spread = [batch.spread(i, x) for i, x in enumerate(stacks) if len(x)]
-            S = np.concatenate(spread)
-            F = T @ (S @ s)  # (m, blocks, n, p+1)
-            e = F[..., -1].reshape(m, -1)
+            spread = [batch.spread(i, stack) for i, stack in enumerate(stacks)]
+            S = spread[0] if len(spread) == 1 else np.concatenate(spread)
+            # (m, blocks * n, p+1)
+            F = (T @ (S @ s)).reshape(m, -1, p + 1)
+            Q = rows[..., :-1].reshape(-1, p)
+            e = F[..., -1]
             FF += e @ e.T
-            FQ += e @ rows[..., :-1].reshape(-1, p)
+            FQ += e @ Q
             A = W @ S
-            traces += A.reshape(m, -1) @ np.swapaxes(A, 2, 3).reshape(m, -1).T
+            traces += A.reshape(m, -1) @ A.swapaxes(2, 3).reshape(m, -1).T
             if reml and p:
-                X = F[..., :-1].reshape(m, -1)
-                cross += X @ X.T
-                H += np.einsum("bnp,mbnr->mpr", rows[..., :-1], F[..., :-1])
+                X = F[..., :-1]
+                H += Q.T @ X
+                X = X.reshape(m, -1)
+                traces -= 2.0 * (X @ X.T)
         average = FF - FQ @ FQ.T
         if reml and p:
-            traces += H.reshape(m, -1) @ np.swapaxes(H, 1, 2).reshape(m, -1).T - 2.0 * cross
-        back = np.argsort(columns)
-        pick = np.ix_(back, back)
-        return Information(0.5 * average[pick], 0.5 * traces[pick])
+            traces += H.reshape(m, -1) @ H.swapaxes(1, 2).reshape(m, -1).T
+        return Information(0.5 * average, 0.5 * traces)
 
     def _cells(self, values: list[Array], term: Term, blocks: list[Array]) -> tuple[Array, Array]:
         """Sums of node values by effect and of node matrices by pair of effects of a group."""
@@ -315,7 +314,7 @@ class BlocksEvaluation:
         """Predicted random effects of each term."""
         e = [s[..., -1] for s in self.scores]
         P = [
-            W - s[..., :-1] @ np.swapaxes(s[..., :-1], 1, 2)
+            W - s[..., :-1] @ s[..., :-1].swapaxes(1, 2)
             for W, s in zip(self.weights, self.scores, strict=True)
         ]
         found = []

@@ -18,7 +18,6 @@ from scipy.sparse import csr_matrix
 
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.profile import (
-    Direction,
     Effects,
     Factor,
     Information,
@@ -220,14 +219,7 @@ class CrossedFactor:
             k = len(term.cells)
             Z = csr_matrix((np.ones(k), (term.cells, np.arange(k))), shape=(n, k))
             cross = (Z @ self.solved).tocsr()
-            step = max(1, _CHUNK // (problem.size * term.q)) * term.q
-            for begin in range(0, n, step):
-                part = cross[begin : begin + step].toarray()
-                half = (part @ self.inner).reshape(-1, term.q, problem.size)
-                part = part.reshape(half.shape)
-                at = slice(begin // term.q, begin // term.q + len(part))
-                block[at] -= half @ np.swapaxes(part, 1, 2)
-            found[i] = block
+            found[i] = block - _quadratic(cross, self.inner, term.q)
         # (I + KG)^-1 K: nothing is subtracted
         G = (self.L @ self.L.T).toarray()
         full = np.linalg.solve(np.eye(len(G)) + self.K @ G, self.K)
@@ -239,6 +231,34 @@ class CrossedFactor:
             found[i] = 0.5 * (block + np.swapaxes(block, 1, 2))
             offset += term.n_groups * term.q
         return found
+
+
+def _quadratic(rows: csr_matrix, H: Array, q: int) -> Array:
+    """Blocks of rows H rows' for q rows at a time, (n / q, q, q)."""
+    n, size = rows.shape
+    counts = np.diff(rows.indptr)
+    width = int(counts.max())
+    found = np.empty((n // q, q, q))
+    if q == 1 and 4 * width < size:
+        # few entries in a row: only they are gathered
+        row = np.repeat(np.arange(n), counts)
+        place = np.arange(len(row)) - np.repeat(rows.indptr[:-1], counts)
+        values, cells = np.zeros((n, width)), np.zeros((n, width), dtype=np.intp)
+        values[row, place], cells[row, place] = rows.data, rows.indices
+        step = max(1, _CHUNK // width**2)
+        for begin in range(0, n, step):
+            c, x = cells[begin : begin + step], values[begin : begin + step]
+            inner = H[c[:, :, None], c[:, None, :]] @ x[:, :, None]
+            found[begin : begin + step, 0, 0] = np.einsum("nd,nd->n", x, inner[..., 0])
+        return found
+    step = max(1, _CHUNK // (size * q)) * q
+    for begin in range(0, n, step):
+        part = rows[begin : begin + step].toarray()
+        half = (part @ H).reshape(-1, q, size)
+        part = part.reshape(half.shape)
+        at = slice(begin // q, begin // q + len(part))
+        found[at] = half @ np.swapaxes(part, 1, 2)
+    return found
 
 
 @dataclass(frozen=True)
@@ -302,13 +322,11 @@ class CrossedEvaluation:
             found.append(0.5 * (np.einsum("cga,cgb->ab", used, used) - block.sum(0)))
         return found
 
-    def information(self, directions: Sequence[Direction], reml: bool) -> Information:  # noqa: ARG002
+    def information(self, stacks: Sequence[Array], reml: bool) -> Information:  # noqa: ARG002
         """Average information."""
-        terms = self.factor.problem.terms
         F = []
-        for d in directions:
-            effects = self.scores[d.term][-1] @ d.matrix
-            F.append(effects.ravel()[terms[d.term].cells])
+        for term, s, stack in zip(self.factor.problem.terms, self.scores, stacks, strict=True):
+            F += [(s[-1] @ D).ravel()[term.cells] for D in stack]
         rows = self.factor.whiten(np.array(F))
         inside = rows @ self.fit.Q.T
         return Information(0.5 * (rows @ rows.T - inside @ inside.T), None)

@@ -8,7 +8,6 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
-from metareg_sm.core.mixed.profile import Direction
 
 _FLAT = 1e-9
 
@@ -50,8 +49,7 @@ def flat_directions(problem: MixedLikelihood, reml: bool) -> list[Flat]:
     """
     size = problem.typical
     names: list[tuple[int, str]] = []
-    directions: list[Direction] = []
-    parts = []
+    stacks, parts, most = [], [], []
     for i, term in enumerate(problem.terms):
         # unequal on purpose: no symmetry shall hide a direction
         variances: Array = size * (1.0 + 0.1 * np.arange(term.q, dtype=float))
@@ -59,16 +57,15 @@ def flat_directions(problem: MixedLikelihood, reml: bool) -> list[Flat]:
         parts.append(phi)
         found = term.structure.reported(phi)
         names += [(i, name) for name in found.names]
-        directions += [Direction(i, D) for D in found.directions]
+        stacks.append(found.directions)
+        # what a direction could at most tell: the number of groups in which it shows
+        most += [np.abs(D).max() * term.n_groups**0.5 / size for D in found.directions]
     evaluation = problem.evaluate(np.concatenate(parts))
     if evaluation is None:
         return []
-    information = evaluation.information(directions, reml)
+    information = evaluation.information(stacks, reml)
     matrix = information.average if information.expected is None else information.expected
-    scale = np.array([np.abs(d.matrix).max() for d in directions])
-    # what a direction could at most tell: the number of groups in which it shows
-    most = np.array([problem.terms[d.term].n_groups for d in directions]) ** 0.5 / size
-    scaled = matrix / np.outer(scale * most, scale * most)
+    scaled = matrix / np.outer(most, most)
     return _null_space(scaled, names)
 
 

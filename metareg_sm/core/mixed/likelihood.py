@@ -12,10 +12,10 @@ import numpy as np
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.mixed.blocks import Blocks
+from metareg_sm.core.mixed.covariances import Kind
 from metareg_sm.core.mixed.crossed import crossed
 from metareg_sm.core.mixed.nested import Nested
-from metareg_sm.core.mixed.profile import LOG_2PI, Direction, Evaluation, Route
-from metareg_sm.core.mixed.structures import Kind
+from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
 from metareg_sm.core.mixed.terms import (
     KnownBlock,
     Term,
@@ -244,13 +244,13 @@ class MixedLikelihood:
         slopes = evaluation.slopes(reml)
         m = len(phi)
         gradient, curvature = np.empty(m), np.zeros((m, m))
-        directions = []
-        for i, (term, at) in enumerate(zip(self.terms, self.slices, strict=True)):
+        stacks = []
+        for term, at, M in zip(self.terms, self.slices, slopes, strict=True):
             D = term.structure.derivatives(phi[at])
-            gradient[at] = D.reshape(len(D), -1) @ slopes[i].ravel()
-            curvature[at, at] = term.structure.curvature(phi[at], slopes[i])
-            directions += [Direction(i, d) for d in D]
-        information = evaluation.information(directions, reml)
+            gradient[at] = D.reshape(len(D), -1) @ M.ravel()
+            curvature[at, at] = term.structure.curvature(phi[at], M)
+            stacks.append(D)
+        information = evaluation.information(stacks, reml)
         observed = information.observed - curvature
         if information.expected is None:
             return Point(phi, value, gradient, observed, information.average, False)

@@ -16,55 +16,15 @@ from functools import cached_property
 
 import numpy as np
 
-from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.profile import (
-    Direction,
     Effects,
     Information,
     LeastSquares,
     least_squares,
     triangle,
 )
-
-# A node with more than this share of its parent's precision outweighs the others.
-_OUTWEIGHS = 0.999
-
-
-@dataclass(frozen=True)
-class Siblings:
-    """Nodes that stand together by parent.
-
-    Attributes
-    ----------
-    parent : ndarray of int, (n,)
-        Parent of each node, rising.
-    starts : ndarray of int, (parents,)
-        First node of each parent.
-    """
-
-    parent: Codes
-    starts: Codes
-
-    def sums(self, values: Array) -> Array:
-        """Sums over the nodes of a parent, (..., n) to (..., parents)."""
-        return np.add.reduceat(values, self.starts, axis=-1)
-
-    def heavy(self, share: Array) -> Codes:
-        """Nodes that outweigh the other nodes of their parent, given each node's share."""
-        mask: Mask = share > _OUTWEIGHS
-        return np.flatnonzero(mask) if mask.any() else _NONE
-
-    def others(self, values: Array, sums: Array, heavy: Codes) -> Array:
-        """Sum over the other nodes of the same parent, (..., n); values are not negative."""
-        rest: Array = sums[..., self.parent] - values
-        if heavy.size:
-            without = values.copy()
-            without[..., heavy] = 0.0
-            rest[..., heavy] = self.sums(without)[..., self.parent[heavy]]
-        return rest
-
-
-_NONE = np.zeros(0, dtype=np.intp)
+from metareg_sm.core.mixed.siblings import Siblings
 
 
 @dataclass(frozen=True)
@@ -275,18 +235,18 @@ class NestedEvaluation:
             M[i] = np.array([[0.5 * value]])
         return M
 
-    def information(self, directions: Sequence[Direction], reml: bool) -> Information:
+    def information(self, stacks: Sequence[Array], reml: bool) -> Information:
         """Average and expected information."""
         level_of = {term: level for level, term in enumerate(self.problem.chain)}
-        at = [level_of[d.term] for d in directions]
-        weight = np.array([d.matrix[0, 0] for d in directions])
-        scale = np.outer(weight, weight)
+        at = [level_of[i] for i, stack in enumerate(stacks) for _ in stack]
+        weight = np.concatenate([stack[:, 0, 0] for stack in stacks])
+        scale = 0.5 * np.outer(weight, weight)
         average, second = self._quadratic
         expected = self._traces
         if reml:
             expected = expected + second
         pick = np.ix_(at, at)
-        return Information(0.5 * scale * average[pick], 0.5 * scale * expected[pick])
+        return Information(scale * average[pick], scale * expected[pick])
 
     @cached_property
     def _quadratic(self) -> tuple[Array, Array]:

@@ -14,21 +14,6 @@ from metareg_sm.core.basis import TALL, orthonormalize, tall_inverse
 LOG_2PI = float(np.log(2.0 * np.pi))
 
 
-class Direction(NamedTuple):
-    """A derivative of the marginal covariance: of the G of one term.
-
-    Attributes
-    ----------
-    term : int
-        Position of the term.
-    matrix : ndarray, (q, q)
-        Derivative of its G.
-    """
-
-    term: int
-    matrix: Array
-
-
 class Information(NamedTuple):
     """Information about parameters, (m, m) each.
 
@@ -78,7 +63,7 @@ class LeastSquares:
     @property
     def logdet(self) -> float:
         """Value of log |X' Sigma^-1 X|."""
-        return -2.0 * float(np.log(np.abs(np.diagonal(self.inverse))).sum())
+        return -2.0 * float(np.log(np.abs(self.inverse.diagonal())).sum())
 
     @property
     def params(self) -> Array:
@@ -171,8 +156,11 @@ class Evaluation(Factor, Protocol):
         """Derivative M (q, q) of the log-likelihood by the G of each term: dl = sum(M * dG)."""
         ...
 
-    def information(self, directions: Sequence[Direction], reml: bool) -> Information:
-        """Information about parameters with these derivatives of G."""
+    def information(self, stacks: Sequence[Array], reml: bool) -> Information:
+        """Information about the parameters of all terms, from the derivatives (m, q, q) of each G.
+
+        Parameters of a term stand together, in the order of the terms.
+        """
         ...
 
     def effects(self) -> Sequence[Effects]:

@@ -2,42 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Mask
+from metareg_sm.core.mixed.climb import Climb, climb
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm.core.mixed.starts import peaks, starts
 
-# Newton decrement (a difference of log-likelihoods) below which steps need no further test.
-_NEAR = 1e-7
-_DONE = 1e-22
-_HALVINGS = 12
-# Least eigenvalue, of a matrix of diagonal about 1, that a step may rely on far from a maximum.
-_POOR = 1e-2
 # Maxima whose log-likelihoods differ by less are one.
 _SAME = 1e-6
-
-
-@dataclass(frozen=True, slots=True)
-class Climb:
-    """Where a climb ended.
-
-    Attributes
-    ----------
-    point : Point
-        The end.
-    converged : bool
-        Whether the score is 0 within rounding in every direction that is not at an end.
-    iterations, evaluations : int
-        Steps, and evaluations of the likelihood with derivatives.
-    """
-
-    point: Point
-    converged: bool
-    iterations: int
-    evaluations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,273 +37,6 @@ class Maximum:
     def evaluations(self) -> int:
         """Evaluations of the likelihood in the climb that won."""
         return self.best.evaluations
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Ends of the parameters, and those that are held fixed."""
-
-    lower: Array
-    upper: Array
-    fixed: Mask
-
-    def free(self, point: Point) -> Mask:
-        """Parameters that the likelihood would move from where they stand."""
-        low = (point.phi <= self.lower) & (point.gradient <= 0.0)
-        high = (point.phi >= self.upper) & (point.gradient >= 0.0)
-        found: Mask = ~(low | high | self.fixed)
-        return found
-
-
-def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, bool]:
-    """Step, twice the rise that it promises, and whether the negative Hessian is definite.
-
-    Parameters that a step would take beyond their end stop there, and the others step as is best
-    then. Where the Hessian is not definite the information replaces it, or, where that is singular
-    too, directions of negative curvature are climbed as if it were positive (Dauphin et al., 2014).
-    """
-    free = box.free(point)
-    step = np.zeros(len(point.phi))
-    if not free.any():
-        return step, 0.0, True
-    diagonals = np.abs(np.diagonal(observed)), np.diagonal(point.scoring)
-    size = np.sqrt(np.maximum(*diagonals))
-    size[size == 0.0] = 1.0
-    outer = np.outer(size, size)
-    model, definite = _model(observed / outer, point.scoring / outer, free)
-    gradient = point.gradient / size
-    low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
-    for _ in range(len(step)):
-        pick = np.ix_(free, free)
-        left = gradient[free] - model[np.ix_(free, ~free)] @ step[~free]
-        step[free] = lapack.dposv(model[pick], left)[1]
-        beyond = free & ((step < low) | (step > high))
-        if not beyond.any():
-            break
-        step[beyond] = np.where(step < low, low, high)[beyond]
-        free = free & ~beyond
-        if not free.any():
-            break
-    rise = 2.0 * float(gradient @ step) - float(step @ model @ step)
-    return step / size, rise, definite
-
-
-def _model(H: Array, E: Array, free: Mask) -> tuple[Array, bool]:
-    """Positive definite matrix to step by, and whether it is the negative Hessian H."""
-    if free.all():
-        h, e = H, E
-    else:
-        pick = np.ix_(free, free)
-        h, e = H[pick], E[pick]
-    factor, failed = lapack.dpotrf(h)
-    # least curvature that still counts as a maximum rather than a plateau
-    if not failed and float(np.diagonal(factor).min()) > 1e-5:
-        return H, True
-    values, vectors = np.linalg.eigh(e)
-    if values[0] <= _POOR:
-        values, vectors = np.linalg.eigh(h)
-    e = (vectors * np.maximum(np.abs(values), _POOR)) @ vectors.T
-    if len(e) == len(H):
-        return e, False
-    full = np.eye(len(H))
-    full[np.ix_(free, free)] = e
-    return full, False
-
-
-def climb(
-    problem: MixedLikelihood,
-    start: Array,
-    reml: bool,
-    fixed: Mask | None = None,
-    maxiter: int = 100,
-    target: Point | None = None,
-) -> Climb | None:
-    """Climb to a maximum by Newton and scoring steps inside the bounds.
-
-    Parameters
-    ----------
-    problem : MixedLikelihood
-        The data.
-    start : ndarray, (m,)
-        Working parameters to begin with.
-    reml : bool
-        Restricted likelihood, else maximum likelihood.
-    fixed : ndarray of bool, (m,), optional
-        Parameters that stay where they are.
-    maxiter : int
-        Steps at most.
-    target : Point, optional
-        A known maximum; the climb stops once it plainly ends there.
-
-    Returns
-    -------
-    Climb or None
-        None where the likelihood is undefined at the start.
-    """
-    pinned = np.zeros(len(start), dtype=bool) if fixed is None else fixed
-    box = Box(*problem.bounds, pinned)
-    point = problem.point(start, reml)
-    if point is None:
-        return None
-    evaluations, converged, kicks, iteration = 1, False, 0, 0
-    secant = np.zeros_like(point.observed)
-    for iteration in range(maxiter):
-        step, decrement, definite = newton_step(point, box, point.observed + secant)
-        if not point.exact and secant.any():
-            plain = newton_step(point, box, point.observed)
-            # a correction far out of proportion was learnt on the way to somewhere else
-            if not definite or not 0.03 < decrement / max(plain[1], 1e-300) < 30.0:
-                secant = np.zeros_like(secant)
-                step, decrement, definite = plain
-        if decrement < _DONE:
-            if definite or kicks > 2:
-                converged = True
-                break
-            kicked = _leave_saddle(problem, point, box, reml)
-            if kicked is None:
-                converged = True
-                break
-            point, kicks = kicked, kicks + 1
-            continue
-        if target is not None and decrement < 1.0 and _within(problem, point, target):
-            return Climb(target, True, iteration, evaluations)
-        moved = _move(problem, point, step, decrement, reml, box)
-        if moved is None:
-            # no further rise can be told from rounding
-            converged = decrement < 1e-9 * max(1.0, abs(point.value))
-            break
-        following, tried = moved
-        evaluations += tried
-        if decrement < _NEAR and definite:
-            left = newton_step(following, box, following.observed + secant)[1]
-            if decrement < 1e-14 and left >= decrement:
-                converged = True
-                break
-        if not point.exact:
-            secant = updated_secant(secant, point, following)
-        point = following
-    return Climb(point, converged, iteration, evaluations)
-
-
-def updated_secant(secant: Array, old: Point, new: Point) -> Array:
-    """Correction of the information towards the Hessian that the last step saw.
-
-    The symmetric rank-one update (Conn, Gould & Toint, 1991) of what the average information
-    leaves out; it makes the last steps of a climb superlinear.
-    """
-    change = new.phi - old.phi
-    missing = old.gradient - new.gradient - (new.observed + secant) @ change
-    along = float(missing @ change)
-    if abs(along) <= 1e-8 * float(np.linalg.norm(missing) * np.linalg.norm(change)):
-        return secant
-    return secant + np.outer(missing, missing) / along
-
-
-def _move(
-    problem: MixedLikelihood,
-    point: Point,
-    step: Array,
-    decrement: float,
-    reml: bool,
-    box: Box,
-) -> tuple[Point, int] | None:
-    """Point along a step from which the likelihood is higher; None if there is none."""
-    length = 1.0
-    for tried in range(1, _HALVINGS + 1):
-        phi = np.clip(point.phi + length * step, box.lower, box.upper)
-        new = problem.point(phi, reml)
-        if new is not None and (decrement < _NEAR or new.value > point.value):
-            return new, tried
-        length *= 0.25 if new is None else 0.4
-    return None
-
-
-def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) -> Point | None:
-    """A higher point along the direction of most negative curvature at a stationary point."""
-    free = box.free(point)
-    if not free.any():
-        return None
-    pick = np.ix_(free, free)
-    H = point.observed[pick]
-    size = np.sqrt(np.maximum(np.abs(np.diagonal(H)), np.diagonal(point.scoring[pick])))
-    size[size == 0.0] = 1.0
-    values, vectors = np.linalg.eigh(H / np.outer(size, size))
-    if values[0] > -1e-8:
-        return None
-    for length in (1.0, 0.1, 0.01):
-        for sign in (1.0, -1.0):
-            phi = point.phi.copy()
-            phi[free] += sign * length * vectors[:, 0] / size
-            new = problem.point(np.clip(phi, box.lower, box.upper), reml)
-            if new is not None and new.value > point.value:
-                return new
-    return None
-
-
-def _within(problem: MixedLikelihood, point: Point, target: Point) -> bool:
-    """Whether a point lies so close to a maximum, by its curvature, that a climb ends there."""
-    gap = problem.canonical(point.phi) - problem.canonical(target.phi)
-    return bool(gap @ target.scoring @ gap < 0.25)
-
-
-def starts(problem: MixedLikelihood) -> list[Array]:
-    """Working parameters to begin climbs from, rough ones included.
-
-    Heterogeneity shared out evenly, most of it in one term, little of it, and, where terms have
-    several parameters, points that fill the space of variances and correlations evenly (Roberts'
-    sequence, which generalises the golden ratio).
-    """
-    total = max(problem.crude - problem.typical, 0.1 * problem.typical)
-    terms = problem.terms
-    n = len(terms)
-
-    def shared(variances: Array, rho: float) -> Array:
-        pairs = zip(terms, variances, strict=True)
-        return np.concatenate([t.structure.start(np.full(t.q, v), rho) for t, v in pairs])
-
-    even = np.full(n, total / n)
-    found = [shared(even, 0.4), shared(0.1 * even, 0.0)]
-    decades = np.log10(total / max(problem.smallest, 1e-300))
-    if decades > 2.0:
-        # unequal variances: a maximum may lie anywhere between the smallest of them and the total
-        for size in 10.0 ** -np.arange(2.0, decades + 1.0):
-            found.append(shared(size * even, 0.2))
-    if n > 1:
-        one = np.eye(n) * 0.9 * total + 0.1 * even
-        found += [shared(variances, 0.4) for variances in one]
-    extra = 8 * (len(problem.kinds) - n - 1) if len(problem.kinds) > n else 0
-    if extra > 0:
-        dimension = sum(t.q + 1 for t in terms)
-        ratio = _golden(dimension)
-        for i in range(1, extra + 1):
-            u = np.mod(0.5 + i * ratio, 1.0)
-            parts, at = [], 0
-            for t in terms:
-                variances = total / n * 10.0 ** (2.5 * u[at : at + t.q] - 2.0)
-                parts.append(t.structure.start(variances, 2.0 * u[at + t.q] - 1.0))
-                at += t.q + 1
-            found.append(np.concatenate(parts))
-    return found
-
-
-def peaks(problem: MixedLikelihood, reml: bool) -> list[Array]:
-    """Peaks of the likelihood of a single variance on a fine grid, four points a decade."""
-    top = 10.0 * max(problem.crude, problem.typical)
-    bottom = max(0.03 * problem.smallest, 1e-18 * top)
-    count = int(4 * np.log10(top / bottom)) + 2
-    grid = np.concatenate([[0.0], np.geomspace(bottom, top, count)])
-    values = np.array([problem.loglike(np.array([t]), reml) for t in grid])
-    inner = np.concatenate([[-np.inf], values, [-np.inf]])
-    at = np.flatnonzero((inner[1:-1] >= inner[:-2]) & (inner[1:-1] >= inner[2:]))
-    return [grid[[i]] for i in at]
-
-
-def _golden(dimension: int) -> Array:
-    """Steps of Roberts' sequence: powers of the root of x^(d+1) = x + 1."""
-    x = 1.5
-    for _ in range(40):
-        x = (1.0 + x) ** (1.0 / (dimension + 1))
-    return x ** -np.arange(1.0, dimension + 1)
 
 
 def maximize(
@@ -359,7 +67,7 @@ def maximize(
         None where the likelihood is undefined at every start.
     """
     if n_starts is None:
-        n_starts = max(2, min(len(problem.kinds), 4))
+        n_starts = 2 if len(problem.kinds) < 4 else 5
     if problem.kinds == ("variance",) and start is None:
         candidates = peaks(problem, reml)
         n_starts = len(candidates)
@@ -395,3 +103,62 @@ def maximize(
         if found.point.value > best.point.value:
             best = found
     return None if best is None else Maximum(best, tuple(others), tried)
+
+
+def maximize_held(
+    problem: MixedLikelihood, best: Array, reml: bool, term: int, component: int, value: float
+) -> Maximum | None:
+    """Maximum of the likelihood with one reported variance or correlation held.
+
+    Parameters
+    ----------
+    problem : MixedLikelihood
+        The data.
+    best : ndarray, (m,)
+        Working parameters of the maximum without that.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    term, component : int
+        Position of the term, and of the component in what its structure reports.
+    value : float
+        Where it is held: a variance in squared units of the outcome, or a correlation.
+
+    Returns
+    -------
+    Maximum or None
+        None where the likelihood is undefined there. Working parameters are those of
+        `held_problem`.
+    """
+    changed, start, fixed = held_problem(problem, best, term, component, value)
+    if fixed.all():
+        found = climb(changed, start, reml, fixed)
+        return None if found is None else Maximum(found, (), 1)
+    return maximize(changed, reml, start=start, fixed=fixed, n_starts=2)
+
+
+def held_problem(
+    problem: MixedLikelihood, best: Array, term: int, component: int, value: float
+) -> tuple[MixedLikelihood, Array, Mask]:
+    """Problem with a component held, working parameters near the best, and which of them stay."""
+    structure = problem.terms[term].structure
+    reported = structure.reported(best[problem.slices[term]])
+    is_variance = reported.names[component].startswith("variance")
+    held = structure.hold(component, value / problem.scale**2 if is_variance else value)
+    terms = list(problem.terms)
+    terms[term] = replace(terms[term], structure=held.structure)
+    changed = replace(problem, terms=tuple(terms))
+    starts_of, fixed = [], []
+    for i, (old, at) in enumerate(zip(problem.terms, problem.slices, strict=True)):
+        m = len(terms[i].structure.kinds)
+        if i != term:
+            starts_of.append(best[at])
+            fixed.append(np.zeros(m, dtype=bool))
+        elif held.structure is structure:
+            starts_of.append(np.where(held.fixed, held.phi, best[at]))
+            fixed.append(held.fixed)
+        else:
+            G = old.structure.matrix(best[at])
+            variances = np.maximum(np.diagonal(G), 1e-6 * problem.typical)
+            starts_of.append(held.structure.start(variances, 0.3))
+            fixed.append(held.fixed)
+    return changed, np.concatenate(starts_of), np.concatenate(fixed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
-from metareg_sm.core.mixed.profile import Direction, Effects, Evaluation
+from metareg_sm.core.mixed.profile import Effects, Evaluation
 
 # Share of a parameter's information that must be its own for a standard error.
 _SINGULAR = 1e-9
@@ -125,15 +125,15 @@ class MixedSolution:
         phi = self.phi * problem.units
         terms: list[int] = []
         names: list[str] = []
-        values, directions, ends = [], [], []
+        values, stacks, ends = [], [], []
         for i, (term, at) in enumerate(zip(problem.terms, problem.slices, strict=True)):
             found = term.structure.reported(phi[at])
             terms += [i] * len(found.names)
             names += found.names
             values.append(found.values)
-            directions += [Direction(i, D / problem.scale**2) for D in found.directions]
+            stacks.append(found.directions / problem.scale**2)
             ends.append(_at_end(found.names, found.values, term.structure.bounds))
-        information = self.evaluation.information(directions, self.reml)
+        information = self.evaluation.information(stacks, self.reml)
         kind: Literal["expected", "average"] = "expected"
         matrix = information.expected
         if matrix is None:

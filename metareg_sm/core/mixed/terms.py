@@ -11,7 +11,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from metareg_sm._typing import Array, Codes
-from metareg_sm.core.mixed.structures import Structure, structure
+from metareg_sm.core.mixed.covariances import Structure
+from metareg_sm.core.mixed.structures import structure
 
 
 @dataclass(frozen=True)

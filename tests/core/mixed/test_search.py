@@ -8,11 +8,17 @@ from numpy.testing import assert_allclose
 from scipy.optimize import minimize
 
 from metareg_sm.core.basis import design_basis
+from metareg_sm.core.mixed.climb import climb
 from metareg_sm.core.mixed.identify import flat_directions
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.objective import Objective
-from metareg_sm.core.mixed.search import climb, maximize, starts
+from metareg_sm.core.mixed.search import (
+    held_problem,
+    maximize,
+    maximize_held,
+)
 from metareg_sm.core.mixed.solution import solve
+from metareg_sm.core.mixed.starts import starts
 from metareg_sm.core.mixed.structures import STRUCTURES, structure
 from metareg_sm.core.mixed.terms import Term
 
@@ -172,3 +178,33 @@ def test_structures_know_their_bounds():
             at = np.where(np.isfinite(end), end, phi)
             assert np.linalg.eigvalsh(made.matrix(at))[0] > -1e-12
         assert structure(name, 1).matrix(np.array([2.0])).tolist() == [[2.0]]
+
+
+@pytest.mark.parametrize("name", [*STRUCTURES, "two"])
+def test_held_components(name):
+    rng = np.random.default_rng(12)
+    k = 60
+    level = np.arange(k) % 3
+    study = np.repeat(np.arange(20), 3)
+    u = rng.normal(size=(20, 1)) + 0.5 * rng.normal(size=(20, 3))
+    v = rng.uniform(0.1, 0.6, k)
+    y = u[study, level] + rng.normal(0.0, np.sqrt(v))
+    if name == "two":
+        terms = [Term.intercept(study), Term.intercept(np.arange(k))]
+    else:
+        terms = [Term(study, level, structure(name, 3, np.array([0.0, 0.5, 1.75])))]
+    built = likelihood(y, np.eye(3)[level], v, terms)
+    best = maximize(built, True).best.point
+    components = solve(built, best.phi, True).components()
+    for at, (term, value) in enumerate(zip(components.terms, components.values, strict=True)):
+        component = at if len(terms) == 1 else 0
+        # where it is anyway: the same maximum
+        same = maximize_held(built, best.phi, True, term, component, value)
+        assert_allclose(same.best.point.value, best.value, atol=1e-9)
+        other = 0.5 * value if value > 0.01 else 0.3
+        lower = maximize_held(built, best.phi, True, term, component, other)
+        assert lower.best.converged
+        assert lower.best.point.value < best.value
+        changed, _, _ = held_problem(built, best.phi, term, component, other)
+        told = solve(changed, lower.best.point.phi, True).components()
+        assert_allclose(told.values[at], other, rtol=1e-10)
