@@ -15,8 +15,10 @@ _NEAR = 1e-7
 _QUADRATIC = 1e-10
 _DONE = 1e-22
 _HALVINGS = 12
-# Least eigenvalue, of a matrix of diagonal about 1, that a step may rely on far from a maximum.
+# Least eigenvalues, of matrices of diagonal about 1, that a step may rely on far from a maximum:
+# of the information, and of the absolute Hessian.
 _POOR = 1e-2
+_LEAST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def _model(H: Array, E: Array, outer: Array, free: Mask) -> tuple[Array, bool]:
     values, vectors = np.linalg.eigh(e)
     if values[0] <= _POOR:
         values, vectors = np.linalg.eigh(h)
-    e = (vectors * np.maximum(np.abs(values), _POOR)) @ vectors.T
+    e = (vectors * np.maximum(np.abs(values), _LEAST)) @ vectors.T
     if everything:
         return e, False
     full = np.eye(len(H))
@@ -164,7 +166,7 @@ def climb(
                 break
             point, kicks = kicked, kicks + 1
             continue
-        if target is not None and decrement < 1.0 and _within(problem, point, target):
+        if target is not None and decrement < 1.0 and _leads_to(problem, point.phi + step, target):
             return Climb(target, True, iteration, evaluations)
         moved = _move(problem, point, step, decrement, reml, box)
         if moved is None:
@@ -243,7 +245,7 @@ def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) 
     return None
 
 
-def _within(problem: MixedLikelihood, point: Point, target: Point) -> bool:
-    """Whether a point lies so close to a maximum, by its curvature, that a climb ends there."""
-    gap = problem.canonical(point.phi) - problem.canonical(target.phi)
-    return bool(gap @ target.scoring @ gap < 1.0)
+def _leads_to(problem: MixedLikelihood, phi: Array, target: Point) -> bool:
+    """Whether a step ends so close to a maximum, by its information, that the climb ends there."""
+    gap = problem.canonical(phi) - problem.canonical(target.phi)
+    return bool(gap @ target.scoring @ gap < 0.02)

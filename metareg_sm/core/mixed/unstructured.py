@@ -89,9 +89,9 @@ class Unstructured:
         np.fill_diagonal(C, 1.0)
         L = np.zeros((q, q))
         L[self.order] = np.linalg.cholesky(C) * np.sqrt(variances[self.order])[:, None]
-        # least squares: exact but for what is held
-        target = (L - self.constant).ravel()
-        return np.asarray(np.linalg.lstsq(self._flat.T, target, rcond=None)[0], dtype=float)
+        # parts share no entries; what is held stays
+        phi: Array = self._flat @ (L - self.constant).ravel()
+        return phi
 
     def canonical(self, phi: Array) -> Array:
         """The one phi of all that make the same G that comparisons use."""
