@@ -11,60 +11,11 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.mixed.blocks import Blocks
 from metareg_sm.core.mixed.covariances import Kind
-from metareg_sm.core.mixed.crossed import crossed
-from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
-from metareg_sm.core.mixed.terms import (
-    KnownBlock,
-    Term,
-    components,
-    known_partition,
-    nested_chain,
-)
+from metareg_sm.core.mixed.routes import choose_route
+from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.core.studies import residuals
-
-# Rows of a block beyond which a term is better counted as crossed than merged into blocks.
-LARGEST_BLOCK = 60
-
-
-def choose_route(
-    columns: Array, known: Array | Sequence[KnownBlock], terms: Sequence[Term]
-) -> Route:
-    """The cheapest way to factor the marginal covariance.
-
-    Nested intercepts over a diagonal V take linear time at any depth. Otherwise terms are merged
-    into blocks while those stay small. What then is left is crossed.
-    """
-    k = columns.shape[1]
-    if isinstance(known, np.ndarray) and all(term.q == 1 for term in terms):
-        chain = nested_chain([term.groups for term in terms])
-        base: Route = Nested.build(columns, known, [term.groups for term in terms], chain)
-        if len(chain) == len(terms):
-            return base
-        reached = sorted(chain)
-        relabelled = Nested.build(
-            columns,
-            known,
-            [terms[i].groups for i in reached],
-            [reached.index(i) for i in chain],
-        )
-        return crossed(relabelled, reached, terms, columns, terms[chain[-1]].groups)
-    partitions = [] if isinstance(known, np.ndarray) else [known_partition(known, k)]
-    order = sorted(range(len(terms)), key=lambda i: (terms[i].q == 1, -terms[i].n_groups))
-    inner: list[int] = []
-    merged = components([*partitions, terms[order[0]].groups], k)
-    for i in order:
-        larger = components([merged, terms[i].groups], k)
-        if not inner or np.bincount(larger).max() <= LARGEST_BLOCK:
-            merged = larger
-            inner.append(i)
-    inner.sort()
-    blocks = Blocks.build(columns, known, [terms[i] for i in inner], merged)
-    if len(inner) == len(terms):
-        return blocks
-    return crossed(blocks, inner, terms, columns, merged)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from metareg_sm.core.mixed import likelihood as likelihood_module
+from metareg_sm.core.mixed import routes
+from metareg_sm.core.mixed.crossed import Crossed
+from metareg_sm.core.mixed.structures import structure
+from metareg_sm.core.mixed.terms import Term
 
-from ._dense import KINDS, dense, likelihood, problem, working
+from ._dense import KINDS, codes, dense, likelihood, problem, working
 
 
 def directions(built, phi):
@@ -20,7 +23,7 @@ def directions(built, phi):
 @pytest.mark.parametrize("reml", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_textbook(kind, reml, largest, monkeypatch):
-    monkeypatch.setattr(likelihood_module, "LARGEST_BLOCK", largest)
+    monkeypatch.setattr(routes, "LARGEST_BLOCK", largest)
     rng = np.random.default_rng([7, KINDS.index(kind), reml])
     y, X, known, terms = problem(rng, kind)
     built = likelihood(y, X, known, terms)
@@ -77,3 +80,51 @@ def test_derivatives_in_working_parameters(kind, reml):
     if not kind.startswith("crossed"):
         size = np.abs(point.observed).max()
         assert_allclose(point.observed, -np.array(slopes), rtol=1e-5, atol=1e-6 * size)
+
+
+def test_large_groups_of_a_structured_term_need_no_large_blocks():
+    rng = np.random.default_rng(31)
+    k = 400
+    groups, level = np.arange(k) % 2, rng.integers(0, 3, k)
+    v = rng.uniform(0.1, 1.0, k)
+    terms = [Term(groups, level, structure("un", 3)), Term.intercept(np.arange(k))]
+    y, X = rng.normal(size=k), np.column_stack([np.ones(k), rng.normal(size=k)])
+    built = likelihood(y, X, v, terms)
+    assert isinstance(built.route, Crossed)
+    phi = working(rng, terms)
+    at = directions(built, phi)
+    expected = dense(y, X, v, terms, built.matrices(phi), at, True)
+    point = built.point(phi / built.units, True)
+    assert_allclose(point.value, expected["value"], rtol=1e-11)
+    assert_allclose(point.gradient / built.units, expected["gradient"], rtol=1e-8)
+
+
+@pytest.mark.parametrize("kind", ["nested", "structured", "crossed"])
+def test_deep_and_wide(kind):
+    """Ten levels, or hundreds of blocks of many sizes, give the same as one big block."""
+    rng = np.random.default_rng(37)
+    k = 150
+    v = rng.uniform(0.1, 1.0, k)
+    y, X = rng.normal(size=k), np.column_stack([np.ones(k), rng.normal(size=k)])
+    if kind == "nested":
+        code, terms = np.arange(k), []
+        for _ in range(7):
+            terms.append(Term.intercept(codes(code)))
+            code = code // 2
+    elif kind == "structured":
+        groups = codes(np.minimum(rng.geometric(0.05, k), 40))
+        level = rng.integers(0, 6, k)
+        level[:6] = np.arange(6)
+        terms = [Term(groups, level, structure("har", 6, np.arange(6) * 0.7))]
+    else:
+        terms = [Term.intercept(codes(rng.integers(0, n, k))) for n in (12, 9, 30)]
+    built = likelihood(y, X, v, terms)
+    phi = working(rng, terms)
+    at = directions(built, phi)
+    expected = dense(y, X, v, terms, built.matrices(phi), at, True)
+    point = built.point(phi / built.units, True)
+    assert_allclose(point.value, expected["value"], rtol=1e-11)
+    assert_allclose(point.gradient / built.units, expected["gradient"], rtol=1e-8, atol=1e-10)
+    if point.exact:
+        expected_information = point.scoring / np.outer(built.units, built.units)
+        assert_allclose(expected_information, expected["expected"], rtol=1e-8)
