@@ -237,7 +237,7 @@ class BlocksEvaluation:
         columns = self.fit.columns
         for batch in self.problem.batches:
             size = batch.rows.size
-            found.append(columns[:, at : at + size].T.reshape(*batch.rows.shape, -1))
+            found.append(columns[:, at : at + size].T.reshape(*batch.rows.shape, len(columns)))
             at += size
         return found
 
@@ -273,8 +273,8 @@ class BlocksEvaluation:
             spread = [batch.spread(i, stack) for i, stack in enumerate(stacks)]
             S = spread[0] if len(spread) == 1 else np.concatenate(spread)
             # (m, blocks * n, p+1)
-            F = (T @ (S @ s)).reshape(m, -1, p + 1)
-            Q = rows[..., :-1].reshape(-1, p)
+            F = (T @ (S @ s)).reshape(m, batch.rows.size, p + 1)
+            Q = rows[..., :-1].reshape(batch.rows.size, p)
             e = F[..., -1]
             FF += e @ e.T
             FQ += e @ Q

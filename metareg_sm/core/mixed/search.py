@@ -8,6 +8,7 @@ import numpy as np
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.climb import Climb, climb
+from metareg_sm.core.mixed.crossed import Crossed
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.starts import peaks, starts
 
@@ -59,7 +60,8 @@ def maximize(
     fixed : ndarray of bool, (m,), optional
         Parameters that keep their value in `start`.
     n_starts : int, optional
-        Number of climbs at most; by default 2, and more where there are many parameters.
+        Number of climbs at most; by default 2, and 5 with correlations, crossed terms or many
+        parameters. They begin in turn at high and at low points of `starts`.
 
     Returns
     -------
@@ -67,7 +69,8 @@ def maximize(
         None where the likelihood is undefined at every start.
     """
     if n_starts is None:
-        n_starts = 2 if len(problem.kinds) < 4 else 5
+        few = len(problem.kinds) < 4 and "correlation" not in problem.kinds
+        n_starts = 2 if few and not isinstance(problem.route, Crossed) else 5
     if problem.kinds == ("variance",) and start is None:
         candidates = peaks(problem, reml)
         n_starts = len(candidates)

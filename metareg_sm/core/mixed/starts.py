@@ -28,6 +28,8 @@ def starts(problem: MixedLikelihood) -> list[Array]:
 
     even = np.full(n, total / n)
     found = [shared(even, 0.4), shared(0.1 * even, 0.0)]
+    if "correlation" in problem.kinds:
+        found += [shared(even, -1.0), shared(even, 0.95), shared(0.1 * even, 0.95)]
     decades = np.log10(total / max(problem.smallest, 1e-300))
     if decades > 2.0:
         # unequal variances: a maximum may lie anywhere between the smallest of them and the total
