@@ -19,6 +19,34 @@ from metareg_sm.core.mixed.profile import (
 from metareg_sm.core.mixed.terms import KnownBlock, Term, first_codes
 
 
+def inverse_factor(sigma: Array) -> Array | None:
+    """Lower triangular T with T'T = sigma^-1, (blocks, n, n); None unless positive definite.
+
+    Written out for one and two rows: most blocks are that small, and calls cost more than sums.
+    """
+    n = sigma.shape[-1]
+    if n > 2:
+        try:
+            upper = np.linalg.cholesky(sigma).swapaxes(1, 2)
+            # of an upper triangle nothing is eliminated or pivoted: substitution only
+            return np.linalg.inv(upper).swapaxes(1, 2)
+        except np.linalg.LinAlgError:
+            return None
+    T = np.zeros(sigma.shape)
+    first = sigma[:, 0, 0]
+    if not first.min() > 0.0:
+        return None
+    if n == 2:
+        slope = sigma[:, 1, 0] / first
+        second = sigma[:, 1, 1] - slope * sigma[:, 1, 0]
+        if not second.min() > 0.0:
+            return None
+        T[:, 1, 1] = last = 1.0 / np.sqrt(second)
+        T[:, 1, 0] = -slope * last
+    T[:, 0, 0] = 1.0 / np.sqrt(first)
+    return T
+
+
 @dataclass(frozen=True)
 class Cells:
     """Rows that share the effects of every term, under a diagonal V: one mean each.
@@ -188,9 +216,8 @@ class Blocks:
             sigma = batch.V
             for i, flat in enumerate(entries):
                 sigma = sigma + flat[batch.pairs[i]].reshape(sigma.shape)
-            try:
-                T = np.linalg.inv(np.linalg.cholesky(sigma))
-            except np.linalg.LinAlgError:
+            T = inverse_factor(sigma)
+            if T is None:
                 return None
             logdet -= 2.0 * float(np.log(T.diagonal(0, 1, 2)).sum())
             factors.append(T)

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from metareg_sm.core.mixed import routes
+from metareg_sm.core.mixed.blocks import inverse_factor
 from metareg_sm.core.mixed.crossed import Crossed
 from metareg_sm.core.mixed.structures import structure
 from metareg_sm.core.mixed.terms import Term
@@ -128,3 +129,29 @@ def test_deep_and_wide(kind):
     if point.exact:
         expected_information = point.scoring / np.outer(built.units, built.units)
         assert_allclose(expected_information, expected["expected"], rtol=1e-8)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_inverse_factors_of_small_blocks(n):
+    rng = np.random.default_rng(41)
+    A = rng.normal(size=(5, n, n + 1))
+    sigma = A @ A.swapaxes(1, 2)
+    T = inverse_factor(sigma)
+    assert_allclose(T, np.tril(T), atol=1e-15)
+    assert_allclose(T.swapaxes(1, 2) @ T, np.linalg.inv(sigma), rtol=1e-9)
+    sigma[3, -1] = sigma[3, :, -1] = 0.0
+    assert inverse_factor(sigma) is None
+    assert inverse_factor(-np.ones((1, n, n))) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_moderators_at_all(kind):
+    rng = np.random.default_rng(43)
+    y, X, known, terms = problem(rng, kind)
+    X = X[:, :0]
+    built = likelihood(y, X, known, terms)
+    phi = working(rng, terms)
+    expected = dense(y, X, known, terms, built.matrices(phi), directions(built, phi), True)
+    point = built.point(phi / built.units, True)
+    assert_allclose(point.value, expected["value"], rtol=1e-11)
+    assert_allclose(point.gradient / built.units, expected["gradient"], rtol=1e-8, atol=1e-10)
