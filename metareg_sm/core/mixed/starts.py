@@ -39,7 +39,11 @@ def starts(problem: MixedLikelihood) -> list[Array]:
         one = np.eye(n) * 0.9 * total + 0.1 * even
         found += [shared(variances, 0.4) for variances in one]
     m = len(problem.kinds)
-    extra = min(max(4 * max(m - n - 1, 0) ** 2, 8 if m == 2 else 6), _MOST) if m > 1 else 0
+    extra = (
+        min(max(4 * max(m - n - 1, 0) ** 2, 8 if "correlation" in problem.kinds else 4), _MOST)
+        if m > 1
+        else 0
+    )
     if extra > 0:
         dimension = sum(t.q + (t.q > 1) for t in terms)
         ratio = _golden(dimension)
