@@ -1,0 +1,251 @@
+"""Climbs of the likelihood of dependent effects by Newton and scoring steps inside bounds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import lapack
+
+from metareg_sm._typing import Array, Mask
+from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+
+# Newton decrement (a difference of log-likelihoods) below which steps need no further test.
+_NEAR = 1e-7
+_QUADRATIC = 1e-10
+_DONE = 1e-22
+_HALVINGS = 12
+# Least eigenvalues, of matrices of diagonal about 1, that a step may rely on far from a maximum:
+# of the information, and of the absolute Hessian.
+_POOR = 1e-2
+_LEAST = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Climb:
+    """Where a climb ended.
+
+    Attributes
+    ----------
+    point : Point
+        The end.
+    converged : bool
+        Whether the score is 0 within rounding in every direction that is not at an end.
+    iterations, evaluations : int
+        Steps, and evaluations of the likelihood with derivatives.
+    """
+
+    point: Point
+    converged: bool
+    iterations: int
+    evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Ends of the parameters, and those that are held fixed."""
+
+    lower: Array
+    upper: Array
+    fixed: Mask
+
+    def free(self, point: Point) -> Mask:
+        """Parameters that the likelihood would move from where they stand."""
+        low = (point.phi <= self.lower) & (point.gradient <= 0.0)
+        high = (point.phi >= self.upper) & (point.gradient >= 0.0)
+        found: Mask = ~(low | high | self.fixed)
+        return found
+
+
+def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, bool]:
+    """Step, twice the rise that it promises, and whether the negative Hessian is definite.
+
+    Parameters that a step would take beyond their end stop there, and the others step as is best
+    then. Where the Hessian is not definite the information replaces it, or, where that is singular
+    too, directions of negative curvature are climbed as if it were positive (Dauphin et al., 2014).
+    """
+    free = box.free(point)
+    step = np.zeros(len(point.phi))
+    if not free.any():
+        return step, 0.0, True
+    size = np.sqrt(np.maximum(np.abs(observed.diagonal()), point.scoring.diagonal()))
+    size[size == 0.0] = 1.0
+    outer = size[:, None] * size
+    model, definite = _model(observed / outer, point.scoring, outer, free)
+    gradient = point.gradient / size
+    low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
+    for _ in range(len(step)):
+        if free.all():
+            step = lapack.dposv(model, gradient)[1]
+        else:
+            left = gradient[free] - model[np.ix_(free, ~free)] @ step[~free]
+            step[free] = lapack.dposv(model[np.ix_(free, free)], left)[1]
+        beyond = free & ((step < low) | (step > high))
+        if not beyond.any():
+            break
+        step[beyond] = np.where(step < low, low, high)[beyond]
+        free = free & ~beyond
+        if not free.any():
+            break
+    rise = 2.0 * float(gradient @ step) - float(step @ model @ step)
+    return step / size, rise, definite
+
+
+def _model(H: Array, E: Array, outer: Array, free: Mask) -> tuple[Array, bool]:
+    """Positive definite matrix to step by, and whether it is the scaled negative Hessian H."""
+    everything = bool(free.all())
+    h = H if everything else H[np.ix_(free, free)]
+    factor, failed = lapack.dpotrf(h)
+    # least curvature that still counts as a maximum rather than a plateau
+    if not failed and factor.diagonal().min() > 1e-5:
+        return H, True
+    e = E / outer if everything else (E / outer)[np.ix_(free, free)]
+    values, vectors = np.linalg.eigh(e)
+    if values[0] <= _POOR:
+        values, vectors = np.linalg.eigh(h)
+    e = (vectors * np.maximum(np.abs(values), _LEAST)) @ vectors.T
+    if everything:
+        return e, False
+    full = np.eye(len(H))
+    full[np.ix_(free, free)] = e
+    return full, False
+
+
+def climb(
+    problem: MixedLikelihood,
+    start: Array,
+    reml: bool,
+    fixed: Mask | None = None,
+    maxiter: int = 100,
+    target: Point | None = None,
+) -> Climb | None:
+    """Climb to a maximum by Newton and scoring steps inside the bounds.
+
+    Parameters
+    ----------
+    problem : MixedLikelihood
+        The data.
+    start : ndarray, (m,)
+        Working parameters to begin with.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    fixed : ndarray of bool, (m,), optional
+        Parameters that stay where they are.
+    maxiter : int
+        Steps at most.
+    target : Point, optional
+        A known maximum; the climb stops once it plainly ends there.
+
+    Returns
+    -------
+    Climb or None
+        None where the likelihood is undefined at the start.
+    """
+    pinned = np.zeros(len(start), dtype=bool) if fixed is None else fixed
+    box = Box(*problem.bounds, pinned)
+    point = problem.point(start, reml)
+    if point is None:
+        return None
+    evaluations, converged, kicks, iteration = 1, False, 0, 0
+    secant = np.zeros_like(point.observed)
+    for iteration in range(maxiter):
+        step, decrement, definite = newton_step(point, box, point.observed + secant)
+        if not point.exact and secant.any():
+            plain = newton_step(point, box, point.observed)
+            # a correction far out of proportion was learnt on the way to somewhere else
+            if not definite or not 0.03 < decrement / max(plain[1], 1e-300) < 30.0:
+                secant = np.zeros_like(secant)
+                step, decrement, definite = plain
+        if decrement < _DONE:
+            if definite or kicks > 2:
+                converged = True
+                break
+            kicked = _leave_saddle(problem, point, box, reml)
+            if kicked is None:
+                converged = True
+                break
+            point, kicks = kicked, kicks + 1
+            continue
+        if target is not None and decrement < 1.0 and _leads_to(problem, point.phi + step, target):
+            return Climb(target, True, iteration, evaluations)
+        moved = _move(problem, point, step, decrement, reml, box)
+        if moved is None:
+            # no further rise can be told from rounding
+            converged = decrement < 1e-9 * max(1.0, abs(point.value))
+            break
+        following, tried = moved
+        evaluations += tried
+        if decrement < _QUADRATIC and definite and point.exact:
+            # the error of a Newton step is about the square of this
+            point, converged = following, True
+            break
+        if decrement < _NEAR and definite:
+            left = newton_step(following, box, following.observed + secant)[1]
+            if decrement < 1e-14 and left >= decrement:
+                converged = True
+                break
+        if not point.exact:
+            secant = updated_secant(secant, point, following)
+        point = following
+    return Climb(point, converged, iteration, evaluations)
+
+
+def updated_secant(secant: Array, old: Point, new: Point) -> Array:
+    """Correction of the information towards the Hessian that the last step saw.
+
+    The symmetric rank-one update (Conn, Gould & Toint, 1991) of what the average information
+    leaves out; it makes the last steps of a climb superlinear.
+    """
+    change = new.phi - old.phi
+    missing = old.gradient - new.gradient - (new.observed + secant) @ change
+    along = float(missing @ change)
+    if abs(along) <= 1e-8 * float(np.linalg.norm(missing) * np.linalg.norm(change)):
+        return secant
+    return secant + np.outer(missing, missing) / along
+
+
+def _move(
+    problem: MixedLikelihood,
+    point: Point,
+    step: Array,
+    decrement: float,
+    reml: bool,
+    box: Box,
+) -> tuple[Point, int] | None:
+    """Point along a step from which the likelihood is higher; None if there is none."""
+    length = 1.0
+    for tried in range(1, _HALVINGS + 1):
+        phi = np.clip(point.phi + length * step, box.lower, box.upper)
+        new = problem.point(phi, reml)
+        if new is not None and (decrement < _NEAR or new.value > point.value):
+            return new, tried
+        length *= 0.25 if new is None else 0.4
+    return None
+
+
+def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) -> Point | None:
+    """A higher point along the direction of most negative curvature at a stationary point."""
+    free = box.free(point)
+    if not free.any():
+        return None
+    pick = np.ix_(free, free)
+    H = point.observed[pick]
+    size = np.sqrt(np.maximum(np.abs(np.diagonal(H)), np.diagonal(point.scoring[pick])))
+    size[size == 0.0] = 1.0
+    values, vectors = np.linalg.eigh(H / np.outer(size, size))
+    if values[0] > -1e-8:
+        return None
+    for length in (1.0, 0.1, 0.01):
+        for sign in (1.0, -1.0):
+            phi = point.phi.copy()
+            phi[free] += sign * length * vectors[:, 0] / size
+            new = problem.point(np.clip(phi, box.lower, box.upper), reml)
+            if new is not None and new.value > point.value:
+                return new
+    return None
+
+
+def _leads_to(problem: MixedLikelihood, phi: Array, target: Point) -> bool:
+    """Whether a step ends so close to a maximum, by its information, that the climb ends there."""
+    gap = problem.canonical(phi) - problem.canonical(target.phi)
+    return bool(gap @ target.scoring @ gap < 0.02)

@@ -1,0 +1,201 @@
+"""Covariances with one correlation: exchangeable and autoregressive, equal or unequal variances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from metareg_sm._typing import Array
+from metareg_sm.core.mixed.covariances import Held, Kind, Reported, fixing, unit, variance_names
+
+
+class Correlation(Protocol):
+    """Correlation matrices with one parameter."""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Ends of the parameter."""
+        ...
+
+    def matrices(self, r: float) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (q, q) each."""
+        ...
+
+    def printed(self, r: float) -> tuple[float, float]:
+        """The correlation that is reported, and its derivative by the parameter."""
+        ...
+
+    def parameter(self, rho: float) -> float:
+        """The parameter of a correlation that is reported."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exchangeable:
+    """The same correlation between any two of q effects."""
+
+    q: int
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Ends of the parameter."""
+        return -1.0 / (self.q - 1), 1.0
+
+    def matrices(self, r: float) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (q, q) each."""
+        slope = 1.0 - np.eye(self.q)
+        return np.eye(self.q) + r * slope, slope, np.zeros_like(slope)
+
+    def printed(self, r: float) -> tuple[float, float]:
+        """The correlation that is reported, and its derivative by the parameter."""
+        return r, 1.0
+
+    def parameter(self, rho: float) -> float:
+        """The parameter of a correlation that is reported."""
+        return rho
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """Correlation rho^d of effects at a distance d in time.
+
+    Attributes
+    ----------
+    distance : ndarray, (q, q)
+        Distances in units in which the smallest is at least 1.
+    unit : float
+        That unit in the time of the data.
+    lower : float
+        -1 where all distances are whole numbers and one is odd, else 0.
+    """
+
+    distance: Array
+    unit: float
+    lower: float
+
+    @classmethod
+    def build(cls, times: Array) -> Autoregressive:
+        """Correlation of effects at different times (q,)."""
+        distance = np.abs(times[:, None] - times)
+        whole = bool(np.all(distance == np.rint(distance)))
+        if whole:
+            lower = -1.0 if np.any(distance % 2.0 == 1.0) else 0.0
+            return cls(distance, 1.0, lower)
+        unit = float(distance[distance > 0.0].min())
+        return cls(distance / unit, unit, 0.0)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Ends of the parameter."""
+        return self.lower, 1.0
+
+    def matrices(self, r: float) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (q, q) each."""
+        d = self.distance
+        C = np.where(d == 0.0, 1.0, r**d)
+        slope = np.where(d == 0.0, 0.0, d * r ** np.maximum(d - 1.0, 0.0))
+        # between distances 1 and 2 the second derivative has no limit at 0
+        power = np.where((d >= 2.0) | (r != 0.0), d - 2.0, 1.0)
+        bend = np.where((d == 0.0) | (d == 1.0), 0.0, d * (d - 1.0) * (r if r else 0.0) ** power)
+        if r == 0.0:
+            bend = np.where(d == 2.0, 2.0, 0.0)
+        return C, slope, bend
+
+    def printed(self, r: float) -> tuple[float, float]:
+        """The correlation that is reported, and its derivative by the parameter."""
+        if self.unit == 1.0:
+            return r, 1.0
+        if r == 0.0:
+            return 0.0, 0.0
+        rho = r ** (1.0 / self.unit)
+        return rho, rho / (self.unit * r)
+
+    def parameter(self, rho: float) -> float:
+        """The parameter of a correlation that is reported."""
+        return rho if self.unit == 1.0 else rho**self.unit
+
+
+@dataclass(frozen=True)
+class Correlated:
+    """One correlation and equal or unequal variances: "cs", "hcs", "ar" and "har".
+
+    Working parameters are the variance, or the q standard deviations, and the correlation.
+    """
+
+    q: int
+    correlation: Correlation
+    homogeneous: bool
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each working parameter is."""
+        if self.homogeneous:
+            return ("variance", "correlation")
+        sd: Kind = "sd"
+        return (*(sd,) * self.q, "correlation")
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
+        n = len(self.kinds) - 1
+        low, high = self.correlation.bounds
+        return np.append(np.zeros(n), low), np.append(np.full(n, np.inf), high)
+
+    def matrix(self, phi: Array) -> Array:
+        """G, (q, q)."""
+        C = self.correlation.matrices(float(phi[-1]))[0]
+        return phi[0] * C if self.homogeneous else np.outer(phi[:-1], phi[:-1]) * C
+
+    def derivatives(self, phi: Array) -> Array:
+        """First derivatives of G, (m, q, q)."""
+        C, slope, _ = self.correlation.matrices(float(phi[-1]))
+        if self.homogeneous:
+            return np.stack([C, phi[0] * slope])
+        sd = phi[:-1]
+        rows = unit(self.q) @ (C * sd)
+        return np.concatenate([rows + np.swapaxes(rows, 1, 2), [np.outer(sd, sd) * slope]])
+
+    def curvature(self, phi: Array, M: Array) -> Array:
+        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
+        C, slope, bend = self.correlation.matrices(float(phi[-1]))
+        if self.homogeneous:
+            cross = np.vdot(M, slope)
+            return np.array([[0.0, cross], [cross, phi[0] * np.vdot(M, bend)]])
+        sd = phi[:-1]
+        H = np.empty((self.q + 1,) * 2)
+        H[:-1, :-1] = 2.0 * M * C
+        H[:-1, -1] = H[-1, :-1] = 2.0 * (M * slope) @ sd
+        H[-1, -1] = sd @ (M * bend) @ sd
+        return H
+
+    def start(self, variances: Array, rho: float) -> Array:
+        """Working parameters of given variances (q,) and about a given correlation."""
+        low, high = self.correlation.bounds
+        r = min(max(rho, 0.9 * low), 0.9 * high)
+        scale = np.array([variances.mean()]) if self.homogeneous else np.sqrt(variances)
+        return np.append(scale, r)
+
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        return phi
+
+    def reported(self, phi: Array) -> Reported:
+        """Variances and correlations."""
+        rho, slope = self.correlation.printed(float(phi[-1]))
+        directions = self.derivatives(phi).copy()
+        if slope:
+            directions[-1] /= slope
+        if self.homogeneous:
+            return Reported(("variance", "rho"), np.array([phi[0], rho]), directions)
+        for j, sd in enumerate(phi[:-1]):
+            directions[j] = directions[j] / (2.0 * sd) if sd > 0.0 else unit(self.q)[j]
+        return Reported((*variance_names(self.q), "rho"), np.append(phi[:-1] ** 2, rho), directions)
+
+    def hold(self, component: int, value: float) -> Held:
+        """The structure with a variance or the correlation held."""
+        kind = self.kinds[component]
+        if kind == "correlation":
+            value = self.correlation.parameter(value)
+        return fixing(self, component, value**0.5 if kind == "sd" else value)

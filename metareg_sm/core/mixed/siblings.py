@@ -1,0 +1,47 @@
+"""Nodes of a tree that stand together by parent, and sums over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes, Mask
+
+# A node with more than this share of its parent's precision outweighs the others.
+_OUTWEIGHS = 0.999
+_NONE = np.zeros(0, dtype=np.intp)
+
+
+@dataclass(frozen=True)
+class Siblings:
+    """Nodes that stand together by parent.
+
+    Attributes
+    ----------
+    parent : ndarray of int, (n,)
+        Parent of each node, rising.
+    starts : ndarray of int, (parents,)
+        First node of each parent.
+    """
+
+    parent: Codes
+    starts: Codes
+
+    def sums(self, values: Array) -> Array:
+        """Sums over the nodes of a parent, (..., n) to (..., parents)."""
+        return np.add.reduceat(values, self.starts, axis=-1)
+
+    def heavy(self, share: Array) -> Codes:
+        """Nodes that outweigh the other nodes of their parent, given each node's share."""
+        mask: Mask = share > _OUTWEIGHS
+        return np.flatnonzero(mask) if mask.any() else _NONE
+
+    def others(self, values: Array, sums: Array, heavy: Codes) -> Array:
+        """Sum over the other nodes of the same parent, (..., n); values are not negative."""
+        rest: Array = sums[..., self.parent] - values
+        if heavy.size:
+            without = values.copy()
+            without[..., heavy] = 0.0
+            rest[..., heavy] = self.sums(without)[..., self.parent[heavy]]
+        return rest

@@ -1,0 +1,151 @@
+"""Unstructured covariances, whole or with one variance or correlation held."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.mixed.covariances import Held, Kind, Reported, unit, variance_names
+
+
+@dataclass(frozen=True)
+class Unstructured:
+    """G = LL' with L = constant + sum of phi_a parts_a.
+
+    Without a constant, and with parts that each have a single 1 in the lower triangle, G is any
+    covariance matrix. A variance is held by a first row of L that does not change, a correlation by
+    two first rows (t, 0, ...) and t' (rho, sqrt(1 - rho^2), 0, ...).
+
+    Attributes
+    ----------
+    constant : ndarray, (q, q)
+        What does not change of L.
+    parts : ndarray, (m, q, q)
+        Derivatives of L.
+    order : ndarray of int, (q,)
+        Levels in the order of the rows in which L is lower triangular.
+    """
+
+    constant: Array
+    parts: Array
+    order: Codes
+
+    @classmethod
+    def build(cls, q: int) -> Unstructured:
+        """Any covariance matrix of q effects."""
+        i, j = np.tril_indices(q)
+        parts = np.zeros((len(i), q, q))
+        parts[np.arange(len(i)), i, j] = 1.0
+        return cls(np.zeros((q, q)), parts, np.arange(q))
+
+    @property
+    def q(self) -> int:
+        """Number of random effects of a group."""
+        return len(self.constant)
+
+    @cached_property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each working parameter is."""
+        kind: Kind = "free"
+        return (kind,) * len(self.parts)
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """Ends of the working parameters."""
+        size = len(self.parts)
+        return np.full(size, -np.inf), np.full(size, np.inf)
+
+    def factor(self, phi: Array) -> Array:
+        """L, (q, q)."""
+        return self.constant + (phi @ self._flat).reshape(self.q, self.q)
+
+    @cached_property
+    def _flat(self) -> Array:
+        return self.parts.reshape(len(self.parts), -1)
+
+    def matrix(self, phi: Array) -> Array:
+        """G, (q, q)."""
+        L = self.factor(phi)
+        return L @ L.T
+
+    def derivatives(self, phi: Array) -> Array:
+        """First derivatives of G, (m, q, q)."""
+        D = self.parts @ self.factor(phi).T
+        return D + D.swapaxes(1, 2)
+
+    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002
+        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
+        MB = (M @ self.parts).reshape(len(self.parts), -1)
+        H: Array = 2.0 * (self._flat @ MB.T)
+        return H
+
+    def start(self, variances: Array, rho: float) -> Array:
+        """Working parameters of given variances (q,) and about a given correlation."""
+        q = self.q
+        C = np.full((q, q), min(max(rho, -0.9 / (q - 1)), 0.95))
+        np.fill_diagonal(C, 1.0)
+        L = np.zeros((q, q))
+        L[self.order] = np.linalg.cholesky(C) * np.sqrt(variances[self.order])[:, None]
+        # parts share no entries; what is held stays
+        phi: Array = self._flat @ (L - self.constant).ravel()
+        return phi
+
+    def canonical(self, phi: Array) -> Array:
+        """The one phi of all that make the same G that comparisons use."""
+        if self.constant.any() or len(phi) < self.q * (self.q + 1) // 2:
+            return phi
+        i, j = np.tril_indices(self.q)
+        signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
+        return phi * signs[j]
+
+    def reported(self, phi: Array) -> Reported:
+        """Variances and correlations."""
+        G = self.matrix(phi)
+        variances = np.diagonal(G).copy()
+        sd = np.sqrt(variances)
+        positive = sd > 0.0
+        safe = np.where(positive, sd, 1.0)
+        rows = unit(self.q) @ (G / (2.0 * safe[:, None] ** 2))
+        directions = list(rows + np.swapaxes(rows, 1, 2))
+        for j in np.flatnonzero(~positive).tolist():
+            directions[j] = unit(self.q)[j]
+        names, values = list(variance_names(self.q)), list(variances)
+        for i in range(self.q):
+            for j in range(i):
+                both = bool(positive[i] and positive[j])
+                R = np.zeros((self.q, self.q))
+                R[i, j] = R[j, i] = sd[i] * sd[j]
+                names.append(f"rho[{j},{i}]")
+                values.append(float(np.clip(G[i, j] / (sd[i] * sd[j]), -1, 1)) if both else np.nan)
+                directions.append(R)
+        return Reported(tuple(names), np.array(values), np.array(directions))
+
+    def hold(self, component: int, value: float) -> Held:
+        """The structure with a variance or a correlation held."""
+        q = self.q
+        first = [component]
+        if component >= q:
+            pairs = [(j, i) for i in range(q) for j in range(i)]
+            first = list(pairs[component - q])
+        order = np.array(first + [level for level in range(q) if level not in first])
+        constant = np.zeros((q, q))
+        parts = []
+        for row in range(q):
+            if row == 0 and component < q:
+                constant[order[0], 0] = value**0.5
+                continue
+            if row == 1 and component >= q:
+                part = np.zeros((q, q))
+                part[order[1], :2] = value, (1.0 - value**2) ** 0.5
+                parts.append(part)
+                continue
+            for column in range(row + 1):
+                part = np.zeros((q, q))
+                part[order[row], column] = 1.0
+                parts.append(part)
+        held = Unstructured(constant, np.array(parts), order)
+        m = len(parts)
+        return Held(held, np.zeros(m, dtype=bool), np.zeros(m))
