@@ -94,15 +94,16 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     profile = studies.profile(reml)
     lower, upper = map(float, studies.search_range(reml))
     peaks = peaks_of_one(profile, brackets_of_one(profile, lower, upper))
-    heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
-    level = heights.max() - 0.5 * float(special.chdtri(1, alpha))
-    inside = np.flatnonzero(heights >= level)
+    far = max(upper, float(peaks[-1]) + float(studies.v.max()))
+    *heights, at_lower, at_far = profile.loglike(np.array([*peaks, lower, far]))
+    level = max(heights) - 0.5 * float(special.chdtri(1, alpha))
+    inside = np.flatnonzero(np.array(heights) >= level)
     first, last = float(peaks[inside[0]]), float(peaks[inside[-1]])
-    far = max(upper, last + float(studies.v.max()))
-    while _above(profile, far, level) > 0.0:
+    while at_far > level:
         far = 2.0 * far
+        at_far = profile.loglike(np.asarray(far))
     within, beyond = [last], [far]
-    if _above(profile, lower, level) < 0.0:
+    if at_lower < level:
         within.append(first)
         beyond.append(lower)
     high, *low = _crossings(profile, np.array(within), np.array(beyond), level).tolist()

@@ -17,8 +17,11 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import pairs_of
+from metareg_sm.core.likelihood.compressed import in_bands
 from metareg_sm.core.pivots import Pivots, apply, dot, inverse, logdet, product, trace_product
 
+# Studies from which on nodes stand for them.
+_BANDS_FROM = 4000
 # what must be left of a sum of squares after a difference, relative to it
 _LEFT = 1e-4
 
@@ -177,7 +180,7 @@ class SharedProducts:
     Attributes
     ----------
     v : ndarray, (k,)
-        Sampling variances.
+        Sampling variances; nodes that stand for them where the studies are very many.
     table : ndarray, (k, q)
         Products of two columns, 0 for a pivot.
     square : ndarray of int, (r + 1, r + 1)
@@ -204,6 +207,8 @@ class SharedProducts:
         table[-1] = pivots.others[:, 0]
         full = table.sum(1)[square[:-1, :-1]]
         full[np.diag_indices(len(full))] += 1.0
+        if len(v) >= _BANDS_FROM and v.min() > 0.0:
+            v, table = in_bands(v, table)
         return cls(v, table.T, square, float(np.linalg.slogdet(full)[1]))
 
     def sums(self, t: Array, powers: int) -> WeightedSums:
