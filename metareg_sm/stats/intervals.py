@@ -35,7 +35,7 @@ _EPS = float(np.finfo(float).eps)
 _GRID = np.linspace(0.0, 1.0, 17)
 _MAX_STEPS = 100
 # after a step of this relative size the next one, of order three, would be below rounding
-_LAST_STEP = 1e-5
+_LAST_STEP = 3e-5
 _EMPTY = Tau2Set(np.nan, np.nan, "empty")
 
 
@@ -133,6 +133,7 @@ def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> 
     a, b = values[last, columns] - level, values[last + 1, columns] - level
     share = a / (a - b)
     t = np.exp((1.0 - share) * np.log(within + unit) + share * np.log(beyond + unit)) - unit
+    done = np.zeros(len(t), dtype=bool)
     for _ in range(_MAX_STEPS):
         gap, at = profile.loglike(t) - level, profile.derivatives(t)
         within, beyond = np.where(gap >= 0.0, t, within), np.where(gap >= 0.0, beyond, t)
@@ -140,11 +141,12 @@ def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> 
             slope = at.score
             newton = gap / slope
             new = t - newton / (1.0 + 0.5 * newton * at.observed_information / slope)
-        inside = (new > np.minimum(within, beyond)) & (new < np.maximum(within, beyond))
+        inside = (new >= np.minimum(within, beyond)) & (new <= np.maximum(within, beyond))
         new = np.where(inside, new, 0.5 * (within + beyond))
-        done = (np.abs(new - t) <= _LAST_STEP * (t + unit)) & inside
-        done |= np.abs(within - beyond) <= 4.0 * _EPS * (np.maximum(within, beyond))
-        t = new
+        small = (np.abs(new - t) <= _LAST_STEP * (t + unit)) & inside
+        small |= np.abs(within - beyond) <= 4.0 * _EPS * np.maximum(within, beyond)
+        t = np.where(done, t, new)
+        done |= small
         if done.all():
             break
     return t

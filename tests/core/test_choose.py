@@ -47,7 +47,7 @@ def test_choice(k, ratio, n, kind):
 
 
 def test_one_decomposition_for_each_design(monkeypatch):
-    """A fit and all that is asked of it: one for the model, one for the model without moderators."""
+    """A fit and all that is asked of it: one for the model, one for that without moderators."""
     count = []
     build, dsyevd = Spectral.build.__func__, lapack.dsyevd
     monkeypatch.setattr(
@@ -77,7 +77,7 @@ def test_records_do_not_change_when_others_are_made(k, n, ratio):
     def arrays(answer):
         return [np.asarray(a) for a in (answer if isinstance(answer, tuple) else (answer,))]
 
-    calls = [profile.derivatives, profile.loglike, profile.rss, lambda t: profile.limit()]  # noqa: ARG005
+    calls = [profile.derivatives, profile.loglike, profile.rss, lambda t: profile.limit()]
     if isinstance(profile, DirectProfile):
         calls.append(lambda t: (profile.solve(t).resid, profile.solve(t).w))
     if isinstance(profile, PivotedProfile):

@@ -216,7 +216,9 @@ def test_tau2_to_nine_digits(seed):
 
 
 @pytest.mark.parametrize("small", [1e-6, 1e-8, 1e-9, 1e-12])
-@pytest.mark.parametrize("name", ["sj", "he", "dl", "hs", "hsk", "genq", "pm", "dlit", "reml", "ml"])
+@pytest.mark.parametrize(
+    "name", ["sj", "he", "dl", "hs", "hsk", "genq", "pm", "dlit", "reml", "ml"]
+)
 def test_standard_error_where_variances_are_small_beside_the_outcomes(name, small):
     """y = 3x + sqrt(2v)e: the spread of the outcomes is the moderator's."""
     rng = np.random.default_rng(5)

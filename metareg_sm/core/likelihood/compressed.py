@@ -127,7 +127,7 @@ class CompressedProfile:
         return self.derivatives(tau2), self.rss(tau2)
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """y'Py and minus its derivative, y'PPy, at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, at `tau2`."""
         w = 1.0 / (self.nodes + np.asarray(tau2)[..., None])
         M1, zy1, yy1, _ = self._moments(w)
         M2, zy2, yy2, _ = self._moments(w * w)
@@ -173,7 +173,7 @@ def _nodes(terms: int, middle: float, half: float) -> tuple[Array, Array]:
     # discrete orthogonality: l_j = sum_m (2 - [m = 0]) T_m(point_j) T_m / terms
     lagrange = chebyshev.chebvander(points, terms - 1) * (2.0 / terms)
     lagrange[:, 0] *= 0.5
-    return np.exp(middle + half * points), lagrange.T
+    return np.exp(middle + half * points), np.asarray(lagrange.T, dtype=float)
 
 
 def in_bands(v: Array, products: Array) -> tuple[Array, Array]:
@@ -187,21 +187,23 @@ def in_bands(v: Array, products: Array) -> tuple[Array, Array]:
     count = 1 + int((float(logs.max()) - low) / _BAND)
     band = np.minimum(((logs - low) / _BAND).astype(np.intp), count - 1)
     order = np.argsort(band, kind="stable")
+    v, logs, products = v[order], logs[order], products[:, order]
+    ends = np.cumsum(np.bincount(band, minlength=count)).tolist()
     nodes, weights = [], []
-    for here in np.split(order, np.cumsum(np.bincount(band, minlength=count))[:-1]):
-        if len(here) <= _FEW:
-            nodes.append(v[here])
-            weights.append(products[:, here])
+    for begin, end in zip([0, *ends], ends, strict=False):
+        if end - begin <= _FEW:
+            nodes.append(v[begin:end])
+            weights.append(products[:, begin:end])
             continue
-        terms, middle, half = _range(v[here])
+        terms, middle, half = _range(v[begin:end])
         at, lagrange = _nodes(terms, middle, half)
         sums = np.zeros((len(products), terms))
-        for begin in range(0, len(here), _BLOCK):
-            part = here[begin : begin + _BLOCK]
+        for start in range(begin, end, _BLOCK):
+            part = slice(start, min(start + _BLOCK, end))
             s = (logs[part] - middle) / half
-            T = np.empty((terms, len(part)))
+            T = np.empty((terms, len(s)))
             T[0], T[1] = 1.0, s
-            s = s + s
+            s += s
             for j in range(2, terms):
                 np.multiply(s, T[j - 1], out=T[j])
                 T[j] -= T[j - 2]

@@ -119,7 +119,7 @@ def derivatives_from(
 
 
 def rss_and_ypp_from(sums: WeightedSums, d: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
-    """y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
+    """Forms y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
     S1, S2 = sums.products[:2]
     r = len(d)
     e = np.ones((r + 1, S1.shape[-1]))
@@ -149,7 +149,7 @@ def loglike_from(
 
 def _size(S: Array, e: Array) -> Array:
     """Sum of squares in a quadratic form e'Se, (n,)."""
-    return np.einsum("iin,in,in->n", S, e, e)
+    return dot(np.einsum("iin->in", S), e * e)
 
 
 def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array, Array]:

@@ -249,7 +249,7 @@ class PivotedProfile:
         return regress(pivots, a, d)
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         tau2 = np.asarray(tau2, dtype=float)
         t = tau2.ravel()
         if self.shared is not None:
