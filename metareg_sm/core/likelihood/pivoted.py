@@ -129,7 +129,7 @@ class PivotedProfile:
     @property
     def grid_pays(self) -> bool:
         """Whether many points of one data set cost little more than one."""
-        return len(self.v) <= _GRID
+        return len(self.v if self.shared is None else self.shared.v) <= _GRID
 
     @property
     def smallest(self) -> float:
