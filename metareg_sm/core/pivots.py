@@ -28,6 +28,8 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
 
+# Matrices up to which LAPACK needs less time than an elimination that runs over data sets.
+_FEW = 32
 _A = TypeVar("_A", Array, Rows)
 
 
@@ -210,7 +212,7 @@ def combine(M: Array, coefs: Array) -> Array:
 def total(a: Array, b: Array) -> Array:
     """Sums over studies of a (k, n) times b (k, n): (n,)."""
     if a.shape[-1] == b.shape[-1] == 1:
-        return np.dot(a[:, 0], b[:, 0])[None]
+        return np.array([np.dot(a[:, 0], b[:, 0])])
     return np.einsum("kn,kn->n", a, b)
 
 
@@ -256,6 +258,8 @@ def inverse(B: Array, d: Array) -> Array:
             return np.full_like(C, np.nan)
         upper = np.triu(lapack.dpotri(factor)[0])
         C = (upper + np.triu(upper, 1).T)[..., None]
+    elif C.shape[-1] <= _FEW:
+        C = np.moveaxis(np.asarray(np.linalg.inv(np.moveaxis(C, -1, 0)), dtype=float), 0, -1)
     else:
         C = gram_inverse(C, overwrite=True)
     C *= root[:, None]
@@ -290,9 +294,13 @@ def product(A: Array, B: Array) -> Array:
 
 def trace_product(A: Array, B: Array) -> Array:
     """tr(AB) of matrices (r, r, n)."""
+    if A.shape[-1] == 1:
+        return np.array([np.vdot(A[..., 0].T, B[..., 0])])
     return np.einsum("ijn,jin->n", A, B)
 
 
 def dot(a: Array, b: Array) -> Array:
     """Inner products of vectors (r, n)."""
+    if a.shape[-1] == 1:
+        return np.array([np.dot(a[:, 0], b[:, 0])])
     return np.einsum("in,in->n", a, b)

@@ -33,9 +33,9 @@ class Tau2Set:
 
 _EPS = float(np.finfo(float).eps)
 _GRID = np.linspace(0.0, 1.0, 17)
-_MAX_NEWTON = 100
-# after a Newton step of this relative size the next one would be below rounding
-_LAST_STEP = 1e-9
+_MAX_STEPS = 100
+# after a step of this relative size the next one, of order three, would be below rounding
+_LAST_STEP = 3e-5
 _EMPTY = Tau2Set(np.nan, np.nan, "empty")
 
 
@@ -94,15 +94,16 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     profile = studies.profile(reml)
     lower, upper = map(float, studies.search_range(reml))
     peaks = peaks_of_one(profile, brackets_of_one(profile, lower, upper))
-    heights = np.array([float(profile.loglike(np.asarray(t))) for t in peaks])
-    level = heights.max() - 0.5 * float(special.chdtri(1, alpha))
-    inside = np.flatnonzero(heights >= level)
+    far = max(upper, float(peaks[-1]) + float(studies.v.max()))
+    *heights, at_lower, at_far = profile.loglike(np.array([*peaks, lower, far]))
+    level = max(heights) - 0.5 * float(special.chdtri(1, alpha))
+    inside = np.flatnonzero(np.array(heights) >= level)
     first, last = float(peaks[inside[0]]), float(peaks[inside[-1]])
-    far = max(upper, last + float(studies.v.max()))
-    while _above(profile, far, level) > 0.0:
+    while at_far > level:
         far = 2.0 * far
+        at_far = profile.loglike(np.asarray(far))
     within, beyond = [last], [far]
-    if _above(profile, lower, level) < 0.0:
+    if at_lower < level:
         within.append(first)
         beyond.append(lower)
     high, *low = _crossings(profile, np.array(within), np.array(beyond), level).tolist()
@@ -117,28 +118,35 @@ def _above(profile: Profile, tau2: float, level: float) -> float:
 def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> Array:
     """Where the log-likelihood falls to a level between points above it and points below, (m,).
 
-    A grid, then Newton's method kept between the nearest points on either side.
+    A grid, then Halley's method kept between the nearest points on either side.
     """
     unit = profile.smallest if profile.smallest > 0.0 else float(within.max())
     a, b = np.log(within + unit), np.log(beyond + unit)
     points = np.exp(a + (b - a) * _GRID[:, None]) - unit
     points[0], points[-1] = within, beyond
-    above = profile.loglike(points) >= level
+    values = profile.loglike(points)
+    above = values >= level
     above[0], above[-1] = True, False
     last = np.argmin(above, axis=0) - 1
     columns = np.arange(len(within))
     within, beyond = points[last, columns], points[last + 1, columns]
-    t = 0.5 * (within + beyond)
-    for _ in range(_MAX_NEWTON):
-        gap = profile.loglike(t) - level
+    a, b = values[last, columns] - level, values[last + 1, columns] - level
+    share = a / (a - b)
+    t = np.exp((1.0 - share) * np.log(within + unit) + share * np.log(beyond + unit)) - unit
+    done = np.zeros(len(t), dtype=bool)
+    for _ in range(_MAX_STEPS):
+        gap, at = profile.loglike(t) - level, profile.derivatives(t)
         within, beyond = np.where(gap >= 0.0, t, within), np.where(gap >= 0.0, beyond, t)
         with np.errstate(divide="ignore", invalid="ignore"):
-            new = t - gap / profile.derivatives(t).score
-        inside = (new > np.minimum(within, beyond)) & (new < np.maximum(within, beyond))
+            slope = at.score
+            newton = gap / slope
+            new = t - newton / (1.0 + 0.5 * newton * at.observed_information / slope)
+        inside = (new >= np.minimum(within, beyond)) & (new <= np.maximum(within, beyond))
         new = np.where(inside, new, 0.5 * (within + beyond))
-        done = (np.abs(new - t) <= _LAST_STEP * (t + unit)) & inside
-        done |= np.abs(within - beyond) <= 4.0 * _EPS * (np.maximum(within, beyond))
-        t = new
+        small = (np.abs(new - t) <= _LAST_STEP * (t + unit)) & inside
+        small |= np.abs(within - beyond) <= 4.0 * _EPS * np.maximum(within, beyond)
+        t = np.where(done, t, new)
+        done |= small
         if done.all():
             break
     return t

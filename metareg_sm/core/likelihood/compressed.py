@@ -31,6 +31,8 @@ _BLOCK = 2048
 _ERROR = 1e-14
 # Numbers of terms and of products are multiples of these: the matrix product is faster in panels.
 _PANEL_TERMS, _PANEL_PRODUCTS = 8, 4
+# Width of a band in ln v, and studies in one up to which nodes save nothing.
+_BAND, _FEW = math.log(200.0), 100
 # Ratio of the largest to the smallest variance beyond which cross products would lose digits.
 WIDEST = 1e4
 
@@ -85,18 +87,10 @@ class CompressedProfile:
             Restricted likelihood, else maximum likelihood.
         """
         k, r = Z.shape
-        low, high = math.log(v.min()), math.log(v.max())
-        half = max(0.5 * (high - low), 1e-8)
-        # the error falls with the ellipse around the nodes that reaches to |Im ln v| = pi
-        terms = 1 + math.ceil(-math.log(_ERROR) / math.asinh(math.pi / half))
-        terms = _multiple(terms, _PANEL_TERMS)
-        sums = _chebyshev_sums(y, v, Z, terms, 0.5 * (low + high), half)
-        points = chebyshev.chebpts1(terms)
-        # discrete orthogonality: l_j = sum_m (2 - [m = 0]) T_m(point_j) T_m / terms
-        lagrange = chebyshev.chebvander(points, terms - 1) * (2.0 / terms)
-        lagrange[:, 0] *= 0.5
-        nodes = np.exp(0.5 * (low + high) + half * points)
-        return cls(nodes, sums @ lagrange.T, k, r, reml)
+        terms, middle, half = _range(v)
+        sums = _chebyshev_sums(y, v, Z, terms, middle, half)
+        nodes, lagrange = _nodes(terms, middle, half)
+        return cls(nodes, sums @ lagrange, k, r, reml)
 
     def _moments(self, f: Array) -> tuple[Array, Array, Array, Array]:
         """Sums over studies of f(v), (..., m), times zz', zy, yy and 1."""
@@ -133,7 +127,7 @@ class CompressedProfile:
         return self.derivatives(tau2), self.rss(tau2)
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """Y'Py and minus its derivative, y'PPy, at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, at `tau2`."""
         w = 1.0 / (self.nodes + np.asarray(tau2)[..., None])
         M1, zy1, yy1, _ = self._moments(w)
         M2, zy2, yy2, _ = self._moments(w * w)
@@ -162,6 +156,61 @@ class CompressedProfile:
         if self.reml and self.rank:
             n, logs = n - self.rank, logs + gram_logdet(self._moments(1.0 / theta)[0])
         return -0.5 * (n * LOG_2PI + logs + self.rss(tau2))
+
+
+def _range(v: Array) -> tuple[int, float, float]:
+    """Number of terms that variances need, and the middle and half the range of ln v."""
+    low, high = math.log(v.min()), math.log(v.max())
+    half = max(0.5 * (high - low), 1e-8)
+    # the error falls with the ellipse around the nodes that reaches to |Im ln v| = pi
+    terms = 1 + math.ceil(-math.log(_ERROR) / math.asinh(math.pi / half))
+    return _multiple(terms, _PANEL_TERMS), 0.5 * (low + high), half
+
+
+def _nodes(terms: int, middle: float, half: float) -> tuple[Array, Array]:
+    """Nodes, and what turns sums of T_m times products into B_j, (terms, nodes)."""
+    points = chebyshev.chebpts1(terms)
+    # discrete orthogonality: l_j = sum_m (2 - [m = 0]) T_m(point_j) T_m / terms
+    lagrange = chebyshev.chebvander(points, terms - 1) * (2.0 / terms)
+    lagrange[:, 0] *= 0.5
+    return np.exp(middle + half * points), np.asarray(lagrange.T, dtype=float)
+
+
+def in_bands(v: Array, products: Array) -> tuple[Array, Array]:
+    """Nodes (m,) and products (q, m) at them that stand for products (q, k) of k studies.
+
+    Each band of variances has nodes of its own: within one no power of 1/(v + tau2) is so much
+    larger at one end than at the other that its error there would matter here.
+    """
+    logs = np.log(v)
+    low = float(logs.min())
+    count = 1 + int((float(logs.max()) - low) / _BAND)
+    band = np.minimum(((logs - low) / _BAND).astype(np.intp), count - 1)
+    order = np.argsort(band, kind="stable")
+    v, logs, products = v[order], logs[order], products[:, order]
+    ends = np.cumsum(np.bincount(band, minlength=count)).tolist()
+    nodes, weights = [], []
+    for begin, end in zip([0, *ends], ends, strict=False):
+        if end - begin <= _FEW:
+            nodes.append(v[begin:end])
+            weights.append(products[:, begin:end])
+            continue
+        terms, middle, half = _range(v[begin:end])
+        at, lagrange = _nodes(terms, middle, half)
+        sums = np.zeros((len(products), terms))
+        for start in range(begin, end, _BLOCK):
+            part = slice(start, min(start + _BLOCK, end))
+            s = (logs[part] - middle) / half
+            T = np.empty((terms, len(s)))
+            T[0], T[1] = 1.0, s
+            s += s
+            for j in range(2, terms):
+                np.multiply(s, T[j - 1], out=T[j])
+                T[j] -= T[j - 2]
+            sums += products[:, part] @ T.T
+        nodes.append(at)
+        weights.append(sums @ lagrange)
+    return np.concatenate(nodes), np.concatenate(weights, axis=1)
 
 
 def _multiple(n: int, of: int) -> int:

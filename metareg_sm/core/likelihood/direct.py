@@ -133,7 +133,7 @@ class DirectProfile:
         return self._derivatives_at(at, None), rss
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         at = self.solve(tau2)
         u = np.multiply(at.w, at.resid, out=studies_first(at.resid.shape))
         gu = self._counted(u, self.counts)

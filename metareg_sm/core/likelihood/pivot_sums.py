@@ -17,8 +17,11 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import pairs_of
+from metareg_sm.core.likelihood.compressed import in_bands
 from metareg_sm.core.pivots import Pivots, apply, dot, inverse, logdet, product, trace_product
 
+# Studies from which on nodes stand for them.
+_BANDS_FROM = 4000
 # what must be left of a sum of squares after a difference, relative to it
 _LEFT = 1e-4
 
@@ -116,7 +119,7 @@ def derivatives_from(
 
 
 def rss_and_ypp_from(sums: WeightedSums, d: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
-    """Y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
+    """Forms y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
     S1, S2 = sums.products[:2]
     r = len(d)
     e = np.ones((r + 1, S1.shape[-1]))
@@ -146,7 +149,7 @@ def loglike_from(
 
 def _size(S: Array, e: Array) -> Array:
     """Sum of squares in a quadratic form e'Se, (n,)."""
-    return np.einsum("iin,in,in->n", S, e, e)
+    return dot(np.einsum("iin->in", S), e * e)
 
 
 def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array, Array]:
@@ -177,7 +180,7 @@ class SharedProducts:
     Attributes
     ----------
     v : ndarray, (k,)
-        Sampling variances.
+        Sampling variances; nodes that stand for them where the studies are very many.
     table : ndarray, (k, q)
         Products of two columns, 0 for a pivot.
     square : ndarray of int, (r + 1, r + 1)
@@ -204,6 +207,8 @@ class SharedProducts:
         table[-1] = pivots.others[:, 0]
         full = table.sum(1)[square[:-1, :-1]]
         full[np.diag_indices(len(full))] += 1.0
+        if len(v) >= _BANDS_FROM and v.min() > 0.0:
+            v, table = in_bands(v, table)
         return cls(v, table.T, square, float(np.linalg.slogdet(full)[1]))
 
     def sums(self, t: Array, powers: int) -> WeightedSums:

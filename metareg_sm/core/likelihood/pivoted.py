@@ -129,7 +129,7 @@ class PivotedProfile:
     @property
     def grid_pays(self) -> bool:
         """Whether many points of one data set cost little more than one."""
-        return len(self.v) <= _GRID
+        return len(self.v if self.shared is None else self.shared.v) <= _GRID
 
     @property
     def smallest(self) -> float:
@@ -249,7 +249,7 @@ class PivotedProfile:
         return regress(pivots, a, d)
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         tau2 = np.asarray(tau2, dtype=float)
         t = tau2.ravel()
         if self.shared is not None:

@@ -95,7 +95,7 @@ class Profile(Protocol):
         ...
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         ...
 
     def limit(self) -> Limit:

@@ -145,7 +145,7 @@ class SpectralProfile:
         return self.derivatives(tau2), self.rss(tau2)
 
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
-        """Y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
+        """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
         w = 1.0 / (self.d + np.asarray(tau2)[..., None])
         if self.z2.ndim == 1:
             return w @ self.z2, (w * w) @ self.z2
