@@ -202,7 +202,7 @@ class SelectionModel:
         highest = value.max(0)
         chosen = np.where(ok.any(0), proper.argmax(0), value.argmax(0))
         flat = ~ok.any(0) | (highest > proper.max(0) + _HIGHER)
-        return _pick(found, chosen * n + np.arange(n)), flat
+        return found.take(chosen * n + np.arange(n)), flat
 
     def _boundary(self, s: Search, best: Maximum) -> Maximum:
         """The same with tau2 at 0 where the likelihood falls from there."""
@@ -216,8 +216,8 @@ class SelectionModel:
         there = maximize(s.data.take(rows), x, free, s.limit)
         # the second derivative with respect to sqrt(tau2) is twice the slope of tau2
         falls = there.hessian[:, p, p] <= 0.0
-        for name in ("x", "value", "gradient", "hessian", "converged"):
-            getattr(best, name)[rows[falls]] = getattr(there, name)[falls]
+        for before, pinned in zip(best.arrays, there.arrays, strict=True):
+            before[rows[falls]] = pinned[falls]
         return best
 
     def _record(self, s: Search, best: Maximum, flat: Mask) -> SelectionFit:
@@ -258,12 +258,6 @@ class SelectionModel:
             flat=(flat | ~positive).reshape(lead),
             step_function=self.step_function,
         )
-
-
-def _pick(found: Maximum, rows: Array) -> Maximum:
-    parts = (found.x, found.value, found.gradient, found.hessian, found.converged)
-    x, value, gradient, hessian, converged = (a[rows] for a in parts)
-    return Maximum(x, value, gradient, hessian, converged, found.iterations)
 
 
 def fit_selection(
