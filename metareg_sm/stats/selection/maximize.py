@@ -127,6 +127,7 @@ def maximize(
     radius, rows, part = np.full(n, _RADIUS), np.arange(n), data
     out = now.take(rows)
     best = np.full(0 if problem is None else int(problem.max()) + 1, -np.inf)
+    reached = best.copy()
     iteration = 0
     while rows.size and iteration < _MAX_ITERATIONS:
         iteration += 1
@@ -135,9 +136,8 @@ def maximize(
         # near tau2 = 0 that is no maximum the slope of sqrt(tau2) is next to nothing: leap
         tau = now.x[:, p]
         saddle = free[:, p] & (np.abs(tau) < _LEAP) & (here.hessian[:, p, p] > 0.0)
-        if saddle.any():
-            leap = np.copysign(np.maximum(np.abs(step[:, p]), _LEAP), tau)
-            step[:, p] = np.where(saddle, leap, step[:, p])
+        leap = np.copysign(np.maximum(np.abs(step[:, p]), _LEAP), tau)
+        step[:, p] = np.where(saddle, leap, step[:, p])
         length = np.sqrt((step * step).sum(-1))
         shrink = np.minimum(1.0, radius / np.maximum(length, 1e-300))
         step *= shrink[:, None]
@@ -145,8 +145,7 @@ def maximize(
         trusted = (decrement < _TRUSTED) & concave & (shrink == 1.0)
         new = now.x + step
         outside = free & (np.abs(new) >= limit)
-        if outside.any():
-            new = np.where(free, np.clip(new, -limit, limit), now.x)
+        new = np.where(outside, np.copysign(limit, new), new)
         there = at(part, new)
         gain = there.value - here.value
         # the quadratic model along the shortened step; exact where nothing was shortened
@@ -168,11 +167,12 @@ def maximize(
         going = ~(finished | (radius < 1e-9) | outside.any(-1))
         if problem is not None:
             own = problem[rows]
-            if trusted.any():
-                np.maximum.at(best, own[trusted], here.value[trusted])
+            np.maximum.at(best, own[trusted], here.value[trusted])
+            np.maximum.at(reached, own[finished], here.value[finished])
             # near a maximum the quadratic model tells how much can be gained
             prospect = here.value + np.where(concave & (decrement < _NEAR), decrement, np.inf)
-            going &= trusted | (prospect > best[own] + _SAME)
+            rival = np.where(trusted, reached[own], best[own])
+            going &= prospect > rival + _SAME
         if not going.all() or iteration == _MAX_ITERATIONS:
             for old, recent in zip(out.arrays, now.arrays, strict=True):
                 old[rows] = recent
