@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm._typing import Array, Codes, Mask, Rows
 from metareg_sm.stats.selection.likelihood import Evaluation, SelectionData, evaluate
 
 # Newton decrement below which the quadratic model is trusted without looking at the likelihood
@@ -20,9 +20,9 @@ _NEAR = 0.1
 # maxima whose likelihoods differ by less are taken to be one
 _SAME = 1e-6
 # decrement after whose step the parameters are right to rounding
-_DONE = 1e-15
+_DONE = 1e-11
 _MAX_ITERATIONS = 100
-_RADIUS, _LARGEST_RADIUS = 1.0, 4.0
+_RADIUS, _LARGEST_RADIUS, _LEAP = 1.0, 4.0, 0.3
 # a maximum is not flat where its information in the units of the search exceeds this
 _FLAT = 1e-7
 
@@ -41,7 +41,6 @@ class Maximum:
         With respect to x.
     converged : ndarray of bool, (n,)
         A maximum that is not flat was reached.
-    iterations : int
     """
 
     x: Array
@@ -49,7 +48,16 @@ class Maximum:
     gradient: Array
     hessian: Array
     converged: Mask
-    iterations: int
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, Array, Mask]:
+        """All fields."""
+        return self.x, self.value, self.gradient, self.hessian, self.converged
+
+    def take(self, rows: Rows | Mask) -> Maximum:
+        """A copy of some of them."""
+        x, value, gradient, hessian, converged = self.arrays
+        return Maximum(x[rows], value[rows], gradient[rows], hessian[rows], converged[rows])
 
 
 def at(data: SelectionData, x: Array) -> Evaluation:
@@ -85,7 +93,8 @@ def _newton_step(found: Evaluation, free: Mask) -> tuple[Array, Array, Array]:
     curvature = np.maximum(np.abs(values), 1e-10 * np.abs(values).max(-1, keepdims=True))
     curvature = np.maximum(curvature, 1e-12)
     scaled = along / curvature
-    return (vectors @ scaled[..., None])[..., 0], (along * scaled).sum(-1), -values.max(-1)
+    step = np.where(free, (vectors @ scaled[..., None])[..., 0], 0.0)
+    return step, (along * scaled).sum(-1), -values.max(-1)
 
 
 def maximize(
@@ -111,52 +120,63 @@ def maximize(
     -------
     Maximum
     """
-    n = len(x)
-    out_x, radius = x.copy(), np.full(n, _RADIUS)
+    n, p = len(x), data.X.shape[-1]
     found = at(data, x)
-    value, gradient, hessian = found.value, found.gradient, found.hessian
-    converged = np.zeros(n, dtype=bool)
-    rows = np.arange(n)
+    # what is still going, and where all have come to
+    now = Maximum(x, found.value, found.gradient, found.hessian, np.zeros(n, dtype=bool))
+    radius, rows, part = np.full(n, _RADIUS), np.arange(n), data
+    out = now.take(rows)
     best = np.full(0 if problem is None else int(problem.max()) + 1, -np.inf)
+    reached = best.copy()
     iteration = 0
-    part = data
-    while iteration < _MAX_ITERATIONS:
+    while rows.size and iteration < _MAX_ITERATIONS:
         iteration += 1
-        here = Evaluation(value[rows], gradient[rows], hessian[rows])
-        step, decrement, information = _newton_step(here, free[rows])
+        here = Evaluation(now.value, now.gradient, now.hessian)
+        step, decrement, information = _newton_step(here, free)
+        # near tau2 = 0 that is no maximum the slope of sqrt(tau2) is next to nothing: leap
+        tau = now.x[:, p]
+        saddle = free[:, p] & (np.abs(tau) < _LEAP) & (here.hessian[:, p, p] > 0.0)
+        leap = np.copysign(np.maximum(np.abs(step[:, p]), _LEAP), tau)
+        step[:, p] = np.where(saddle, leap, step[:, p])
         length = np.sqrt((step * step).sum(-1))
-        shrink = np.minimum(1.0, radius[rows] / np.maximum(length, 1e-300))
-        step = step * shrink[:, None]
+        shrink = np.minimum(1.0, radius / np.maximum(length, 1e-300))
+        step *= shrink[:, None]
         concave = information > _FLAT
         trusted = (decrement < _TRUSTED) & concave & (shrink == 1.0)
-        new = np.where(free[rows], np.clip(out_x[rows] + step, -limit, limit), out_x[rows])
+        new = now.x + step
+        outside = free & (np.abs(new) >= limit)
+        new = np.where(outside, np.copysign(limit, new), new)
         there = at(part, new)
         gain = there.value - here.value
         # the quadratic model along the shortened step; exact where nothing was shortened
-        predicted = (here.gradient * step * free[rows]).sum(-1) * (1.0 - 0.5 * shrink)
+        predicted = (here.gradient * step).sum(-1) * (1.0 - 0.5 * shrink)
         better = (gain > 0.0) | trusted
         poor = gain < 0.25 * predicted
         wide = (gain > 0.75 * predicted) & (shrink < 1.0)
         factor = np.where(wide, 2.0, np.where(poor & ~trusted, 0.25, 1.0))
-        reference = np.where(poor, np.minimum(length, radius[rows]), radius[rows])
-        radius[rows] = np.minimum(factor * reference, _LARGEST_RADIUS)
-        accepted = rows[better]
-        out_x[accepted] = new[better]
-        value[accepted] = there.value[better]
-        gradient[accepted], hessian[accepted] = there.gradient[better], there.hessian[better]
+        radius = np.where(poor, np.minimum(length, radius), radius)
+        radius = np.minimum(factor * radius, _LARGEST_RADIUS)
         finished = trusted & (decrement < _DONE)
-        converged[rows[finished]] = True
-        stuck = (radius[rows] < 1e-9) | np.any(free[rows] & (np.abs(new) >= limit), axis=-1)
-        going = ~(finished | stuck)
+        now = Maximum(
+            np.where(better[:, None], new, now.x),
+            np.where(better, there.value, now.value),
+            np.where(better[:, None], there.gradient, now.gradient),
+            np.where(better[:, None, None], there.hessian, now.hessian),
+            finished,
+        )
+        going = ~(finished | (radius < 1e-9) | outside.any(-1))
         if problem is not None:
-            if trusted.any():
-                np.maximum.at(best, problem[rows[trusted]], here.value[trusted])
+            own = problem[rows]
+            np.maximum.at(best, own[trusted], here.value[trusted])
+            np.maximum.at(reached, own[finished], here.value[finished])
             # near a maximum the quadratic model tells how much can be gained
             prospect = here.value + np.where(concave & (decrement < _NEAR), decrement, np.inf)
-            going &= trusted | (prospect > best[problem[rows]] + _SAME)
-        if not going.any():
-            break
-        if not going.all():
-            rows = rows[going]
+            rival = np.where(trusted, reached[own], best[own])
+            going &= prospect > rival + _SAME
+        if not going.all() or iteration == _MAX_ITERATIONS:
+            for old, recent in zip(out.arrays, now.arrays, strict=True):
+                old[rows] = recent
+            rows, radius, free = rows[going], radius[going], free[going]
+            now = now.take(going)
             part = data.take(rows)
-    return Maximum(out_x, value, gradient, hessian, converged, iteration)
+    return out
