@@ -264,10 +264,10 @@ class SelectionModel:
 
 def _plain_tau2(studies: Studies) -> Array:
     """tau2 of maximum likelihood without selection, (n,)."""
-    if len(studies.y) > 1:
+    if len(studies.resid) > 1:
         return studies.maximize(False).tau2
     Z = studies.Z if studies.Z.ndim == 2 else studies.Z[0]
-    one = Studies(studies.y[0], studies.v[0], Z, None, studies.outcome[0])
+    one = Studies(studies.resid[0], studies.v[0], Z, None, studies.outcome[0])
     profile = one.profile(False)
     found = global_bracket(profile, *map(float, one.search_range(False)))
     return np.array([climb_one(profile, found.start, found.lower, found.upper)[0]])
