@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -98,6 +99,8 @@ def numeric(
     MetaRegError
         If a value is no number: the error names its row.
     """
+    if type(values) is np.ndarray and values.dtype == np.float64:
+        return values.copy()
     dtype = getattr(values, "dtype", None)
     if isinstance(values, (pd.Series, pd.Index)) and not isinstance(dtype, np.dtype):
         if getattr(dtype, "kind", "O") in kinds:
@@ -199,15 +202,13 @@ def check_values(endog: Any, exog: Any, vi: Array, index: _Index, missing: str) 
     MissingStudiesError
         If a value is missing where none may be, or no row is complete.
     """
-    arrays = {"endog": np.asarray(endog), "exog": np.asarray(exog)}
-    y, X = arrays.values()
+    y, X = np.asarray(endog), np.asarray(exog)
     # sums of squares: opposite infinities cannot cancel
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = np.nan
-        if 0 < len(y) == len(X):
-            total = np.vdot(y, y) + np.vdot(X, X) + np.add.reduce(vi)
-    if np.isfinite(total):
+    if 0 < len(y) == len(X) and math.isfinite(
+        float(np.vdot(y, y)) + float(np.vdot(X, X)) + float(np.add.reduce(vi))
+    ):
         return
+    arrays = {"endog": y, "exog": X}
     if not len(y):
         raise MissingStudiesError("No study is left: there are no rows.")
     # by the formula interface variances come with rows that the formula has dropped

@@ -141,7 +141,7 @@ def refuse_constant_outcome(endog: Array, cov_type: CovarianceType) -> None:
     ------
     DesignError
     """
-    if cov_type.of_residuals and np.ptp(endog) == 0.0:
+    if cov_type.of_residuals and np.maximum.reduce(endog) == np.minimum.reduce(endog):
         raise DesignError(
             f"endog: the outcome does not vary, all {len(endog)} studies report {endog[0]:g}. "
             f"Standard errors of cov_type={cov_type.name!r} are made of residuals, and there are "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -147,7 +149,7 @@ class MetaReg(LikelihoodModel):
             endog, exog = values.clean_endog(endog), values.clean_exog(exog)
         index = values.index_of(endog)
         self._named = values.has_names(exog)
-        total = len(np.asarray(endog))
+        total = len(endog) if hasattr(endog, "__len__") else 0
         if not by_formula:
             exog = values.aligned_rows(exog, index)
             vi = variances(vi, sei, index, total)
@@ -164,7 +166,7 @@ class MetaReg(LikelihoodModel):
         self._data_attr.extend(["vi", "basis", "studies", "rows"])
         self.context: Mapping[str, Any] = {}
         if not by_formula:
-            self.rows = _rows_of_arrays(self.data, total)
+            self._total = total
 
     @property
     def terms(self) -> Terms:
@@ -176,6 +178,11 @@ class MetaReg(LikelihoodModel):
         return Terms(
             names, self.endog_names, data.const_idx, formula, spec, self.context, self._named
         )
+
+    @cached_property
+    def rows(self) -> StudyRows:
+        """Which rows of the user's table the studies are."""
+        return _rows_of_arrays(self.data, self._total)
 
     def initialize(self) -> None:
         """Check the studies and prepare the column space of the moderators."""
@@ -197,9 +204,7 @@ class MetaReg(LikelihoodModel):
 
     def _check_studies(self) -> None:
         k, p = self.exog.shape
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(np.vdot(self.endog, self.endog))
-        if not finite:
+        if not math.isfinite(np.vdot(self.endog, self.endog)):
             endog, exog = self.data.orig_endog, self.data.orig_exog
             values.check_values(endog, exog, self.vi, values.index_of(endog), "none")
         if self.endog.ndim != 1:
@@ -433,7 +438,9 @@ class MetaReg(LikelihoodModel):
         """
         optimizer = check_optimizer(method, kwargs)
         covariance_type = choose(COVARIANCES, cov_type, "cov_type")
-        groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
+        groups = correction = None
+        if cov_kwds is not None or covariance_type.name == "cluster":
+            groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
         use_t = checks.truth_value(use_t, "use_t")
         use_t = covariance_type.use_t if use_t is None else use_t
         start = starting_tau2(start_params, self.exog.shape[1])

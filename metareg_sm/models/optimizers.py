@@ -132,7 +132,7 @@ def optimize_tau2(
     method : str
         A statsmodels optimizer.
     start : float or None
-        Where the optimizer begins; by default close to the global maximum.
+        Where the optimizer begins; by default at the global maximum of the certified search.
     maxiter : int
         Iterations that the optimizer may take; with 0 the answer is the start.
     disp : bool
@@ -156,7 +156,9 @@ def optimize_tau2(
     if low == high > 0.0:
         # a variance of 0 and a likelihood that grows towards tau2 = 0, where it is undefined
         return OptimizerRun(low, 0.0, {"converged": False}, {})
-    begin = bracket.start if start is None else start
+    # in this cell there is no other maximum, wherever the optimizer begins
+    final, information = climb_one(profile, bracket.start, low, high)
+    begin = final if start is None else start
     scale = _scale(profile, begin, bracket.information, studies)
     objective = _Objective(profile, studies.k, scale)
     theta0 = np.array([math.sqrt(begin / scale)])
@@ -181,7 +183,6 @@ def optimize_tau2(
     )
     tau2 = float(objective.tau2(np.atleast_1d(theta)))
     retvals = dict(retvals)
-    final, information = climb_one(profile, min(max(tau2, low), high), low, high)
     # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
     # itself done, which then was a lesser maximum.
     near = abs(tau2 - final) <= _TOLERANCE * (final + float(np.minimum.reduce(studies.v)))
