@@ -91,5 +91,5 @@ def labelled_frame(
     if data is not None:
         frame.attrs.update(data.attrs)
     frame.attrs["measure"] = how["measure"]
-    frame.attrs[ATTRS] = how
+    frame.attrs[ATTRS] = how | {"outcome": first}
     return frame

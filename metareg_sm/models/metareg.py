@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +45,9 @@ from metareg_sm.options import check_keywords, choose, whole_number
 from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
 from metareg_sm.stats.components import Likelihood, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, whiten
+
+if TYPE_CHECKING:
+    from metareg_sm.effectsizes import Measure
 
 __all__ = ["MetaReg"]
 
@@ -149,7 +152,7 @@ class MetaReg(LikelihoodModel):
             endog, exog = values.clean_endog(endog), values.clean_exog(exog)
         index = values.index_of(endog)
         self._named = values.has_names(exog)
-        total = len(endog) if hasattr(endog, "__len__") else 0
+        total = np.shape(endog)[0] if np.ndim(endog) else 0
         if not by_formula:
             exog = values.aligned_rows(exog, index)
             vi = variances(vi, sei, index, total)
@@ -165,8 +168,18 @@ class MetaReg(LikelihoodModel):
             raise
         self._data_attr.extend(["vi", "basis", "studies", "rows"])
         self.context: Mapping[str, Any] = {}
+        self.measure_name: str | None = None
         if not by_formula:
             self._total = total
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the outcomes measure, where `effect_size` computed them."""
+        if self.measure_name is None:
+            return None
+        from metareg_sm.effectsizes import MEASURES
+
+        return MEASURES[self.measure_name.lower()]
 
     @property
     def terms(self) -> Terms:
@@ -309,6 +322,7 @@ class MetaReg(LikelihoodModel):
         except (formula_error(), NameError) as error:
             raise explained(error, formula, rows.frame) or error from error
         model.context = context
+        model.measure_name = _measure_name(data, model.endog_names)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         return model
 
@@ -553,6 +567,17 @@ class MetaReg(LikelihoodModel):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.context = restored(state["context"])
+
+
+def _measure_name(data: Any, outcome: str) -> str | None:
+    """Name of the measure that `effect_size` computed the outcome of a table in."""
+    attrs = getattr(data, "attrs", None) or {}
+    name = attrs.get("measure")
+    if not isinstance(name, str) or outcome != attrs.get("effect_size", {}).get("outcome", "yi"):
+        return None
+    from metareg_sm.effectsizes import MEASURES
+
+    return name if name.lower() in MEASURES else None
 
 
 def _rows_of_arrays(data: Any, total: int) -> StudyRows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
@@ -12,6 +12,9 @@ from metareg_sm.design.rows import StudyTable
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.sandwich import Whitened
+
+if TYPE_CHECKING:
+    from metareg_sm.effectsizes import Measure
 
 
 class Fitted(Protocol):
@@ -42,6 +45,10 @@ class Fitted(Protocol):
     @property
     def table(self) -> StudyTable:
         """The studies."""
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the outcomes measure, where that is known."""
 
     @property
     def bse(self) -> Array:
@@ -129,6 +136,9 @@ class Tau2Fitted(Fitted, Protocol):
     @property
     def null_studies(self) -> Studies:
         """The same with the constant alone, or no moderator where there is no constant."""
+
+    def fit_again(self, endog: Array, exog: Array, vi: Array) -> Any:
+        """Results of other studies, fitted with the same options."""
 
 
 def plain(results: Any) -> Any:

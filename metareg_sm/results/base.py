@@ -27,6 +27,7 @@ from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.sandwich import Whitened
 
 if TYPE_CHECKING:
+    from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.slopes import SimpleSlopes
 
 
@@ -115,6 +116,11 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
         kept = {name: getattr(self, name) for name in self._kept_values}
         super().remove_data()
         self._cache.update(kept)
+
+    @property
+    def measure(self) -> Measure | None:
+        """What the outcomes measure, where `effect_size` computed them."""
+        return self.model.measure
 
     @property
     def covariance_type(self) -> CovarianceType:

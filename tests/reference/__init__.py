@@ -27,6 +27,12 @@ NAMES = (
     "sandwich_mpmath",
     "sandwich_clubsandwich",
     "influence",
+    "effectsizes",
+    "small_study",
+    "small_study_mpmath",
+    "mixed",
+    "mixed_mpmath",
+    "location_scale",
 )
 
 _HERE = Path(__file__).resolve().parent

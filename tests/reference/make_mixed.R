@@ -38,9 +38,9 @@ json <- function(x) {
 }
 one <- function(x) structure(x, class = "one")
 meta <- list(script = one("make_mixed.R"), R = one(as.character(getRversion())),
-             metafor = one(as.character(packageVersion("metafor"))),
-             metadat = one(as.character(packageVersion("metadat"))),
-             clubSandwich = one(as.character(packageVersion("clubSandwich"))))
+             packages = list(metafor = one(as.character(packageVersion("metafor"))),
+                             metadat = one(as.character(packageVersion("metadat"))),
+                             clubSandwich = one(as.character(packageVersion("clubSandwich")))))
 
 tight <- list(
   list(optimizer = "nlminb", rel.tol = 1e-10, iter.max = 2000, eval.max = 4000),

@@ -163,7 +163,7 @@ def main() -> None:
     meta = {
         "script": "make_mixed_mpmath.py",
         "python": platform.python_version(),
-        "mpmath": mpmath.__version__,
+        "packages": {"mpmath": mpmath.__version__},
         "digits": mp.dps,
     }
     text = json.dumps({"meta": meta, "cases": cases}, indent=1)

@@ -1,0 +1,252 @@
+"""Whether small studies tell another story, and what publication bias would do to a fit."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm._typing import Array
+from metareg_sm.design.values import numeric, row_label
+from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError, VarianceError
+from metareg_sm.options import check_alpha, choose, suggestion
+from metareg_sm.postestimation.comparison import LRTest
+from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.stats import small_study as statistics
+from metareg_sm.stats.selection import SelectionFit, fit_selection
+from metareg_sm.stats.small_study import (
+    Analysis,
+    EggerTest,
+    ExcessSignificanceTest,
+    PetPeese,
+    RankCorrelationTest,
+)
+
+
+@dataclass(frozen=True)
+class TrimAndFill:
+    """Studies that trim and fill takes to be missing, and the fit with them filled in.
+
+    Attributes
+    ----------
+    k0, k0_se : int, float
+        Estimated number of missing studies, and its standard error.
+    side : {"left", "right"}
+        Where they are missing.
+    estimator : {"L0", "R0", "Q0"}
+        How they were counted.
+    results : MetaRegResults
+        The fit of all studies, the filled ones included.
+    filled : DataFrame
+        The studies that were filled in: yi, vi, and the label of the study that each mirrors.
+    """
+
+    k0: int
+    k0_se: float
+    side: str
+    estimator: str
+    results: Any
+    filled: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class SelectionResults:
+    """A step-function selection model.
+
+    Attributes
+    ----------
+    params, bse, tvalues, pvalues : Series, (p,)
+        Coefficients before selection, standard errors, z statistics and two-sided p-values.
+    tau2, tau2_se : float
+        Heterogeneity before selection, in squared units of the outcome, and its standard error.
+    weights : DataFrame
+        One row an interval of p-values: weight (relative probability of publication), se,
+        ci_lower, ci_upper, and studies, their number. The first weight is 1.
+    llf : float
+        Log-likelihood.
+    lr_test : LRTest
+        Likelihood ratio test against no selection.
+    converged, flat : bool
+        Whether a maximum was reached that is not flat; whether the likelihood is flat there.
+    """
+
+    params: pd.Series
+    bse: pd.Series
+    tvalues: pd.Series
+    pvalues: pd.Series
+    tau2: float
+    tau2_se: float
+    weights: pd.DataFrame
+    llf: float
+    lr_test: LRTest
+    converged: bool
+    flat: bool
+    _fit: SelectionFit
+
+    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Confidence intervals of the coefficients, normal.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+
+        Returns
+        -------
+        DataFrame, (p, 2)
+        """
+        return pd.DataFrame(self._fit.conf_int(check_alpha(alpha)), index=self.params.index)
+
+
+def _analysis(fit: Tau2Fitted) -> Analysis:
+    """How the regressions are fitted that these tests rest on: as the fit itself."""
+    refit = refit_of(fit)
+    return Analysis(refit.estimator, refit.factor, fit.use_t, refit.fixed)
+
+
+def _need_variances(fit: Tau2Fitted) -> tuple[Array, Array, Array]:
+    """Outcomes, variances and moderators, once no variance is 0."""
+    table = fit.table
+    zero = np.flatnonzero(table.vi <= 0.0)
+    if zero.size:
+        raise VarianceError(
+            f"vi of {row_label(table.rows.labels, int(zero[0]))} is 0: tests of small-study "
+            "effects compare studies by their precision, which is then infinite."
+        )
+    return table.endog, table.vi, table.exog
+
+
+def _predictor(fit: Tau2Fitted, predictor: Any) -> tuple[str | Array, str | None]:
+    """A predictor by its word, by the name of a column, or as values; and what to call it."""
+    if not isinstance(predictor, str):
+        return numeric(predictor, "predictor", fit.table.rows.labels), "predictor"
+    if predictor in ("sei", "vi"):
+        return predictor, None
+    frame = fit.table.rows.frame
+    known = ["sei", "vi", *([] if frame is None else map(str, frame.columns))]
+    if frame is None or predictor not in frame.columns:
+        raise OptionError(
+            f"predictor={predictor!r} is neither 'sei' nor 'vi' nor a column of the data."
+            f"{suggestion(predictor, known)}"
+        )
+    values = numeric(frame[predictor], f"predictor={predictor!r}", frame.index)
+    missing = np.flatnonzero(~np.isfinite(values))
+    if missing.size:
+        raise DesignError(
+            f"predictor={predictor!r} is missing or infinite for "
+            f"{row_label(frame.index, int(missing[0]))}."
+        )
+    return values, predictor
+
+
+def egger_test(fit: Tau2Fitted, predictor: Any, model: str, alpha: float) -> EggerTest:
+    """Egger's regression test; see `MetaRegResults.egger_test`."""
+    y, v, X = _need_variances(fit)
+    x, name = _predictor(fit, predictor)
+    choose({m: m for m in ("mixed", "multiplicative")}, model, "model")
+    kind: Any = model.lower()
+    level = check_alpha(alpha)
+    return statistics.egger_test(y, v, X, _analysis(fit), x, kind, level, name)
+
+
+def rank_correlation_test(fit: Tau2Fitted) -> RankCorrelationTest:
+    """Begg and Mazumdar's test; see `MetaRegResults.rank_correlation_test`."""
+    return statistics.rank_correlation_test(*_need_variances(fit))
+
+
+def pet_peese(fit: Tau2Fitted, alpha: float) -> PetPeese:
+    """PET, PEESE and the conditional estimator; see `MetaRegResults.pet_peese`."""
+    y, v, X = _need_variances(fit)
+    constant = fit.terms.constant
+    if constant is None:
+        raise DesignError("PET and PEESE estimate the constant, and the model has none.")
+    at = np.zeros(X.shape[1])
+    at[constant] = 1.0
+    return statistics.pet_peese(y, v, X, _analysis(fit), alpha=check_alpha(alpha), at=at)
+
+
+def trim_and_fill(fit: Tau2Fitted, side: str | None, estimator: str) -> TrimAndFill:
+    """Trim and fill; see `MetaRegResults.trim_and_fill`."""
+    y, v, X = _need_variances(fit)
+    found = statistics.trim_and_fill(y, v, X, _analysis(fit), side, estimator)
+    labels = fit.table.rows.labels
+    positions = np.asarray(found.mirrored, dtype=np.intp)
+    filled = pd.DataFrame(
+        {
+            "yi": found.y[found.filled],
+            "vi": found.v[found.filled],
+            "mirrors": positions if labels is None else np.asarray(labels)[positions],
+        }
+    )
+    if not found.converged:
+        warnings.warn(
+            "Trim and fill went round in circles: k0 is that of its last round.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    results = fit.fit_again(found.y, found.X, found.v)
+    return TrimAndFill(
+        int(found.k0), float(found.k0_se), found.side, found.estimator, results, filled
+    )
+
+
+def fail_safe_n(fit: Tau2Fitted, method: str, target: float | None, alpha: float) -> int:
+    """Fail-safe N; see `MetaRegResults.fail_safe_n`."""
+    y, v, _ = _need_variances(fit)
+    level = check_alpha(alpha)
+    methods = {
+        "rosenthal": lambda: statistics.rosenthal(y, v, level),
+        "rosenberg": lambda: statistics.rosenberg(y, v, level),
+        "orwin": lambda: statistics.orwin(y, None, target),
+    }
+    found = choose(methods, method, "method")
+    if target is not None and method.lower() != "orwin":
+        raise OptionError(f"target= goes with method='orwin'; got method={method!r}.")
+    return found()
+
+
+def excess_significance_test(fit: Tau2Fitted, alpha: float, test: str) -> ExcessSignificanceTest:
+    """Test of excess significance; see `MetaRegResults.excess_significance_test`."""
+    y, v, _ = _need_variances(fit)
+    expected = np.asarray(fit.fittedvalues)
+    return statistics.excess_significance_test(
+        y, v, expected, fit.tau2, check_alpha(alpha), test=test
+    )
+
+
+def selection_model(
+    fit: Tau2Fitted, steps: Sequence[float] | float, alternative: str, alpha: float
+) -> SelectionResults:
+    """Step-function selection model; see `MetaRegResults.selection_model`."""
+    y, v, X = _need_variances(fit)
+    level = check_alpha(alpha)
+    tau2 = fit.tau2 if fit.estimator is None else None
+    found = fit_selection(y, v, X, steps, alternative, tau2)
+    names = pd.Index(fit.terms.names)
+    ends = found.conf_int_weights(level)
+    weights: Mapping[str, Any] = {
+        "weight": found.weights,
+        "se": found.weights_se,
+        "ci_lower": ends[:, 0],
+        "ci_upper": ends[:, 1],
+        "studies": found.counts.astype(int),
+    }
+    return SelectionResults(
+        pd.Series(found.params, index=names),
+        pd.Series(found.bse, index=names),
+        pd.Series(found.tvalues, index=names),
+        pd.Series(found.pvalues, index=names),
+        float(found.tau2),
+        float(found.tau2_se),
+        pd.DataFrame(weights, index=pd.Index(found.step_function.labels, name="p-value")),
+        float(found.llf),
+        LRTest(float(found.lr_statistic), float(found.lr_pvalue), float(found.lr_df)),
+        bool(found.converged),
+        bool(found.flat),
+        found,
+    )
