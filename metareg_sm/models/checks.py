@@ -10,12 +10,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array, Codes
+from metareg_sm.core.basis import Basis
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import check_keywords, choose
+from metareg_sm.stats.batch import spans_constant
 from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
 
 
@@ -132,16 +134,18 @@ def refuse_zero_variance(vi: Array, labels: pd.Index | None, why: str) -> None:
         )
 
 
-def refuse_constant_outcome(endog: Array, cov_type: CovarianceType) -> None:
+def refuse_constant_outcome(endog: Array, basis: Basis, cov_type: CovarianceType) -> None:
     """Refuse an outcome that does not vary where the covariance is made of residuals.
 
-    They are then rounding errors, and so would be the tests.
+    A constant among the moderators leaves none but rounding errors, and so would be the tests.
 
     Raises
     ------
     DesignError
     """
-    if cov_type.of_residuals and np.ptp(endog) == 0.0:
+    if not cov_type.of_residuals or np.ptp(endog) != 0.0:
+        return
+    if endog[0] == 0.0 or spans_constant(basis):
         raise DesignError(
             f"endog: the outcome does not vary, all {len(endog)} studies report {endog[0]:g}. "
             f"Standard errors of cov_type={cov_type.name!r} are made of residuals, and there are "

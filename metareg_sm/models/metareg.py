@@ -436,7 +436,7 @@ class MetaReg(LikelihoodModel):
         checks.check_degrees_of_freedom(
             self.exog.shape, self.df_resid, covariance_type, estimator, use_t
         )
-        checks.refuse_constant_outcome(self.endog, covariance_type)
+        checks.refuse_constant_outcome(self.endog, self.basis, covariance_type)
         genq = None
         if estimator is None:
             components = self._fixed(float(tau2), weights)
