@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from metareg_sm.design.groups import group_codes
 from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
-from metareg_sm.options import check_keywords, choose
+from metareg_sm.options import check_keywords, choose, suggestion
 from metareg_sm.stats.batch import spans_constant
 from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
 
@@ -151,3 +151,20 @@ def refuse_constant_outcome(endog: Array, basis: Basis, cov_type: CovarianceType
             f"Standard errors of cov_type={cov_type.name!r} are made of residuals, and there are "
             "none. Use cov_type='nonrobust'."
         )
+
+
+def check_dropped(drop_cols: Any, columns: Sequence[str]) -> None:
+    """Refuse columns to drop from a design that has none of that name.
+
+    Raises
+    ------
+    OptionError
+    """
+    if isinstance(drop_cols, (str, bytes)) or not np.iterable(drop_cols):
+        raise OptionError(f"drop_cols must be a list of columns of the design; got {drop_cols!r}.")
+    for name in drop_cols:
+        if name not in columns:
+            raise OptionError(
+                f"drop_cols: the design has no column {name!r}.{suggestion(name, columns)} It has "
+                f"{', '.join(columns)}."
+            )

@@ -22,9 +22,9 @@ from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
     Terms,
-    explained,
+    design_columns,
     formula_context,
-    formula_error,
+    formula_faults,
     portable,
     restored,
 )
@@ -139,6 +139,7 @@ class MetaReg(LikelihoodModel):
                 "'y ~ 1'."
             )
         check_missing(missing)
+        hasconst = checks.truth_value(hasconst, "hasconst")
         if kwargs:
             check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
         by_formula = "formula" in kwargs
@@ -282,7 +283,9 @@ class MetaReg(LikelihoodModel):
         eval_env = kwargs.pop("eval_env", None)
         context = formula_context(formula, eval_env, sys._getframe(1))
         rows, v = formula_studies(formula, data, vi, sei, subset, missing, context)
-        try:
+        with formula_faults(formula, rows.frame):
+            if drop_cols is not None:
+                checks.check_dropped(drop_cols, design_columns(formula, rows.frame, context))
             model = super().from_formula(
                 formula,
                 rows.frame,
@@ -293,8 +296,6 @@ class MetaReg(LikelihoodModel):
                 eval_env=context,
                 **kwargs,
             )
-        except (formula_error(), NameError) as error:
-            raise explained(error, formula, rows.frame) or error from error
         model.context = context
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         return model
