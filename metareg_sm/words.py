@@ -63,7 +63,7 @@ WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "escalc": "It is metareg_sm.effect_size(measure, data, ai=..., bi=..., ...).",
             **dict.fromkeys(
                 ("rma", "rma_uni"),
-                "It is smf.metareg('yi ~ x', data, vi='vi').fit(), or metareg_sm.MetaReg of arrays.",
+                "It is smf.metareg('yi ~ x', data, vi='vi').fit(), or MetaReg of arrays.",
             ),
             "robust": _CLUSTER,
             "permutest": "It is permutation_test() of the results.",
@@ -73,7 +73,7 @@ WORDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     }
 )
 """What a word is called here, by the argument it is given to: `tau2`, `cov_type`, `method`; a
-keyword that nothing takes, or a function that the package does not have. Words are in lower case."""
+keyword that nothing takes, or a function that there is not. Words are in lower case."""
 
 
 def answer(argument: str, word: object) -> str:

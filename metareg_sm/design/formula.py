@@ -118,7 +118,7 @@ def missing_rows(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) 
 
 def design_columns(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) -> list[str]:
     """Columns of the right side of a formula."""
-    (_, exog), *_ = handle_formula_data(frame, None, formula, depth=dict(context), missing="none")
+    (_, exog), *_ = handle_formula_data(frame, None, formula, depth=dict(context), missing="drop")
     return [str(c) for c in exog.columns]
 
 
