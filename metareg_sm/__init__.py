@@ -48,7 +48,10 @@ _LAZY = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from metareg_sm.words import answer
+
+        advice = answer("function", name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{advice}".rstrip("."))
     module = import_module(f"{__name__}.{_LAZY[name]}")
     value = module if _LAZY[name] == name else getattr(module, name)
     globals()[name] = value

@@ -54,9 +54,10 @@ def choose(table: Mapping[str, T], name: object, argument: str) -> T:
     # entries have aliases: list each once, by its own name
     known = dict.fromkeys(str(getattr(entry, "name", key)) for key, entry in table.items())
     names = ", ".join(repr(n) for n in known)
-    raise OptionError(
-        f"{argument}={name!r} is not known.{suggestion(name, table)} Choose one of {names}."
-    )
+    from metareg_sm.words import answer
+
+    advice = answer(argument, name) or suggestion(name, table)
+    raise OptionError(f"{argument}={name!r} is not known.{advice} Choose one of {names}.")
 
 
 def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
@@ -70,9 +71,12 @@ def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> 
     allowed = list(allowed)
     unknown = [k for k in given if k not in allowed]
     if unknown:
+        from metareg_sm.words import answer
+
+        advice = answer("keyword", unknown[0]) or suggestion(unknown[0], allowed)
         raise OptionError(
-            f"{where} got an unknown keyword {unknown[0]!r}.{suggestion(unknown[0], allowed)} "
-            f"It takes {', '.join(allowed) if allowed else 'no further keywords'}."
+            f"{where} got an unknown keyword {unknown[0]!r}.{advice} It takes "
+            f"{', '.join(allowed) if allowed else 'no further keywords'}."
         )
 
 

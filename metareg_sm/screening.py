@@ -20,6 +20,7 @@ from metareg_sm.options import check_alpha, choose, suggestion, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.inference import omnibus_contrasts
 from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.report.notes import wrapped
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.multiplicity import family_wise_error
@@ -35,8 +36,8 @@ __all__ = ["ScreenResult", "screen"]
 _MAX_T = "max-t"
 
 
-@dataclass(frozen=True, slots=True)
-class ScreenResult:
+@dataclass(frozen=True, slots=True, repr=False)
+class ScreenResult(Printed):
     """Moderators, each fitted alone.
 
     Attributes
@@ -66,6 +67,16 @@ class ScreenResult:
     method: str
     n_complete: int
     n_resamples: int | None
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        title = f"Moderators of {self.outcome} one at a time ({self.estimator}, {self.cov_type})"
+        lines = [
+            ("Adjustment", self.method),
+            ("Chance of a false positive", f"{self.family_wise_error():.2f} at 0.05, unadjusted"),
+        ]
+        columns = ["nobs", "coef", "se", "statistic", "pvalue", "pvalue_adjusted", "tau2", "r2"]
+        return Overview(title, lines, self.frame[columns], "summary() has the notes.")
 
     def family_wise_error(self, alpha: float = 0.05) -> float:
         """Chance of a false positive if no moderator matters: 1 - (1 - alpha)^m.

@@ -6,7 +6,8 @@ import re
 import sys
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +17,11 @@ import pandas as pd
 from metareg_sm._compat import FormulaManager, handle_formula_data, to_pandas
 from metareg_sm._typing import Array, Mask
 from metareg_sm.design.values import numeric, row_label
-from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import suggestion
 
 _NAME = re.compile(r"[^\W\d]\w*")
+_UNDERLINED = re.compile(r"[\s^]+")
 _UNKNOWN = re.compile(r"name '(\w+)' is not defined|`(\w+)` is not present")
 
 
@@ -54,6 +56,11 @@ def formula_context(formula: Any, eval_env: Any, caller: types.FrameType) -> dic
         eval_env = 1
     if not isinstance(eval_env, (int, np.integer)):
         names = getattr(eval_env, "namespace", eval_env)
+        if not hasattr(names, "__getitem__") or isinstance(names, (str, bytes, list, tuple)):
+            raise OptionError(
+                "eval_env must be a number of frames or a mapping of names to what they stand for; "
+                f"got {eval_env!r}."
+            )
         return {name: names[name] for name in mentioned if name in names}
     if eval_env < 0:
         return {}
@@ -109,8 +116,76 @@ def missing_rows(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) 
     return np.zeros(len(frame), dtype=bool) if mask is None else np.asarray(mask, dtype=bool)
 
 
-def explained(error: Exception, formula: Any, frame: pd.DataFrame) -> DesignError | None:
-    """An error of the formula engine in one sentence, where it is about a name.
+def design_columns(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) -> list[str]:
+    """Columns of the right side of a formula."""
+    (_, exog), *_ = handle_formula_data(frame, None, formula, depth=dict(context), missing="drop")
+    return [str(c) for c in exog.columns]
+
+
+def check_formula(formula: Any) -> None:
+    """Refuse what is no formula with an outcome.
+
+    Raises
+    ------
+    DesignError
+    """
+    if not isinstance(formula, str):
+        if formula is not None and isinstance(formula, _formula_types()):
+            return
+        raise DesignError(
+            f"The formula must be text such as 'yi ~ dose'; got {type(formula).__name__}."
+        )
+    left, tilde, right = formula.partition("~")
+    if not formula.strip():
+        raise DesignError("The formula is empty; write for instance 'yi ~ dose'.")
+    if not (left.strip() and tilde):
+        raise DesignError(
+            f"The formula {formula!r} has no outcome; write 'outcome ~ moderators', such as "
+            "'yi ~ dose', or 'yi ~ 1' for the pooled mean."
+        )
+    if not right.strip():
+        raise DesignError(
+            f"The formula {formula!r} has no right side; write 'yi ~ 1' for the pooled mean."
+        )
+
+
+def _formula_types() -> tuple[type, ...]:
+    """Classes of formulas that the engines have made."""
+    import patsy
+
+    types_: tuple[type, ...] = (patsy.ModelDesc, patsy.DesignInfo)
+    if "formulaic" in sys.modules:
+        types_ += (sys.modules["formulaic"].Formula, sys.modules["formulaic"].ModelSpec)
+    return types_
+
+
+@contextmanager
+def formula_faults(formula: Any, frame: pd.DataFrame) -> Iterator[None]:
+    """Errors of the formula engine in one sentence of ours.
+
+    Raises
+    ------
+    DesignError
+    """
+    try:
+        yield
+    except MetaRegError:
+        raise
+    except (formula_error(), NameError, TypeError) as error:
+        raise explained(error, formula, frame) from error
+    except ValueError as error:
+        # the words of statsmodels' check of the left side
+        if "endog has evaluated to" not in str(error):
+            raise
+        left = _text(formula).partition("~")[0].strip()
+        raise DesignError(
+            f"The outcome {left!r} of the formula is not one column of numbers. Text, truth values "
+            "and sums of columns cannot be outcomes."
+        ) from error
+
+
+def explained(error: Exception, formula: Any, frame: pd.DataFrame) -> DesignError:
+    """An error of the formula engine in one sentence.
 
     Parameters
     ----------
@@ -123,12 +198,16 @@ def explained(error: Exception, formula: Any, frame: pd.DataFrame) -> DesignErro
 
     Returns
     -------
-    DesignError or None
-        None where the engine's own words are the best there are.
+    DesignError
     """
-    found = _UNKNOWN.search(str(error))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    found = _UNKNOWN.search(text)
     if found is None:
-        return None
+        # engines repeat the formula and underline the place
+        said = " ".join(line for line in text.splitlines() if not _UNDERLINED.fullmatch(line))
+        return DesignError(
+            f"The formula {_text(formula)!r} cannot be evaluated: {' '.join(said.split())}"
+        )
     name = next(group for group in found.groups() if group)
     columns = [str(c) for c in frame.columns]
     hint = " With `import numpy as np` the formula finds it." if name == "np" else ""
@@ -233,9 +312,7 @@ class Terms:
                 )
             except (formula_error(), Warning, KeyError, NameError) as error:
                 known = explained(error, self.formula, frame)
-                raise DesignError(
-                    f"exog does not fit the formula of the model: {known or error}"
-                ) from error
+                raise DesignError(f"exog does not fit the formula of the model. {known}") from error
         if len(design.columns) != len(self.names):
             raise DesignError(
                 "exog does not fit the formula of the model: it has a level that the model does "

@@ -17,8 +17,13 @@ import pandas as pd
 from metareg_sm._compat import to_pandas
 from metareg_sm._typing import Array, Mask, Missing, Rows
 from metareg_sm.core.basis import Basis, design_basis
-from metareg_sm.design.formula import explained, formula_error, mentioned_columns, missing_rows
-from metareg_sm.design.values import container, row_label
+from metareg_sm.design.formula import (
+    check_formula,
+    formula_faults,
+    mentioned_columns,
+    missing_rows,
+)
+from metareg_sm.design.values import container, numeric, row_label
 from metareg_sm.design.variances import (
     align,
     as_variances,
@@ -204,8 +209,7 @@ def formula_studies(
         As the messages say.
     """
     check_missing(missing)
-    if formula is None or (isinstance(formula, str) and not formula.strip()):
-        raise DesignError("The formula is empty; write for instance 'yi ~ dose'.")
+    check_formula(formula)
     table = as_frame(data)
     positions = selected_rows(table, subset)
     whole = subset is None
@@ -252,16 +256,19 @@ def _complete(
     """Rows without a missing outcome or moderator, their columns fit for a formula engine."""
     assert rows.frame is not None
     used = mentioned_columns(rows.frame, formula)
+    for name, values in used.items():
+        if getattr(values.dtype, "kind", "O") == "c":
+            raise DesignError(f"column {name!r} is complex; outcomes and moderators are real.")
     plain = {c: _plain(values) for c, values in used.items() if _extension(values)}
+    objects = {c: values for c, values in used.items() if _numbers(values)}
+    plain |= {c: pd.Series(numeric(x, f"column {c!r}"), x.index) for c, x in objects.items()}
     if plain:
         rows = replace(rows, frame=_with_columns(rows.frame, plain))
         used |= plain
     if any(_has_missing(values) for values in used.values()):
         assert rows.frame is not None
-        try:
+        with formula_faults(formula, rows.frame):
             gone = missing_rows(formula, rows.frame, context)
-        except (formula_error(), NameError) as error:
-            raise explained(error, formula, rows.frame) or error from error
         if missing != "drop" and gone.any():
             first = row_label(rows.labels, int(np.flatnonzero(gone)[0]))
             raise MissingStudiesError(
@@ -284,6 +291,12 @@ def _extension(values: pd.Series) -> bool:
     if isinstance(dtype, pd.StringDtype):
         return dtype.na_value is pd.NA
     return not isinstance(dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype))
+
+
+def _numbers(values: pd.Series) -> bool:
+    """Whether a column of objects holds numbers, which formula engines would take for labels."""
+    kinds = ("integer", "floating", "mixed-integer-float")
+    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in kinds
 
 
 def _plain(values: pd.Series) -> pd.Series:

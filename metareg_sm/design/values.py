@@ -139,7 +139,7 @@ def numeric(
 def clean_endog(endog: Any) -> Any:
     """Outcomes as statsmodels takes them, once they are known to be numbers in one column."""
     values = container(endog, "endog")
-    if type(values) is np.ndarray and values.dtype == np.float64:
+    if type(values) is np.ndarray and values.dtype == np.float64 and 0 < values.ndim < 3:
         return values
     if isinstance(values, pd.DataFrame):
         _unique_columns(values, "endog")
@@ -149,6 +149,8 @@ def clean_endog(endog: Any) -> Any:
     array = numeric(values, "endog", index_of(values))
     if array.ndim == 0:
         raise DesignError(f"endog must have one value a study; got the single value {endog!r}.")
+    if array.ndim > 2:
+        raise DesignError(f"endog must have one column; it has shape {array.shape}.")
     if isinstance(values, pd.Series):
         return pd.Series(array, index=values.index, name=values.name)
     return array

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.many.mapped import forget
+from metareg_sm.printing import Overview
 from metareg_sm.stats.batch import Reason
 
 if TYPE_CHECKING:
@@ -30,51 +31,6 @@ REASONS = {
 # coefficients that are shown by name
 _SHOWN = 12
 _LATER = "not computed yet; see compute()"
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """A title, lines of a label and what it says, and a table of medians.
-
-    Attributes
-    ----------
-    title : str
-        What this is.
-    lines : tuple of (str, str)
-        Labels and what they say.
-    head : tuple of str
-        Names of the columns of the table.
-    medians : tuple of tuple of str
-        Its rows: a name and medians; empty where nothing has been computed.
-    """
-
-    title: str
-    lines: tuple[tuple[str, str], ...]
-    head: tuple[str, ...] = ()
-    medians: tuple[tuple[str, ...], ...] = ()
-
-    def text(self) -> str:
-        """As plain text, aligned."""
-        width = max((len(label) for label, _ in self.lines), default=0) + 2
-        shown = [self.title, *(f"{label:<{width}}{said}" for label, said in self.lines)]
-        if self.medians:
-            rows = (self.head, *self.medians)
-            width = max(width, max(len(name) for name, *_ in rows) + 2)
-            shown += [f"{n:<{width}}" + "".join(f"{x:>10}" for x in values) for n, *values in rows]
-        return "\n".join(shown)
-
-    def html(self) -> str:
-        """As two tables."""
-        tables = [_html(self.lines), _html(self.medians, self.head) if self.medians else ""]
-        return f"<p>{escape(self.title)}</p>" + "".join(tables)
-
-
-def _html(rows: tuple[tuple[str, ...], ...], head: tuple[str, ...] = ()) -> str:
-    def line(cells: tuple[str, ...], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
-
-    top = line(head, "th") if head else ""
-    return f"<table>{top}{''.join(line(row, 'td') for row in rows)}</table>"
 
 
 def overview(results: ManyResults) -> Overview:
@@ -113,7 +69,7 @@ def overview(results: ManyResults) -> Overview:
             for j, name in enumerate(names[:_SHOWN])
         ]
     forget(table)
-    return Overview(title, tuple(lines), ("Medians", "coef", "se"), tuple(medians))
+    return Overview(title, lines, _medians(medians, ("coef", "se")))
 
 
 def overview_of_test(test: ManyTest) -> Overview:
@@ -127,7 +83,13 @@ def overview_of_test(test: ManyTest) -> Overview:
         (f"Row {j}", *(_median(a[:, j]) for a in (test.effect, test.sd, test.pvalue)))
         for j in range(min(m, _SHOWN))
     ]
-    return Overview(title, lines, ("Medians", "effect", "sd", "pvalue"), tuple(medians))
+    return Overview(title, lines, _medians(medians, ("effect", "sd", "pvalue")))
+
+
+def _medians(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...]) -> pd.DataFrame:
+    frame = pd.DataFrame([values for _, *values in rows], columns=list(columns))
+    frame.index = pd.Index([name for name, *_ in rows])
+    return frame.rename_axis(columns="Medians")
 
 
 def _median(values: Array) -> str:

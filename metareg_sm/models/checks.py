@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array, Codes
+from metareg_sm.core.basis import Basis
+from metareg_sm.core.studies import constant_outcomes
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
-from metareg_sm.options import check_keywords, choose
+from metareg_sm.options import check_keywords, choose, suggestion
+from metareg_sm.stats.batch import spans_constant
 from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
 
 
@@ -132,18 +135,37 @@ def refuse_zero_variance(vi: Array, labels: pd.Index | None, why: str) -> None:
         )
 
 
-def refuse_constant_outcome(endog: Array, cov_type: CovarianceType) -> None:
+def refuse_constant_outcome(endog: Array, basis: Basis, cov_type: CovarianceType) -> None:
     """Refuse an outcome that does not vary where the covariance is made of residuals.
 
-    They are then rounding errors, and so would be the tests.
+    A constant among the moderators leaves none but rounding errors, and so would be the tests.
 
     Raises
     ------
     DesignError
     """
-    if cov_type.of_residuals and np.maximum.reduce(endog) == np.minimum.reduce(endog):
+    if not cov_type.of_residuals or not constant_outcomes(endog):
+        return
+    if endog[0] == 0.0 or spans_constant(basis):
         raise DesignError(
             f"endog: the outcome does not vary, all {len(endog)} studies report {endog[0]:g}. "
             f"Standard errors of cov_type={cov_type.name!r} are made of residuals, and there are "
             "none. Use cov_type='nonrobust'."
         )
+
+
+def check_dropped(drop_cols: Any, columns: Sequence[str]) -> None:
+    """Refuse columns to drop from a design that has none of that name.
+
+    Raises
+    ------
+    OptionError
+    """
+    if isinstance(drop_cols, (str, bytes)) or not np.iterable(drop_cols):
+        raise OptionError(f"drop_cols must be a list of columns of the design; got {drop_cols!r}.")
+    for name in drop_cols:
+        if name not in columns:
+            raise OptionError(
+                f"drop_cols: the design has no column {name!r}.{suggestion(name, columns)} It has "
+                f"{', '.join(columns)}."
+            )

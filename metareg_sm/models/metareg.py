@@ -24,9 +24,9 @@ from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
     Terms,
-    explained,
+    design_columns,
     formula_context,
-    formula_error,
+    formula_faults,
     portable,
     restored,
 )
@@ -145,6 +145,7 @@ class MetaReg(LikelihoodModel):
                 "'y ~ 1'."
             )
         check_missing(missing)
+        hasconst = checks.truth_value(hasconst, "hasconst")
         if kwargs:
             check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
         by_formula = "formula" in kwargs
@@ -308,7 +309,9 @@ class MetaReg(LikelihoodModel):
         eval_env = kwargs.pop("eval_env", None)
         context = formula_context(formula, eval_env, sys._getframe(1))
         rows, v = formula_studies(formula, data, vi, sei, subset, missing, context)
-        try:
+        with formula_faults(formula, rows.frame):
+            if drop_cols is not None:
+                checks.check_dropped(drop_cols, design_columns(formula, rows.frame, context))
             model = super().from_formula(
                 formula,
                 rows.frame,
@@ -319,8 +322,6 @@ class MetaReg(LikelihoodModel):
                 eval_env=context,
                 **kwargs,
             )
-        except (formula_error(), NameError) as error:
-            raise explained(error, formula, rows.frame) or error from error
         model.context = context
         model.measure_name = _measure_name(data, model.endog_names)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
@@ -465,7 +466,7 @@ class MetaReg(LikelihoodModel):
         checks.check_degrees_of_freedom(
             self.exog.shape, self.df_resid, covariance_type, estimator, use_t
         )
-        checks.refuse_constant_outcome(self.endog, covariance_type)
+        checks.refuse_constant_outcome(self.endog, self.basis, covariance_type)
         genq = None
         if estimator is None:
             components = self._fixed(float(tau2), weights)

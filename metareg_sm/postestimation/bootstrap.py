@@ -20,13 +20,14 @@ from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.heterogeneity import heterogeneity
 from metareg_sm.postestimation.prediction import new_rows
 from metareg_sm.postestimation.resampling import null_basis, refit_of
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats import resampling
 from metareg_sm.stats.batch import BlockFit
 from metareg_sm.stats.heterogeneity import r2
 
 
-@dataclass(frozen=True)
-class Bootstrap:
+@dataclass(frozen=True, repr=False)
+class Bootstrap(Printed):
     """Bootstrap distribution of a fit.
 
     Attributes
@@ -46,6 +47,15 @@ class Bootstrap:
     method: str
     n_failed: int
     _fit: Tau2Fitted = field(repr=False)
+
+    def overview(self) -> Overview:
+        """What is printed: percentile intervals at 95 %."""
+        failed = f", {self.n_failed:,} could not be fitted" if self.n_failed else ""
+        lines = [("Resamples", f"{len(self.distribution):,}, {self.method}{failed}")]
+        frame = self.conf_int()
+        frame.insert(1, "se", self.standard_error)
+        note = "Percentile intervals at 95 %; conf_int(kind='bca') corrects their bias."
+        return Overview("Bootstrap", lines, frame, note)
 
     @property
     def standard_error(self) -> pd.Series:

@@ -33,6 +33,15 @@ class LRTest(NamedTuple):
     pvalue: float
     df: float
 
+    def __repr__(self) -> str:
+        return (
+            f"Likelihood ratio test: chi2({self.df:g}) = {self.statistic:.4g}, "
+            f"p-value {self.pvalue:.4g}"
+        )
+
+    def __str__(self) -> str:
+        return repr(self)
+
 
 def _loglike(studies: Studies, tau2: float, reml: bool) -> float:
     return float(studies.profile(reml).loglike(np.asarray(tau2)))

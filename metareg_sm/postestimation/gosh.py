@@ -14,11 +14,12 @@ from metareg_sm.exceptions import OptionError
 from metareg_sm.options import whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted, plain
 from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats.resampling import refit_counts
 
 
-@dataclass(frozen=True)
-class Gosh:
+@dataclass(frozen=True, repr=False)
+class Gosh(Printed):
     """Fits of subsets of the studies: graphical display of study heterogeneity.
 
     Attributes
@@ -38,6 +39,16 @@ class Gosh:
     subsets: Mask
     exhaustive: bool
     n_failed: int
+
+    def overview(self) -> Overview:
+        """What is printed: quantiles over the subsets."""
+        n, k = self.subsets.shape
+        drawn = "all there are" if self.exhaustive else "drawn at random"
+        failed = f"; {self.n_failed:,} left out" if self.n_failed else ""
+        lines = [("Subsets", f"{n:,} of {k} studies, {drawn}{failed}")]
+        quantiles = self.frame.quantile([0.0, 0.25, 0.5, 0.75, 1.0]).T
+        quantiles.columns = ["min", "25 %", "median", "75 %", "max"]
+        return Overview("Fits of subsets of the studies (GOSH)", lines, quantiles)
 
     def plot_data(
         self, x: str = "i2", y: str | None = None, study: int | None = None

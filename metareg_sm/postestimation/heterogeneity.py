@@ -14,6 +14,7 @@ from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError, VarianceError
 from metareg_sm.options import check_alpha, choose
 from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.printing import Overview, Printed, number
 from metareg_sm.stats import intervals
 from metareg_sm.stats.heterogeneity import i2_h2, q_decomposition, r2, typical_variance
 from metareg_sm.stats.random_effects import random_effects as predicted_effects
@@ -25,8 +26,8 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class Heterogeneity:
+@dataclass(frozen=True, repr=False)
+class Heterogeneity(Printed):
     """How much the true effects vary, and how much of it the moderators explain.
 
     Attributes
@@ -58,6 +59,19 @@ class Heterogeneity:
     tau2: float
     tau2_null: float
     decomposition: pd.DataFrame
+
+    def overview(self) -> Overview:
+        """What is printed; each I2 says what it is made of."""
+        lines = (
+            ("tau2", f"{number(self.tau2)}  (without moderators {number(self.tau2_null)})"),
+            ("R2", f"{self.r2:.4f}  share of tau2 that the moderators explain"),
+            ("I2 from tau2", f"{self.i2:.4f}  tau2 / (s2 + tau2)"),
+            ("H2 from tau2", f"{self.h2:.4f}"),
+            ("I2 from Q_E", f"{self.i2_q:.4f}  (Q_E - df) / Q_E"),
+            ("Q_E", f"{number(self.q)}  df {self.q_df}, p-value {self.q_pvalue:.3g}"),
+        )
+        frame = self.decomposition.rename(columns={"i2": "I2 of Q_total"})
+        return Overview("Heterogeneity of the true effects", lines, frame)
 
 
 def heterogeneity(fit: Tau2Fitted) -> Heterogeneity:

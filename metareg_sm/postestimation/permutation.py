@@ -17,11 +17,12 @@ from metareg_sm.options import choose, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.inference import omnibus_contrasts
 from metareg_sm.postestimation.resampling import null_basis, refit_of
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats import resampling
 
 
-@dataclass(frozen=True)
-class PermutationTest:
+@dataclass(frozen=True, repr=False)
+class PermutationTest(Printed):
     """Permutation test of the coefficients.
 
     Attributes
@@ -54,6 +55,15 @@ class PermutationTest:
     n_resamples: int
     exact: bool
     method: str
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        drawn = "all that are distinct" if self.exact else "drawn at random"
+        lines = [("Resamples", f"{self.n_resamples:,} of {self.method}, {drawn}")]
+        if not np.isnan(self.omnibus_pvalue):
+            lines.append(("All moderators", f"p-value {self.omnibus_pvalue:.4g}"))
+        note = "pvalue_fwer is adjusted for looking at all moderators."
+        return Overview("Permutation test", lines, self.summary_frame(), note)
 
     def summary_frame(self) -> pd.DataFrame:
         """Columns statistic, pvalue and pvalue_fwer, one row a coefficient."""

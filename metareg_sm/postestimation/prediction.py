@@ -15,10 +15,11 @@ from metareg_sm.design.formula import refuse_missing
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, finite_number
 from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats.reference import critical_value, tail_probability
 
 
-class MetaRegPrediction(PredictionResults):
+class MetaRegPrediction(PredictionResults, Printed):
     """Mean effects at given moderators, and the true effects of new studies there.
 
     Attributes
@@ -52,6 +53,12 @@ class MetaRegPrediction(PredictionResults):
         )
         self.df_obs = df_obs
         self.transform = transform
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        note = "mean_ci is of the mean effect, obs_ci of the true effect of a new study."
+        frame = self.summary_frame()
+        return Overview(f"Predictions for {len(frame)} studies, 95 %", (), frame, note)
 
     def conf_int(self, obs: bool = False, alpha: float = 0.05) -> Array:
         """Interval for the mean effect, or with `obs` for the true effect of a new study.

@@ -16,6 +16,7 @@ from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.options import check_alpha, suggestion
 from metareg_sm.postestimation.fitted import Fitted, plain
 from metareg_sm.postestimation.prediction import new_rows
+from metareg_sm.printing import Overview, Printed, number, percent
 from metareg_sm.stats.reference import critical_value
 
 __all__ = ["JohnsonNeyman", "SimpleSlopes", "simple_slopes"]
@@ -26,8 +27,8 @@ _POINTS = 5
 _ANGLES = 1441
 
 
-@dataclass(frozen=True, slots=True)
-class JohnsonNeyman:
+@dataclass(frozen=True, slots=True, repr=False)
+class JohnsonNeyman(Printed):
     """Where along a partner the slope of a moderator is significant.
 
     Attributes
@@ -52,9 +53,20 @@ class JohnsonNeyman:
     regions: tuple[tuple[float, float], ...]
     observed: tuple[float, float]
 
+    def overview(self) -> Overview:
+        """What is printed."""
+        regions = (f"{number(a)} to {number(b)}" for a, b in self.regions)
+        lines = (
+            ("Bounds", ", ".join(number(b) for b in self.bounds) or "none"),
+            (f"p < {self.alpha:g}", "; ".join(regions) or "nowhere"),
+            ("Observed", " to ".join(number(x) for x in self.observed)),
+        )
+        title = f"Where along {self.partner} the slope of {self.moderator} is significant"
+        return Overview(title, lines, note="The tests are pointwise (Johnson-Neyman).")
 
-@dataclass(frozen=True, slots=True)
-class SimpleSlopes:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SimpleSlopes(Printed):
     """Slopes of one moderator at chosen values of its partners.
 
     Attributes
@@ -74,6 +86,11 @@ class SimpleSlopes:
     alpha: float
     _at: dict[str, list[Any]] = field(repr=False)
     _fit: Fitted = field(repr=False)
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        title = f"Slopes of {self.moderator}, intervals at {percent(self.alpha)}"
+        return Overview(title, (), self.frame)
 
     def johnson_neyman(self, partner: str, alpha: float | None = None) -> JohnsonNeyman:
         """Values of a continuous partner at which the slope turns significant.

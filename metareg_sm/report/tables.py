@@ -66,10 +66,10 @@ def heterogeneity_block(results: Any) -> Block:
         h = results.heterogeneity
     except MetaRegError as error:
         undefined = ["undefined: vi=0" if isinstance(error, VarianceError) else "undefined"]
-        left.append(("I2:", undefined))
+        left.append(("I2 from tau2:", undefined))
         right = [(f"{name}:", undefined) for name in ("H2", "R2", "Q_E", "Prob (Q_E)")]
         return Block("Heterogeneity", left, right)
-    left.append(("I2:", [f"{h.i2:.4f}"]))
+    left.append(("I2 from tau2:", [f"{h.i2:.4f}"]))
     right = [
         ("H2:", [f"{h.h2:.4f}"]),
         ("R2:", [f"{h.r2:.4f}"]),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from statsmodels.base.model import LikelihoodModelResults
+from statsmodels.base.model import LikelihoodModelResults, LikelihoodResultsWrapper
 from statsmodels.stats.contrast import ContrastResults
 
 from metareg_sm._compat import ResultMixin, cached_data, cached_value
@@ -19,7 +19,10 @@ from metareg_sm.options import check_alpha
 from metareg_sm.postestimation import collinearity, inference
 from metareg_sm.postestimation.inference import OmnibusTest
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict, predict_effects
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.report import frames
+from metareg_sm.report.overview import fit_overview, variances
+from metareg_sm.results.inherited import Unavailable, available
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
 from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
@@ -31,7 +34,13 @@ if TYPE_CHECKING:
     from metareg_sm.postestimation.slopes import SimpleSlopes
 
 
-class ModelResults(LikelihoodModelResults, ResultMixin):
+_NO_SCORES = (
+    "studies are independent only given the variances, which are estimated from all of them, so "
+    "that there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
+)
+
+
+class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     """Results of a model with known sampling variances and estimated variances of true effects.
 
     t and F tests have the degrees of freedom that belong to the covariance type; each contrast its
@@ -470,3 +479,33 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
     def condition_number(self) -> float:
         """Condition number of the weighted design, as statsmodels' WLS reports it."""
         return collinearity.condition_number(self)
+
+    # --- what prints, and what is not there ----------------------------------------------------
+
+    def overview(self) -> Overview:
+        """What is printed for the results themselves; `summary()` says more."""
+        return fit_overview(self, variances(self))
+
+    bsejac = Unavailable(_NO_SCORES)
+    bsejhj = Unavailable(_NO_SCORES)
+    covjac = Unavailable(_NO_SCORES)
+    covjhj = Unavailable(_NO_SCORES)
+    score_obsv = Unavailable(_NO_SCORES)
+    hessv = Unavailable(
+        "the likelihood is a function of the variances, the coefficients being profiled out. "
+        "model.hessian(tau2) is its curvature; cov_params() is the covariance of the coefficients."
+    )
+    get_nlfun = Unavailable("statsmodels has no code for it.")
+
+    def __dir__(self) -> list[str]:
+        return available(type(self), list(super().__dir__()))
+
+
+class ModelResultsWrapper(LikelihoodResultsWrapper):
+    """Results of any model with pandas labels."""
+
+    def __repr__(self) -> str:
+        return repr(self._results)
+
+    def __str__(self) -> str:
+        return str(self._results)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import statsmodels.base.wrapper as wrap
-from statsmodels.base.model import LikelihoodResultsWrapper
 
 from metareg_sm._compat import cached_data, cached_value
 from metareg_sm._typing import Array, BootstrapScheme, PermutationScheme, Seed, Tau2Interval
@@ -25,8 +24,10 @@ from metareg_sm.postestimation.heterogeneity import (
     random_effects,
 )
 from metareg_sm.postestimation.resampling import null_basis
+from metareg_sm.printing import Overview
+from metareg_sm.report.overview import fit_overview, shares, variances
 from metareg_sm.report.tables import heterogeneity_block, summary_table, summary_table2
-from metareg_sm.results.base import ModelResults
+from metareg_sm.results.base import ModelResults, ModelResultsWrapper
 
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
@@ -635,6 +636,10 @@ class MetaRegResults(ModelResults):
             exponentiate,
         )
 
+    def overview(self) -> Overview:
+        """What is printed for the results themselves; `summary()` says more."""
+        return fit_overview(self, [*variances(self), *shares(self)])
+
     @property
     def default_model_infos(self) -> dict[str, Any]:
         """Rows that `summary_col` adds below the coefficients."""
@@ -652,11 +657,11 @@ class MetaRegResults(ModelResults):
         }
 
 
-class MetaRegResultsWrapper(LikelihoodResultsWrapper):
+class MetaRegResultsWrapper(ModelResultsWrapper):
     """Results with pandas labels."""
 
     _attrs = {"weights": "rows"}  # noqa: RUF012
-    _wrap_attrs = wrap.union_dicts(LikelihoodResultsWrapper._wrap_attrs, _attrs)
+    _wrap_attrs = wrap.union_dicts(ModelResultsWrapper._wrap_attrs, _attrs)
 
 
 wrap.populate_wrapper(MetaRegResultsWrapper, MetaRegResults)

@@ -60,7 +60,9 @@ class Block:
     reason: npt.NDArray[np.intp]
 
 
-def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
+def prepare(
+    y: Array, v: Array, basis: Basis, needs_variance: bool, needs_residuals: bool = True
+) -> Block:
     """Set missing cells aside and find what cannot be fitted.
 
     Parameters
@@ -73,6 +75,9 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         Of the moderators of all studies.
     needs_variance : bool
         The estimator weights by 1/v and cannot do with a variance of 0.
+    needs_residuals : bool
+        The covariance is made of residuals and cannot do without any: where a constant fits
+        constant outcomes exactly.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
     # a sum is NaN exactly where a cell is, values being finite else
     missing = np.isnan(y.sum() + v.sum())
     counts = shift = None
-    constant = constant_outcomes(y)
+    constant, zero = constant_outcomes(y), ~y.any(-1)
     nobs = np.full(n, float(k))
     if missing:
         absent = np.isnan(y) | np.isnan(v)
@@ -98,15 +103,18 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
         # a common level of the outcomes must not stand out against what fills the gaps
         mean = np.where(absent, 0.0, y).sum(-1) / np.maximum(nobs, 1.0)
         y = np.where(absent, mean[:, None], y)
-        constant = constant_outcomes(y, counts)
-        one = basis.Z.sum(0)
-        if np.abs(basis.Z @ one - 1.0).max() < 1e-9:
-            # the constant is a moderator: taking the level off first costs the rest no digits
+        constant, zero = constant_outcomes(y, counts), ~np.where(absent, 0.0, y).any(-1)
+        if spans_constant(basis):
+            # taking the level off first costs the rest no digits
+            one = basis.Z.sum(0)
             y, shift = y - mean[:, None], mean[:, None] * (basis.to_params @ one)
         reason = count_reasons(counts, basis)
     elif k <= r:
         reason[:] = Reason.TOO_FEW_STUDIES
-    reason[(reason == 0) & constant] = Reason.NO_VARIATION
+    if needs_residuals:
+        # a fit that goes through all outcomes leaves none
+        exact = constant & (spans_constant(basis) | zero)
+        reason[(reason == 0) & exact] = Reason.NO_VARIATION
     reason[(reason == 0) & out_of_range(y, v)] = Reason.OUT_OF_RANGE
     if needs_variance:
         reason[(reason == 0) & (v.min(-1) <= 0.0)] = Reason.ZERO_VARIANCE
@@ -118,6 +126,11 @@ def prepare(y: Array, v: Array, basis: Basis, needs_variance: bool) -> Block:
             counts[bad] = 1.0
     studies = Studies.build(y, v, basis, counts)
     return Block(studies, shift, nobs, reason)
+
+
+def spans_constant(basis: Basis) -> bool:
+    """Whether the moderators can say that all studies have the same expected effect."""
+    return bool(np.abs(basis.Z @ basis.Z.sum(0) - 1.0).max() < 1e-9)
 
 
 def block_size(k: int) -> int:
@@ -227,7 +240,9 @@ class Fitting:
         by_variance = self.fixed == 0.0
         if self.estimator is not None:
             by_variance = not self.estimator.zero_variance
-        return prepare(y, v, self.basis, by_variance)
+        # a factor of 0 where there are no residuals leaves no standard error
+        by_residuals = bool(self.factor(np.zeros(1))[0] == 0.0)
+        return prepare(y, v, self.basis, by_variance, by_residuals)
 
     def fit(self, block: Block) -> BlockFit:
         """Fit every data set of a block.

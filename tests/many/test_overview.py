@@ -50,7 +50,7 @@ def test_in_notebooks(many):
     shown = many._repr_html_()
     assert shown.startswith("<p>Meta-regressions of 200 outcomes</p><table>")
     assert "<td>197 of 200 (98.5%)</td>" in shown
-    assert shown.count("<table>") == shown.count("</table>") == 2
+    assert shown.count("<table") == shown.count("</table>") == 2
     y, v, X = outcomes(91, n=3)
     odd = fit_many(y, pd.DataFrame(X, columns=["<b>", "a & b"]), v)
     assert "&lt;b&gt;, a &amp; b" in odd._repr_html_()
@@ -79,7 +79,7 @@ def test_tests_print(many):
     assert shown[1].split() == ["Tested", "197", "of", "200"]
     assert shown[2].split() == ["Medians", "effect", "sd", "pvalue"]
     assert [line.split()[:2] for line in shown[3:]] == [["Row", "0"], ["Row", "1"]]
-    assert many.t_test([0, 1])._repr_html_().count("<table>") == 2
+    assert many.t_test([0, 1])._repr_html_().count("<table") == 2
 
 
 def test_of_dask_nothing_is_computed():

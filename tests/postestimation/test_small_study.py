@@ -80,7 +80,9 @@ def test_egger_of_metafor(name):
 @pytest.mark.parametrize("name", ["bcg", "hackshaw1998", "egger2001", "bangertdrowns2004"])
 def test_selection_of_metafor(name):
     for known in CASES[name]["selection"]:
-        hits_bound = max(known.get("delta", [100.0])) > 99.0  # no study in the first interval: refused here
+        hits_bound = (
+            max(known.get("delta", [100.0])) > 99.0
+        )  # no study in the first interval: refused here
         if known["alternative"] != "greater" or known["method"] != "ML" or hits_bound:
             continue
         with warnings.catch_warnings():
