@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import statsmodels.formula.api as _smf
 
-from metareg_sm import datasets, exceptions
+from metareg_sm import _moved, datasets, exceptions
 from metareg_sm._version import __version__
 from metareg_sm.formula.api import metareg
 from metareg_sm.models.metareg import MetaReg
@@ -62,5 +62,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
+_moved.install()
 if not hasattr(_smf, "metareg"):
     _smf.metareg = metareg
