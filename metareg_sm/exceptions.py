@@ -10,6 +10,7 @@ from statsmodels.tools.sm_exceptions import (
 )
 
 __all__ = [
+    "BaselineWarning",
     "ComparisonError",
     "ConvergenceWarning",
     "DataRemovedError",
@@ -54,6 +55,10 @@ class ComparisonError(MetaRegError):
 
 class RankDeficiencyWarning(SingularMatrixWarning):
     """Some moderators are redundant: they depend linearly on others."""
+
+
+class BaselineWarning(ModelWarning):
+    """A moderator is computed from the control arm that the outcome is computed from."""
 
 
 class FewStudiesWarning(ModelWarning):

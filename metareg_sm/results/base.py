@@ -13,6 +13,7 @@ from statsmodels.stats.contrast import ContrastResults
 from metareg_sm._compat import ResultMixin, cached_data, cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import Terms
+from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.exceptions import DataRemovedError
 from metareg_sm.options import check_alpha
@@ -26,6 +27,7 @@ from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.sandwich import Whitened
 
 if TYPE_CHECKING:
+    from metareg_sm.postestimation.aggregation import AggregationBiasTest
     from metareg_sm.postestimation.slopes import SimpleSlopes
 
 
@@ -78,6 +80,11 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
     def terms(self) -> Terms:
         """Names of the design, and how new rows of it are made."""
         return self.model.terms
+
+    @property
+    def participants(self) -> Participants | None:
+        """Moderators that are averages over participants, if the user named any."""
+        return getattr(self.model, "participants", None)
 
     @property
     def table(self) -> StudyTable:
@@ -424,6 +431,49 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
         from metareg_sm.postestimation.slopes import simple_slopes
 
         return simple_slopes(self, moderator, at, alpha)
+
+    def aggregation_bias_test(self, moderator: str) -> AggregationBiasTest:
+        """Test that a moderator has the same slope within studies as between them.
+
+        A slope across studies need not hold for participants; where rows are effects of
+        participants, or of several groups in a study, the two slopes can be told apart.
+
+        Parameters
+        ----------
+        moderator : str
+            A moderator x of which the formula has ``within(x, study)`` and ``between(x, study)``,
+            or x and one of the two; or a product such as "treat:x".
+
+        Returns
+        -------
+        AggregationBiasTest
+            within, between, difference (between - within), se, statistic, pvalue, df.
+
+        Raises
+        ------
+        OptionError
+            If the formula does not have the moderator in two parts.
+
+        References
+        ----------
+        Fisher, D. J., Copas, A. J., Tierney, J. F., & Parmar, M. K. B. (2011). A critical review
+        of methods for the assessment of patient-level interactions in individual participant data
+        meta-analysis of randomized trials. Journal of Clinical Epidemiology, 64(9), 949-967.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> from metareg_sm.formula.transforms import between, within
+        >>> schools = metareg_sm.datasets.konstantopoulos2011.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula(
+        ...     "yi ~ within(year, district) + between(year, district)", schools, vi="vi"
+        ... ).fit(cov_type="cluster", cov_kwds={"groups": "district", "correction": "CR2"})
+        >>> res.aggregation_bias_test("year").pvalue > 0.05
+        True
+        """
+        from metareg_sm.postestimation.aggregation import aggregation_bias_test
+
+        return aggregation_bias_test(self, moderator)
 
     def vif(self) -> pd.DataFrame:
         """Variance inflation factors, generalised for terms of several columns.
