@@ -14,7 +14,11 @@ from metareg_sm.formula.api import metareg
 from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
+    from metareg_sm import simulate
+    from metareg_sm.imputation import impute
+    from metareg_sm.ipd import two_stage
     from metareg_sm.many import ManyResults, fit_many
+    from metareg_sm.pooling import pool
     from metareg_sm.postestimation.comparison import compare_models
     from metareg_sm.postestimation.gosh import gosh
     from metareg_sm.screening import screen
@@ -28,8 +32,12 @@ __all__ = [
     "exceptions",
     "fit_many",
     "gosh",
+    "impute",
     "metareg",
+    "pool",
     "screen",
+    "simulate",
+    "two_stage",
 ]
 
 # what many sessions never use is imported when it is asked for
@@ -38,14 +46,19 @@ _LAZY = {
     "fit_many": "many",
     "compare_models": "postestimation.comparison",
     "gosh": "postestimation.gosh",
+    "impute": "imputation",
+    "pool": "pooling",
     "screen": "screening",
+    "simulate": "simulate",
+    "two_stage": "ipd",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    module = import_module(f"{__name__}.{_LAZY[name]}")
+    value = module if _LAZY[name] == name else getattr(module, name)
     globals()[name] = value
     return value
 
