@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array, Seed
-from metareg_sm.design.formula import formula_context, mentioned_columns
+from metareg_sm.design.formula import formula_context, used_columns
 from metareg_sm.design.rows import formula_studies
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import DesignError, OptionError
@@ -129,7 +129,7 @@ def impute(
     rows, v = formula_studies(outcome, data, vi, sei, None, "drop", context)
     frame = rows.frame
     assert frame is not None
-    used = list(mentioned_columns(frame, formula))
+    used = used_columns(frame, formula)
     for name in auxiliary:
         if name not in frame.columns:
             raise OptionError(f"auxiliary names {name!r}, which is no column of the data.")

@@ -26,9 +26,9 @@ from metareg_sm.design.formula import (
     explained,
     formula_context,
     formula_error,
-    mentioned_columns,
     portable,
     restored,
+    used_columns,
 )
 from metareg_sm.design.participants import Participants, participants
 from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
@@ -332,9 +332,9 @@ class MetaReg(LikelihoodModel):
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         assert rows.frame is not None
         if participant_level is not None or participant_sd is not None:
-            used = mentioned_columns(rows.frame, formula)
+            used = used_columns(rows.frame, formula)
             model.participants = participants(
-                participant_level, participant_sd, model.rows.frame, list(used)
+                participant_level, participant_sd, model.rows.frame, used
             )
         if baseline is not None or "effect_size" in rows.frame.attrs:
             warn_of_baseline(formula, rows.frame, baseline)

@@ -462,14 +462,23 @@ class ModelResults(LikelihoodModelResults, ResultMixin):
 
         Examples
         --------
-        >>> import metareg_sm
+        Each trial reports the effect in its younger and in its older half.
+
+        >>> import pandas as pd
+        >>> from metareg_sm import MetaReg
         >>> from metareg_sm.formula.transforms import between, within
-        >>> schools = metareg_sm.datasets.konstantopoulos2011.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula(
-        ...     "yi ~ within(year, district) + between(year, district)", schools, vi="vi"
-        ... ).fit(cov_type="cluster", cov_kwds={"groups": "district", "correction": "CR2"})
-        >>> res.aggregation_bias_test("year").pvalue > 0.05
-        True
+        >>> halves = pd.DataFrame(
+        ...     {
+        ...         "trial": [1, 1, 2, 2, 3, 3, 4, 4],
+        ...         "age": [38.0, 51, 45, 57, 51, 63, 56, 70],
+        ...         "yi": [0.1, 0.7, -0.1, 0.4, -0.3, 0.2, -0.6, 0.1],
+        ...         "vi": 0.02,
+        ...     }
+        ... )
+        >>> formula = "yi ~ within(age, trial) + between(age, trial)"
+        >>> test = MetaReg.from_formula(formula, halves, vi="vi").fit().aggregation_bias_test("age")
+        >>> round(test.within, 3), round(test.between, 3), round(test.pvalue, 4)
+        (0.045, -0.036, 0.0001)
         """
         from metareg_sm.postestimation.aggregation import aggregation_bias_test
 

@@ -79,7 +79,7 @@ def test_zeros_and_order_of_the_product_do_not_matter(people):
 
 
 def test_one_stage_agrees_with_two_stage():
-    # large trials with equal residual variances: what is left is how these are estimated
+    # large trials with equal residual variances, which two stages estimate in each by itself
     people = simulate.participants(n_studies=8, n_per_study=1000, tau2=0.05, rng=11)
     people["age"] -= 50.0
     stage = two_stage("y ~ treat * age", people, "study", effect="treat:age")
@@ -94,7 +94,7 @@ def test_one_stage_agrees_with_two_stage():
     ).fit(method="bfgs")
     b, se = one.params, one.bse
     inside, outside = "treat:within(age, study)", "treat:between(age, study)"
-    assert abs(b[inside] - common.within) < 0.05 * common.within_se
+    assert abs(b[inside] - common.within) < 0.1 * common.within_se
     assert se[inside] == pytest.approx(common.within_se, rel=0.01)
     assert abs(b[outside] - two.across) < 0.05 * two.across_se
     assert se[outside] == pytest.approx(two.across_se, rel=0.01)
