@@ -15,6 +15,7 @@ from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
     from metareg_sm import simulate
+    from metareg_sm.baseline import baseline_risk
     from metareg_sm.imputation import impute
     from metareg_sm.ipd import two_stage
     from metareg_sm.many import ManyResults, fit_many
@@ -27,6 +28,7 @@ __all__ = [
     "ManyResults",
     "MetaReg",
     "__version__",
+    "baseline_risk",
     "compare_models",
     "datasets",
     "exceptions",
@@ -43,6 +45,7 @@ __all__ = [
 # what many sessions never use is imported when it is asked for
 _LAZY = {
     "ManyResults": "many",
+    "baseline_risk": "baseline",
     "fit_many": "many",
     "compare_models": "postestimation.comparison",
     "gosh": "postestimation.gosh",
