@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -96,7 +96,7 @@ class BaselineModel:
     converged: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BaselineRisk:
     """Regression of the treated on the controls, in true outcomes.
 
@@ -139,10 +139,10 @@ class BaselineRisk:
     reliability: float
     dilution: float
     shared_arm: float
-    frame: pd.DataFrame = field(repr=False)
-    model: BaselineModel = field(repr=False)
-    naive_fit: MetaRegResultsWrapper = field(repr=False)
-    _fit: Bivariate = field(repr=False)
+    frame: pd.DataFrame
+    model: BaselineModel
+    naive_fit: MetaRegResultsWrapper
+    _fit: Bivariate
 
     def conf_int(
         self, alpha: float = 0.05, method: Literal["profile", "delta"] = "profile"
@@ -185,6 +185,15 @@ class BaselineRisk:
                 stacklevel=2,
             )
         return ends
+
+    def __repr__(self) -> str:
+        return (
+            f"<BaselineRisk {self.measure}: slope {self.slope:.4f} (se {self.slope_se:.4f}), "
+            f"{len(self.frame)} studies>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self}</pre>"
 
     def __str__(self) -> str:
         low, high = self.conf_int()

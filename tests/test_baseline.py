@@ -140,6 +140,8 @@ def test_bias_is_explained(trials):
     expected = found.slope + found.dilution + found.shared_arm
     assert expected == pytest.approx(found.slope * found.reliability)
     text = str(found)
+    assert repr(found) == "<BaselineRisk OR: slope 0.7300 (se 0.0857), 13 studies>"
+    assert text in found._repr_html_()
     assert "treated = -1.8437 + 0.7300 control" in text
     assert f"the model expects {expected:.4f}" in text
 

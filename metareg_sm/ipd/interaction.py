@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +14,10 @@ from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.ipd.study import StudyFit, columns_of
 from metareg_sm.models.metareg import MetaReg
+from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.aggregation import factors
 from metareg_sm.results.metareg import MetaRegResultsWrapper
-from metareg_sm.stats.reference import two_sided_pvalue
+from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ _FRAME = [
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Interaction:
     """Slopes of a treatment effect on a covariate, from within studies alone and across studies.
 
@@ -69,9 +70,44 @@ class Interaction:
     statistic: float
     pvalue: float
     df: float | None
-    frame: pd.DataFrame = field(repr=False)
-    within_fit: MetaRegResultsWrapper = field(repr=False)
-    across_fit: MetaRegResultsWrapper = field(repr=False)
+    frame: pd.DataFrame
+    within_fit: MetaRegResultsWrapper
+    across_fit: MetaRegResultsWrapper
+
+    def __repr__(self) -> str:
+        return f"<Interaction {self.effect}: within {self.within:.4g}, across {self.across:.4g}>"
+
+    def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
+        """The two slopes and their difference.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage of the intervals.
+
+        Returns
+        -------
+        DataFrame
+            Rows within, across, difference; columns coef, se, statistic, pvalue, ci_lower,
+            ci_upper.
+        """
+        level = check_alpha(alpha)
+        fits = (self.within_fit, self.across_fit)
+        dfs = [float(r.df_resid) if r.use_t else None for r in fits] + [self.df]
+        coefs = (self.within, self.across, self.difference)
+        rows = []
+        for coef, se, df in zip(coefs, (self.within_se, self.across_se, self.se), dfs, strict=True):
+            statistic = np.array(coef / se)
+            low, high = interval(np.array(coef), np.array(se), level, df)
+            rows.append((coef, se, float(statistic), two_sided_pvalue(statistic, df), low, high))
+        columns = ["coef", "se", "statistic", "pvalue", "ci_lower", "ci_upper"]
+        return pd.DataFrame(rows, ["within", "across", "difference"], columns)
+
+    def _repr_html_(self) -> str:
+        return self.summary_frame().to_html()
+
+    def __str__(self) -> str:
+        return f"Interaction {self.effect}\n{self.summary_frame().round(4).to_string()}"
 
     def plot(self, ax: Axes | None = None) -> Figure:
         """Effects of the studies at their means, the slope across, and each study's own slope.

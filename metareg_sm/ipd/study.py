@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from statsmodels.discrete.discrete_model import BinaryModel, CountModel
 from statsmodels.duration.hazard_regression import PHReg
 from statsmodels.genmod import families
@@ -84,8 +83,10 @@ class Task:
         Label of the study.
     cls : type
         The model's class.
-    endog, exog : Series or DataFrame, DataFrame
+    endog, exog : ndarray, (n,) or (n, 2) and (n, p)
         Rows of the study.
+    names : tuple of str
+        Columns of the design.
     keywords, fit_keywords : mapping
         Of the model, rows of the study where they have rows; and of its `fit`.
     effects : tuple of str
@@ -96,8 +97,9 @@ class Task:
 
     study: Any
     cls: type
-    endog: Any
-    exog: pd.DataFrame
+    endog: Array
+    exog: Array
+    names: tuple[str, ...]
     keywords: Mapping[str, Any]
     fit_keywords: Mapping[str, Any]
     effects: tuple[str, ...]
@@ -135,13 +137,13 @@ def fit_study(task: Task) -> StudyFit | Failure:
     -------
     StudyFit or Failure
     """
-    design = _identified(task)
-    if isinstance(design, str):
-        return Failure(task.study, design)
+    kept = _identified(task)
+    if isinstance(kept, str):
+        return Failure(task.study, kept)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
-            model = task.cls(task.endog, design, **task.keywords)
+            model = task.cls(task.endog, task.exog[:, kept], **task.keywords)
             reason = _too_few(model, task.min_events)
             if reason:
                 return Failure(task.study, reason)
@@ -153,45 +155,41 @@ def fit_study(task: Task) -> StudyFit | Failure:
         return Failure(task.study, f"the fit failed: {error}")
     if reason:
         return Failure(task.study, reason)
-    means, sds = task.exog.mean(), task.exog.std(ddof=0)
+    means, sds = task.exog.mean(axis=0), task.exog.std(axis=0)
     return StudyFit(
         task.study,
-        tuple(model.exog_names)[: len(params)],
-        params,
-        cov,
-        dict(zip(task.exog.columns, means, strict=True)),
-        dict(zip(task.exog.columns, sds, strict=True)),
+        tuple(task.names[column] for column in kept),
+        params[: len(kept)],
+        cov[: len(kept), : len(kept)],
+        dict(zip(task.names, means.tolist(), strict=True)),
+        dict(zip(task.names, sds.tolist(), strict=True)),
         len(task.exog),
     )
 
 
-def _identified(task: Task) -> pd.DataFrame | str:
-    """The design without redundant columns, or why an effect cannot be told from the others."""
-    exog = task.exog
-    n = len(exog)
+def _identified(task: Task) -> list[int] | str:
+    """Columns of the design that are not redundant, or why an effect cannot be estimated."""
+    n, p = task.exog.shape
     if not n:
         return "no participant has complete data"
-    for effect in task.effects:
-        values = exog[effect].to_numpy()
+    wanted = [task.names.index(effect) for effect in task.effects]
+    for j in wanted:
+        values = task.exog[:, j]
         if np.ptp(values) == 0.0:
-            return f"{effect!r} is {values[0]:g} for all {n} participants"
-    wanted = list(task.effects)
-    rest = [name for name in exog.columns if name not in wanted]
-    columns = exog[rest + wanted].to_numpy(dtype=float)
+            return f"{task.names[j]!r} is {values[0]:g} for all {n} participants"
+    order = [j for j in range(p) if j not in wanted] + wanted
     # a proportional hazards model has its constant in the baseline hazard
-    constant = np.ones((n, 1 if issubclass(task.cls, PHReg) else 0))
-    first = constant.shape[1]
-    whole = np.column_stack([constant, columns])
+    first = 1 if issubclass(task.cls, PHReg) else 0
     # rows of 0 change no dependence, and a basis needs at least as many rows as columns
-    whole = np.vstack([whole, np.zeros((max(whole.shape[1] - n, 0), whole.shape[1]))])
-    redundant = [j - first for j in design_basis(whole).redundant]
-    lost = [wanted[j - len(rest)] for j in redundant if j >= len(rest)]
+    whole = np.zeros((max(n, p + first), p + first))
+    whole[:n, :first], whole[:n, first:] = 1.0, task.exog[:, order]
+    gone = {order[j - first] for j in design_basis(whole).redundant}
+    lost = [task.names[j] for j in wanted if j in gone]
     if lost:
         return f"{lost[0]!r} cannot be told from the other terms: it depends linearly on them"
-    if n <= len(exog.columns) - len(redundant):
-        return f"{n} participants are too few for {len(exog.columns)} coefficients"
-    gone = {rest[j] for j in redundant}
-    return exog[[name for name in exog.columns if name not in gone]]
+    if n <= p - len(gone):
+        return f"{n} participants are too few for {p} coefficients"
+    return [j for j in range(p) if j not in gone]
 
 
 def _events(model: Any) -> tuple[float, float] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ _LEAST_STUDIES = 3
 _MANY = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TwoStage:
     """Estimates of each study, ready to be pooled.
 
@@ -52,9 +52,9 @@ class TwoStage:
     V: list[Array]
     failed: pd.DataFrame
     effects: tuple[str, ...]
-    fits: tuple[StudyFit, ...] = field(repr=False)
-    _asked: tuple[str, ...] = field(repr=False)
-    _raw_means: Mapping[str, pd.Series] = field(repr=False)
+    fits: tuple[StudyFit, ...]
+    _asked: tuple[str, ...]
+    _raw_means: Mapping[str, pd.Series]
 
     def interaction(
         self, effect: str | None = None, tau2: str | float = "reml", cov_type: str = "knapp-hartung"
@@ -87,6 +87,13 @@ class TwoStage:
                 )
             effect = products[0]
         return interaction(self.fits, effect, self._raw_means, tau2, cov_type)
+
+    def __repr__(self) -> str:
+        without = f", {len(self.failed)} without estimates" if len(self.failed) else ""
+        return f"<TwoStage: {len(self.fits)} studies{without}; {', '.join(self.effects)}>"
+
+    def _repr_html_(self) -> str:
+        return self.frame.to_html(index=False)
 
     def __str__(self) -> str:
         lines = [
@@ -192,15 +199,18 @@ def two_stage(
         whole = model(formula, numbered, eval_env=context, **keywords)
     except (formula_error(), NameError) as error:
         raise explained(error, formula, table) or error from error
-    exog = pd.DataFrame(np.asarray(whole.exog, dtype=float), columns=whole.exog_names)
+    exog = np.asarray(whole.exog, dtype=float)
+    names = tuple(whole.exog_names)[: exog.shape[1]]
     rows = np.asarray(whole.data.row_labels, dtype=np.intp)
-    endog = whole.data.orig_endog
+    endog = np.asarray(whole.data.orig_endog, dtype=float)
+    endog = endog[:, 0] if endog.ndim == 2 and endog.shape[1] == 1 else endog
     _check_counts(endog, table.index)
-    effects = _effects(effect, list(exog.columns), table)
+    effects = _effects(effect, list(names), table)
     for name in effects:
-        if np.ptp(exog[name].to_numpy()) == 0.0:
+        values = exog[:, names.index(name)]
+        if np.ptp(values) == 0.0:
             raise DesignError(
-                f"effect={name!r} is {exog[name].iloc[0]:g} for all participants of all studies: "
+                f"effect={name!r} is {values[0]:g} for all participants of all studies: "
                 "there is one arm only."
             )
     kept = [np.flatnonzero(codes[rows] == code) for code in range(len(levels))]
@@ -208,8 +218,9 @@ def two_stage(
         Task(
             label,
             type(whole),
-            endog.iloc[at].reset_index(drop=True),
-            exog.iloc[at].reset_index(drop=True),
+            endog[at],
+            exog[at],
+            names,
             {name: _picked(value, rows[at], len(table)) for name, value in keywords.items()},
             dict(fit_kwds or {}),
             tuple(effects),
@@ -263,15 +274,14 @@ def _of_rows(value: Any, table: pd.DataFrame) -> Any:
 
 def _picked(value: Any, rows: Codes, total: int) -> Any:
     if isinstance(value, pd.Series):
-        return value.iloc[rows].reset_index(drop=True)
+        return value.to_numpy()[rows]
     if isinstance(value, np.ndarray) and value.ndim and len(value) == total:
         return value[rows]
     return value
 
 
-def _check_counts(endog: Any, index: pd.Index) -> None:
+def _check_counts(values: Array, index: pd.Index) -> None:
     """Refuse events above totals, which a formula turns into negative counts of the others."""
-    values = np.asarray(endog, dtype=float)
     if values.ndim == 2 and values.shape[1] == 2 and (values < 0.0).any():
         row = int(np.flatnonzero((values < 0.0).any(axis=1))[0])
         raise DesignError(

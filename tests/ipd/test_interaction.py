@@ -101,6 +101,18 @@ def test_one_stage_agrees_with_two_stage():
     assert float(one.cov_re.iloc[0, 0]) == pytest.approx(two.across_fit.tau2, rel=0.01)
 
 
+def test_what_it_shows(people):
+    found = two_stage("y ~ treat * age", people, "study", effect="treat:age").interaction()
+    frame = found.summary_frame(alpha=0.1)
+    assert frame.index.tolist() == ["within", "across", "difference"]
+    assert frame.loc["difference", "pvalue"] == pytest.approx(found.pvalue)
+    low, high = found.across_fit.conf_int(alpha=0.1).loc["mean"]
+    assert frame.loc["across", ["ci_lower", "ci_upper"]].tolist() == pytest.approx([low, high])
+    assert repr(found).startswith("<Interaction treat:age: within 0.0")
+    assert "difference" in str(found)
+    assert "<table" in found._repr_html_()
+
+
 def test_plot(people):
     found = two_stage("y ~ treat * age", people, "study", effect="treat:age").interaction()
     figure = found.plot()

@@ -138,6 +138,8 @@ def test_what_is_left_out_and_nothing_else(people, model, keywords):
     kept = good.frame[good.frame["study"].isin(["trial 2", "trial 4", "trial 6"])]
     np.testing.assert_allclose(stage.frame["yi"], kept["yi"], rtol=1e-9)
     assert "Without estimates" in str(stage)
+    assert repr(stage) == "<TwoStage: 3 studies, 5 without estimates; arm[T.drug]>"
+    assert "<table" in stage._repr_html_()
 
 
 def n_of(rows, number):
