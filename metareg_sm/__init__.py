@@ -14,8 +14,13 @@ from metareg_sm.formula.api import metareg
 from metareg_sm.models.metareg import MetaReg
 
 if TYPE_CHECKING:
+    from metareg_sm import simulate
+    from metareg_sm.baseline import baseline_risk
     from metareg_sm.effectsizes import effect_size
+    from metareg_sm.imputation import impute
+    from metareg_sm.ipd import two_stage
     from metareg_sm.many import ManyResults, fit_many
+    from metareg_sm.pooling import pool
     from metareg_sm.postestimation.comparison import compare_models
     from metareg_sm.postestimation.gosh import gosh
     from metareg_sm.screening import screen
@@ -24,25 +29,35 @@ __all__ = [
     "ManyResults",
     "MetaReg",
     "__version__",
+    "baseline_risk",
     "compare_models",
     "datasets",
     "effect_size",
     "exceptions",
     "fit_many",
     "gosh",
+    "impute",
     "metareg",
+    "pool",
     "screen",
+    "simulate",
+    "two_stage",
 ]
 
 # what many sessions never use is imported when it is asked for
 _LAZY = {
     "ManyResults": "many",
+    "baseline_risk": "baseline",
     "fit_many": "many",
     "compare_models": "postestimation.comparison",
     "gosh": "postestimation.gosh",
     "effect_size": "effectsizes",
     "effectsizes": "effectsizes",
+    "impute": "imputation",
+    "pool": "pooling",
     "screen": "screening",
+    "simulate": "simulate",
+    "two_stage": "ipd",
 }
 
 

@@ -10,6 +10,7 @@ from statsmodels.tools.sm_exceptions import (
 )
 
 __all__ = [
+    "BaselineWarning",
     "ComparisonError",
     "ConvergenceWarning",
     "DataRemovedError",
@@ -79,6 +80,10 @@ class RankDeficiencyWarning(SingularMatrixWarning):
 
 class EffectSizeWarning(ModelWarning):
     """Some effect sizes are undefined, rest on an added constant, or stand on doubtful numbers."""
+
+
+class BaselineWarning(ModelWarning):
+    """A moderator is computed from the control arm that the outcome is computed from."""
 
 
 class FewStudiesWarning(ModelWarning):

@@ -1,6 +1,6 @@
 """What the pages take from the package itself while they are built: tables, numbers, a command.
 
-- ``.. built-table:: NAME`` is a table of a registry or of ``benchmarks/calibration.csv``;
+- ``.. built-table:: NAME`` is a table of a registry or of a file in ``benchmarks``;
 - ``:calibration:`max type1 | method == 'nonrobust'``` is one number of that file;
 - ``.. command::`` runs a command line and shows what it prints;
 - ``.. remaining-api::`` documents public names that the page does not list otherwise.
@@ -30,6 +30,7 @@ from metareg_sm.many import REASONS
 from metareg_sm.stats.covariance import COVARIANCES
 
 CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "calibration.csv"
+ECOLOGY = CALIBRATION.with_name("ecology.csv")
 METHODS = ("nonrobust", "knapp-hartung", "knapp-hartung-adhoc", "cr2")
 
 Table = tuple[list[str], list[list[str]], list[int]]
@@ -113,6 +114,23 @@ def _lr() -> Table:
     return ["variances", "k", *(f"tau2 = {t:g}" for t in wide.columns)], rows, [20] * 6
 
 
+def _ecology(simulation: str) -> Table:
+    data = pd.read_csv(ECOLOGY).query(f"simulation == {simulation!r}")
+    rows = [
+        [
+            r.setting,
+            r.method,
+            f"{r.truth:g}",
+            f"{r.estimate:.4f} ± {r.estimate_mcse:.4f}",
+            f"{r.reject:.3f} ± {r.reject_mcse:.3f}",
+            f"{r.coverage:.3f} ± {r.coverage_mcse:.3f}",
+        ]
+        for r in data.itertuples()
+    ]
+    header = ["setting", "method", "truth", "mean estimate", "reject", "coverage"]
+    return header, rows, [22, 22, 8, 18, 15, 15]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "estimators": _estimators,
     "covariances": _covariances,
@@ -129,6 +147,10 @@ TABLES: dict[str, Callable[[], Table]] = {
     "width-equal": lambda: _grid("width", "equal"),
     "width-unequal": lambda: _grid("width", "unequal"),
     "lr-tau2": _lr,
+    "ecology-collapsibility": lambda: _ecology("collapsibility"),
+    "ecology-ecological": lambda: _ecology("ecological"),
+    "ecology-baseline": lambda: _ecology("baseline"),
+    "ecology-screening": lambda: _ecology("screening"),
 }
 
 
@@ -140,6 +162,7 @@ class BuiltTable(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Make the table."""
         self.env.note_dependency(str(CALIBRATION))
+        self.env.note_dependency(str(ECOLOGY))
         self.env.note_reread()
         header, rows, widths = TABLES[self.arguments[0]]()
         lines = [

@@ -104,6 +104,13 @@ def mentioned_columns(frame: pd.DataFrame, formula: Any) -> dict[Any, pd.Series]
     return found
 
 
+def used_columns(frame: pd.DataFrame, formula: Any) -> list[Any]:
+    """Columns whose whole name occurs in the formula; names that are no identifiers, any part."""
+    words = set(_NAME.findall(_text(formula)))
+    found = mentioned_columns(frame, formula)
+    return [c for c in found if c in words or not str(c).isidentifier()]
+
+
 def missing_rows(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) -> Mask:
     """Rows that the formula engine itself would drop."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from metareg_sm.core.likelihood import Derivatives
 from metareg_sm.core.studies import Studies, out_of_range
 from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design import values
+from metareg_sm.design.control_arm import warn_of_baseline
 from metareg_sm.design.formula import (
     Terms,
     design_columns,
@@ -29,7 +30,9 @@ from metareg_sm.design.formula import (
     formula_faults,
     portable,
     restored,
+    used_columns,
 )
+from metareg_sm.design.participants import Participants, participants
 from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
 from metareg_sm.design.variances import Variances, variances
 from metareg_sm.exceptions import (
@@ -75,6 +78,12 @@ class MetaReg(LikelihoodModel):
         refuse them. The formula interface has the default "drop".
     hasconst : bool, optional
         Whether the moderators include a constant; found out if not given.
+    participant_level : list of str, optional
+        Moderators that are averages over the participants of a study; notes of the summary and the
+        report name them.
+    participant_sd : mapping, optional
+        Standard deviation of such a moderator among participants, by its name: a number, or one a
+        study; notes say how little the averages vary beside it.
     **kwargs
         Used by the formula interface.
 
@@ -137,6 +146,8 @@ class MetaReg(LikelihoodModel):
         sei: Variances | None = None,
         missing: Missing = "none",
         hasconst: bool | None = None,
+        participant_level: str | Sequence[str] | None = None,
+        participant_sd: Any = None,
         **kwargs: Any,
     ) -> None:
         if exog is None:
@@ -170,8 +181,14 @@ class MetaReg(LikelihoodModel):
         self._data_attr.extend(["vi", "basis", "studies", "rows"])
         self.context: Mapping[str, Any] = {}
         self.measure_name: str | None = None
+        self.participants: Participants | None = None
         if not by_formula:
             self._total = total
+            if participant_level is not None or participant_sd is not None:
+                frame = pd.DataFrame(self.exog, columns=self.exog_names)
+                self.participants = participants(
+                    participant_level, participant_sd, frame, self.exog_names
+                )
 
     @property
     def measure(self) -> Measure | None:
@@ -257,6 +274,9 @@ class MetaReg(LikelihoodModel):
         vi: Variances | None = None,
         sei: Variances | None = None,
         missing: Missing = "drop",
+        participant_level: str | Sequence[str] | None = None,
+        participant_sd: Any = None,
+        baseline: str | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> MetaReg:
         """Create a model from a formula and a data frame.
@@ -280,6 +300,15 @@ class MetaReg(LikelihoodModel):
             Rows with a missing outcome, moderator or variance are dropped before the design is
             built, so that a level which only they have leaves no empty column; "raise" and "none"
             refuse them.
+        participant_level : str or list of str, optional
+            Moderators that are averages over the participants of a study, such as their mean age:
+            notes of the summary and the report name them.
+        participant_sd : mapping, optional
+            Standard deviation of such a moderator among participants, by its name: a number, or a
+            column with one a study. Notes say how little the averages vary beside it.
+        baseline : str or list of str, optional
+            Columns that are computed from the control arm, such as its risk. Where the data come
+            from `effect_size` they are found without it.
         **kwargs
             `eval_env` and `hasconst`, as everywhere in statsmodels.
 
@@ -291,6 +320,11 @@ class MetaReg(LikelihoodModel):
         ------
         VarianceError, DesignError, MissingStudiesError, OptionError
             As `MetaReg` does, and if a named column does not exist.
+
+        Warns
+        -----
+        BaselineWarning
+            If a moderator is computed from the control arm that the outcome is computed from.
 
         Examples
         --------
@@ -325,6 +359,14 @@ class MetaReg(LikelihoodModel):
         model.context = context
         model.measure_name = _measure_name(data, model.endog_names)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
+        assert rows.frame is not None
+        if participant_level is not None or participant_sd is not None:
+            used = used_columns(rows.frame, formula)
+            model.participants = participants(
+                participant_level, participant_sd, model.rows.frame, used
+            )
+        if baseline is not None or "effect_size" in rows.frame.attrs:
+            warn_of_baseline(formula, rows.frame, baseline)
         return model
 
     def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:

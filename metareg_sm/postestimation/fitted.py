@@ -8,6 +8,7 @@ from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.formula import Terms
+from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
@@ -41,6 +42,10 @@ class Fitted(Protocol):
     @property
     def terms(self) -> Terms:
         """Names of the design, and how new rows of it are made."""
+
+    @property
+    def participants(self) -> Participants | None:
+        """Moderators that are averages over participants, if the user named any."""
 
     @property
     def table(self) -> StudyTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from metareg_sm.design.participants import participant_notes
 from metareg_sm.postestimation.collinearity import condition_note
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.stats.multiplicity import family_wise_error
@@ -76,7 +77,8 @@ def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
             f"With {m} moderators tested at {alpha:g}, the chance of at least one false positive "
             f"is up to {family_wise_error(m, alpha):.2f}; see adjust_pvalues()."
         )
-    if m:
+    found += participant_notes(fit.participants)
+    if m and fit.participants is None:
         found.append(
             "Associations are between studies. They need not hold between individuals within "
             "studies (ecological bias)."

@@ -13,6 +13,7 @@ from statsmodels.stats.contrast import ContrastResults
 from metareg_sm._compat import ResultMixin, cached_data, cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import Terms
+from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.exceptions import DataRemovedError
 from metareg_sm.options import check_alpha
@@ -31,6 +32,7 @@ from metareg_sm.stats.sandwich import Whitened
 
 if TYPE_CHECKING:
     from metareg_sm.effectsizes import Measure
+    from metareg_sm.postestimation.aggregation import AggregationBiasTest
     from metareg_sm.postestimation.slopes import SimpleSlopes
 
 
@@ -100,6 +102,11 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     def terms(self) -> Terms:
         """Names of the design, and how new rows of it are made."""
         return self.model.terms
+
+    @property
+    def participants(self) -> Participants | None:
+        """Moderators that are averages over participants, if the user named any."""
+        return getattr(self.model, "participants", None)
 
     @property
     def table(self) -> StudyTable:
@@ -463,6 +470,58 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         from metareg_sm.postestimation.slopes import simple_slopes
 
         return simple_slopes(self, moderator, at, alpha)
+
+    def aggregation_bias_test(self, moderator: str) -> AggregationBiasTest:
+        """Test that a moderator has the same slope within studies as between them.
+
+        A slope across studies need not hold for participants; where rows are effects of
+        participants, or of several groups in a study, the two slopes can be told apart.
+
+        Parameters
+        ----------
+        moderator : str
+            A moderator x of which the formula has ``within(x, study)`` and ``between(x, study)``,
+            or x and one of the two; or a product such as "treat:x".
+
+        Returns
+        -------
+        AggregationBiasTest
+            within, between, difference (between - within), se, statistic, pvalue, df.
+
+        Raises
+        ------
+        OptionError
+            If the formula does not have the moderator in two parts.
+
+        References
+        ----------
+        Fisher, D. J., Copas, A. J., Tierney, J. F., & Parmar, M. K. B. (2011). A critical review
+        of methods for the assessment of patient-level interactions in individual participant data
+        meta-analysis of randomized trials. Journal of Clinical Epidemiology, 64(9), 949-967.
+
+        Examples
+        --------
+        Each trial reports the effect in its younger and in its older half.
+
+        >>> import pandas as pd
+        >>> from metareg_sm import MetaReg
+        >>> from metareg_sm.formula.transforms import between, within
+        >>> halves = pd.DataFrame(
+        ...     {
+        ...         "trial": [1, 1, 2, 2, 3, 3, 4, 4],
+        ...         "age": [38.0, 51, 45, 57, 51, 63, 56, 70],
+        ...         "yi": [0.1, 0.7, -0.1, 0.4, -0.3, 0.2, -0.6, 0.1],
+        ...         "vi": 0.02,
+        ...     }
+        ... )
+        >>> formula = "yi ~ within(age, trial) + between(age, trial)"
+        >>> test = MetaReg.from_formula(formula, halves, vi="vi").fit().aggregation_bias_test("age")
+        >>> round(test.within, 3), round(test.between, 3), test.pvalue < 0.001
+        (0.045, -0.035, True)
+        """
+        from metareg_sm.postestimation.aggregation import aggregation_bias_test
+
+        return aggregation_bias_test(self, moderator)
 
     def vif(self) -> pd.DataFrame:
         """Variance inflation factors, generalised for terms of several columns.

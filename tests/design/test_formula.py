@@ -52,7 +52,7 @@ def test_a_name_of_statsmodels_own_is_left_alone(monkeypatch):
 
 
 def test_api_exports_all_of_statsmodels():
-    assert set(api.__all__) == {*statsmodels_api.__all__, "metareg"}
+    assert set(api.__all__) == {*statsmodels_api.__all__, "metareg", "within", "between"}
     for name in statsmodels_api.__all__:
         if name != "metareg":
             assert getattr(api, name) is getattr(statsmodels_api, name)

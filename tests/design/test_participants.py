@@ -1,0 +1,115 @@
+"""Averages over participants, and moderators from the control arm."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from metareg_sm import MetaReg
+from metareg_sm.exceptions import BaselineWarning, DesignError, OptionError
+
+
+def notes(res):
+    return " ".join(str(res.summary()).split())
+
+
+def test_notes_name_them(bcg):
+    model = MetaReg.from_formula(
+        "yi ~ ablat + year",
+        bcg,
+        vi="vi",
+        participant_level=["ablat", "year"],
+        participant_sd={"ablat": 30},
+    )
+    found = model.participants
+    assert found.names == ("ablat", "year")
+    assert found.between_sd == pytest.approx((bcg["ablat"].std(), bcg["year"].std()))
+    assert found.within_sd == (30.0, None)
+    text = notes(model.fit())
+    assert "ablat and year are averages over the participants" in text
+    assert "deviation of 14.4 across studies, participants with one of 30 within" in text
+    assert "ecological bias" in text
+
+
+def test_standard_deviations_by_column_and_alone(bcg):
+    bcg["sd"] = np.linspace(5.0, 10.0, 13)
+    options = {"vi": "vi", "participant_level": "ablat"}
+    by_column = MetaReg.from_formula("yi ~ ablat", bcg, participant_sd="sd", **options)
+    assert by_column.participants.within_sd[0] == pytest.approx(np.sqrt((bcg["sd"] ** 2).mean()))
+    alone = MetaReg.from_formula("yi ~ ablat", bcg, participant_sd=7, **options)
+    assert alone.participants.within_sd == (7.0,)
+    assert "participants with one of 7 within studies" in notes(alone.fit())
+
+
+def test_arrays(bcg):
+    exog = bcg[["ablat"]].assign(const=1.0)
+    res = MetaReg(bcg["yi"], exog, vi=bcg["vi"], participant_level=["ablat"]).fit()
+    assert "ablat is an average over the participants" in notes(res)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"participant_level": ["ablatt"]}, OptionError, "no moderator.*Did you mean 'ablat'"),
+        ({"participant_level": ["year"]}, OptionError, "names 'year', which is no moderator"),
+        ({"participant_sd": 3}, OptionError, "goes with participant_level"),
+        (
+            {"participant_level": ["ablat"], "participant_sd": {"x": 3}},
+            OptionError,
+            "participant_sd has 'x'",
+        ),
+        (
+            {"participant_level": ["ablat"], "participant_sd": {"ablat": 0}},
+            OptionError,
+            "finite number > 0",
+        ),
+        (
+            {"participant_level": ["ablat"], "participant_sd": {"ablat": "sd"}},
+            OptionError,
+            "no column of the data",
+        ),
+        (
+            {"participant_level": ["ablat"], "participant_sd": {"ablat": [-1.0] * 13}},
+            DesignError,
+            "not negative",
+        ),
+        ({"baseline": "risk"}, OptionError, "baseline names 'risk', which is no column"),
+    ],
+)
+def test_bad_input(bcg, options, error, message):
+    with pytest.raises(error, match=message):
+        MetaReg.from_formula("yi ~ ablat", bcg, vi="vi", **options)
+
+
+def as_effect_size(bcg):
+    bcg.attrs["effect_size"] = {
+        "measure": "RR",
+        "columns": {"ai": "tpos", "bi": "tneg", "ci": "cpos", "di": "cneg"},
+        "control": ["cpos", "cneg"],
+    }
+    bcg["risk"] = bcg["cpos"] / (bcg["cpos"] + bcg["cneg"])
+    bcg["logit"] = np.log(bcg["cpos"] / bcg["cneg"])
+    return bcg
+
+
+@pytest.mark.parametrize(
+    ("right", "named"),
+    [("risk", "'risk'"), ("ablat + logit", "'logit'"), ("np.log(cpos / cneg)", "'cpos', 'cneg'")],
+)
+def test_control_arm_is_recognised(engine, bcg, right, named):
+    with pytest.warns(BaselineWarning, match=f"The moderator {named} is computed from the control"):
+        MetaReg.from_formula(f"yi ~ {right}", as_effect_size(bcg), vi="vi")
+
+
+def test_control_arm_by_name(bcg):
+    bcg["burden"] = np.arange(13.0)
+    with pytest.warns(BaselineWarning, match="'burden'"):
+        MetaReg.from_formula("yi ~ burden + ablat", bcg, vi="vi", baseline=["burden"])
+
+
+def test_others_give_no_warning(bcg):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BaselineWarning)
+        MetaReg.from_formula("yi ~ ablat + year", as_effect_size(bcg), vi="vi")
+        bcg.attrs.clear()
+        MetaReg.from_formula("yi ~ risk", bcg, vi="vi")

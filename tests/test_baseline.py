@@ -1,0 +1,257 @@
+"""Baseline risk: van Houwelingen's figures, metafor, the textbook likelihood, simulations."""
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, stats
+
+import metareg_sm
+from metareg_sm import simulate
+from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError
+
+pytest.importorskip("metareg_sm.core.mixed", reason="the engine of dependent effects is needed")
+from metareg_sm import baseline_risk
+from metareg_sm.baseline import SCALES
+from metareg_sm.stats.bivariate import fit_bivariate, profile_loglike
+
+mpl.use("Agg")
+REFERENCE = json.loads(
+    (Path(__file__).parent / "reference" / "ipd.json").read_text(encoding="utf-8")
+)["baseline"]
+CELLS = {"ai": "tpos", "n1i": "treated", "ci": "cpos", "n2i": "controls"}
+
+
+@pytest.fixture
+def trials(bcg):
+    return bcg.assign(treated=bcg["tpos"] + bcg["tneg"], controls=bcg["cpos"] + bcg["cneg"])
+
+
+def test_van_houwelingen(trials):
+    found = baseline_risk(trials, **CELLS, measure="OR")
+    # the published figures
+    assert round(found.slope, 4) == 0.7300
+    assert round(found.intercept, 4) == -1.8437
+
+
+@pytest.mark.parametrize("measure", ["OR", "RR"])
+def test_against_metafor(trials, measure):
+    found, known = baseline_risk(trials, **CELLS, measure=measure), REFERENCE[measure]
+    assert found.slope == pytest.approx(known["slope"], rel=1e-6)
+    assert found.intercept == pytest.approx(known["intercept"], rel=1e-6)
+    np.testing.assert_allclose(found.model.params, known["mean"], rtol=1e-6)
+    np.testing.assert_allclose(found.model.cov_re, known["G"], rtol=1e-5)
+    assert found.model.llf == pytest.approx(known["llf"], rel=1e-9)
+    assert found.model.converged
+
+
+def dense_loglike(theta, x, y, vx, vy):
+    """The textbook: sum of bivariate normal densities at means, slope, u and w."""
+    mx, my, slope, u, w = theta
+    value = 0.0
+    for i in range(len(x)):
+        S = np.array([[u + vx[i], slope * u], [slope * u, slope**2 * u + w + vy[i]]])
+        value += stats.multivariate_normal.logpdf([x[i], y[i]], [mx, my], S)
+    return value
+
+
+def columns(found):
+    frame = found.frame
+    return tuple(frame[c].to_numpy() for c in ("control", "treated", "control_vi", "treated_vi"))
+
+
+def test_risks_reach_a_higher_likelihood_than_metafor(trials):
+    # none of rma.mv's optimizers reaches the maximum: its slope is .4016
+    found = baseline_risk(trials, **CELLS, measure="RD")
+    assert found.model.llf > REFERENCE["RD"]["llf"] + 1e-4
+    data = columns(found)
+    m, G = found.model.params.to_numpy()[::-1], found.model.cov_re.to_numpy()
+    start = np.array([*m, found.slope, G[1, 1], G[0, 0] - found.slope**2 * G[1, 1]])
+    assert dense_loglike(start, *data) == pytest.approx(found.model.llf, rel=1e-10)
+    best = optimize.minimize(
+        lambda t: -dense_loglike(start * np.exp(t), *data),
+        np.full(5, 0.01),
+        method="Nelder-Mead",
+        options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 4000, "maxfev": 4000},
+    )
+    assert -best.fun == pytest.approx(found.model.llf, abs=1e-7)
+    np.testing.assert_allclose(best.x, 0.0, atol=1e-4)
+
+
+def test_standard_errors_and_profile(trials):
+    found = baseline_risk(trials, **CELLS)
+    data = columns(found)
+    G = found.model.cov_re.to_numpy()
+    u = G[1, 1]
+    theta = np.array([*found.model.params.to_numpy()[::-1], found.slope, u, 0.0])
+    theta[4] = G[0, 0] - found.slope**2 * u
+    assert dense_loglike(theta, *data) == pytest.approx(found.model.llf, rel=1e-10)
+    step = np.array([1e-3, 1e-3, 1e-3, 1e-3 * u, 1e-3 * theta[4]])
+    H = np.empty((5, 5))
+    for i in range(5):
+        for j in range(5):
+            signs = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
+            H[i, j] = sum(
+                s
+                * dense_loglike(
+                    theta + a * step * (np.arange(5) == i) + b * step * (np.arange(5) == j), *data
+                )
+                for a, b, s in signs
+            ) / (4 * step[i] * step[j])
+    cov = np.linalg.inv(-H)
+    assert found.slope_se_profile == pytest.approx(np.sqrt(cov[2, 2]), rel=1e-3)
+    # the expected information, of all five parameters
+    info = np.zeros((3, 3))
+    for vx, vy in zip(data[2], data[3], strict=True):
+        s = found.slope
+        S = np.linalg.inv(np.array([[u + vx, s * u], [s * u, s * s * u + theta[4] + vy]]))
+        D = [
+            np.array([[0, u], [u, 2 * s * u]]),
+            np.array([[1, s], [s, s * s]]),
+            np.array([[0, 0], [0, 1.0]]),
+        ]
+        info += [[0.5 * np.trace(S @ a @ S @ b) for b in D] for a in D]
+    assert found.slope_se == pytest.approx(np.sqrt(np.linalg.inv(info)[0, 0]), rel=1e-6)
+    delta = found.conf_int(method="delta")
+    assert delta == pytest.approx(
+        (found.slope - 1.959964 * found.slope_se, found.slope + 1.959964 * found.slope_se), rel=1e-6
+    )
+    for end in found.conf_int(alpha=0.1):
+        fall = 2 * (found.model.llf - profile_loglike(*data, end))
+        assert fall == pytest.approx(stats.chi2.ppf(0.9, 1), rel=1e-6)
+    best = optimize.minimize(
+        lambda t: -dense_loglike([t[0], t[1], 0.6, np.exp(t[2]), np.exp(t[3])], *data),
+        [-4.0, -4.8, 0.9, -2.0],
+        method="Nelder-Mead",
+        options={"xatol": 1e-9, "fatol": 1e-11, "maxiter": 8000, "maxfev": 8000},
+    )
+    assert profile_loglike(*data, 0.6) == pytest.approx(-best.fun, rel=1e-8)
+
+
+def test_bias_is_explained(trials):
+    found = baseline_risk(trials, **CELLS)
+    w = 1.0 / (found.frame["treated_vi"] + found.frame["control_vi"] + found.naive_fit.tau2)
+    c, d = found.frame["control"], found.frame["treated"] - found.frame["control"]
+    m = np.average(c, weights=w)
+    assert found.naive == pytest.approx(1 + (w * (c - m) * d).sum() / (w * (c - m) ** 2).sum())
+    expected = found.slope + found.dilution + found.shared_arm
+    assert expected == pytest.approx(found.slope * found.reliability)
+    text = str(found)
+    assert repr(found) == "<BaselineRisk OR: slope 0.7300 (se 0.0857), 13 studies>"
+    assert text in found._repr_html_()
+    assert "treated = -1.8437 + 0.7300 control" in text
+    assert f"the model expects {expected:.4f}" in text
+
+
+def test_naive_slope_is_biased_and_the_model_is_not():
+    n = 200
+    sets = simulate.baseline(n, n_studies=20, n_per_arm=60, slope=1.0, sd=0.6, rng=12)
+    y, x, vy, vx = sets.log_odds()
+    slopes, naive, covered = np.empty(n), np.empty(n), np.empty(n, dtype=bool)
+    for i in range(n):
+        fit = fit_bivariate(x[i], y[i], vx[i], vy[i])
+        slopes[i] = fit.slope
+        fall = 2 * (fit.llf - profile_loglike(x[i], y[i], vx[i], vy[i], 1.0))
+        covered[i] = fall < stats.chi2.ppf(0.95, 1)
+        w = 1 / (vx[i] + vy[i])
+        m = np.average(x[i], weights=w)
+        naive[i] = (w * (x[i] - m) * y[i]).sum() / (w * (x[i] - m) ** 2).sum()
+    error = naive.std(ddof=1) / np.sqrt(n)
+    assert naive.mean() < 1.0 - 10 * error
+    median_error = 1.2533 * stats.median_abs_deviation(slopes, scale="normal") / np.sqrt(n)
+    assert abs(np.median(slopes) - 1.0) < 4 * median_error
+    assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / n)
+
+
+def test_order_and_containers(trials):
+    one = baseline_risk(trials, **CELLS)
+    two = baseline_risk(trials.iloc[::-1], **CELLS)
+    assert two.slope == pytest.approx(one.slope, rel=1e-9)
+    assert two.slope_se == pytest.approx(one.slope_se, rel=1e-7)
+    values = {name: trials[column].tolist() for name, column in CELLS.items()}
+    assert baseline_risk(**values).slope == pytest.approx(one.slope, rel=1e-12)
+    series = {name: trials[column] for name, column in CELLS.items()}
+    assert baseline_risk(**series).frame.index.equals(trials.index)
+
+
+def test_arms_change_places(trials):
+    # the bivariate model is symmetric: the two slopes' product is the squared correlation
+    one = baseline_risk(trials, **CELLS)
+    two = baseline_risk(trials, ai="cpos", n1i="controls", ci="tpos", n2i="treated")
+    G = one.model.cov_re.to_numpy()
+    assert one.slope * two.slope == pytest.approx(G[0, 1] ** 2 / (G[0, 0] * G[1, 1]), rel=1e-6)
+    assert two.model.llf == pytest.approx(one.model.llf, rel=1e-10)
+
+
+def test_zero_cells(trials):
+    trials.loc[3, "tpos"] = 0
+    found = baseline_risk(trials, **CELLS)
+    n = trials.loc[3, "treated"]
+    assert found.frame.loc[3, "treated"] == pytest.approx(np.log(0.5 / (n + 0.5)))
+    assert found.frame.loc[3, "treated_vi"] == pytest.approx(2.0 + 1.0 / (n + 0.5))
+
+
+def test_scales():
+    events, others = np.array([3.0, 10.0]), np.array([7.0, 90.0])
+    p, n = events / (events + others), events + others
+    for name, value, variance in (
+        ("or", np.log(p / (1 - p)), 1 / events + 1 / others),
+        ("rr", np.log(p), (1 - p) / events),
+        ("rd", p, p * (1 - p) / n),
+    ):
+        y, v = SCALES[name].value(events, others)
+        np.testing.assert_allclose(y, value, rtol=1e-12)
+        np.testing.assert_allclose(v, variance, rtol=1e-12)
+
+
+def test_plot(trials):
+    found = baseline_risk(trials, **CELLS)
+    (axes,) = found.plot().axes
+    assert len(axes.patches) == 13
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["no effect", "model: 0.73", f"naive: {found.naive:.3g}"]
+    ax = mpl.figure.Figure().add_subplot()
+    assert found.plot(ax) is ax.figure
+
+
+def test_interval_without_end():
+    # controls that hardly differ say next to nothing about a slope
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"n": 40, "c": rng.binomial(40, 0.3, 8), "a": rng.binomial(40, 0.3, 8)})
+    frame.loc[0, ["c", "a"]] = [20, 22]
+    found = baseline_risk(frame, ai="a", n1i="n", ci="c", n2i="n")
+    with pytest.warns(IntervalWarning, match="no end on one side"):
+        low, high = found.conf_int(alpha=1e-4)
+    assert np.isinf(high - low)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "error", "message"),
+    [
+        ({"tpos": 1000}, {}, DesignError, "ai of row 0 is 1000, above the total n1i of 123"),
+        ({"cpos": -1}, {}, DesignError, "ci of row 0 is -1; counts must be"),
+        ({"cpos": np.nan}, {}, DesignError, "ci of row 0 is nan"),
+        ({"cpos": 0, "controls": 0}, {}, DesignError, "n2i of row 0 is 0: the arm has no part"),
+        ({}, {"ai": "tpo"}, DesignError, "ai='tpo': the data have no such column.*'tpos'"),
+        ({}, {"measure": "HR"}, OptionError, "measure='HR' is not known"),
+        ({}, {"ai": [1, 2]}, DesignError, "ai has 2 values for the 13 rows"),
+        ({"cpos": 10, "controls": 100}, {}, DesignError, "controls does not differ between"),
+    ],
+)
+def test_bad_input(trials, change, options, error, message):
+    with pytest.raises(error, match=message):
+        baseline_risk(trials.assign(**change), **(CELLS | options))
+
+
+def test_more_bad_input(trials):
+    with pytest.raises(DesignError, match="There are 3 studies"):
+        baseline_risk(trials.iloc[:3], **CELLS)
+    found = baseline_risk(trials, **CELLS)
+    with pytest.raises(OptionError, match="method='wald' is not known"):
+        found.conf_int(method="wald")
+    with pytest.raises(OptionError, match="alpha must be"):
+        found.conf_int(alpha=2)
+    assert metareg_sm.baseline_risk is baseline_risk
