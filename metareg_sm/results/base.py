@@ -144,6 +144,11 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         return COVARIANCES[self.cov_type.lower()]
 
     @property
+    def model_name(self) -> str:
+        """Class of the model, as it is printed."""
+        return type(self.model).__name__
+
+    @property
     def method(self) -> str:
         """Label of the estimator of the variances."""
         return self.components.label
