@@ -12,7 +12,7 @@ from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
-from metareg_sm.stats.sandwich import Whitened
+from metareg_sm.stats.gls import WeightedRegression
 
 if TYPE_CHECKING:
     from metareg_sm.effectsizes import Measure
@@ -66,7 +66,7 @@ class Fitted(Protocol):
         """Bayesian information criterion."""
 
     @property
-    def regression(self) -> Whitened:
+    def regression(self) -> WeightedRegression:
         """Weighted regression at the estimated variances."""
 
     @property

@@ -26,9 +26,9 @@ from metareg_sm.report.overview import fit_overview, variances
 from metareg_sm.results.inherited import Unavailable, available
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
+from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-from metareg_sm.stats.sandwich import Whitened
 
 if TYPE_CHECKING:
     from metareg_sm.effectsizes import Measure
@@ -64,7 +64,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         self,
         model: Any,
         params: Array,
-        regression: Whitened,
+        regression: WeightedRegression,
         covariance: Covariance,
         components: VarianceComponents,
         *,
@@ -82,7 +82,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
             self.cov_kwds["correction"] = correction
         self.cov_params_default = covariance.cov
         self.covariance, self.components = covariance, components
-        self._regression: Whitened | None = regression
+        self._regression: WeightedRegression | None = regression
         self._data_attr.append("_regression")
         self.nobs = model.nobs
         self.df_model, self.df_resid = model.df_model, model.df_resid
@@ -94,7 +94,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     # --- what Fitted asks for ------------------------------------------------------------------
 
     @property
-    def regression(self) -> Whitened:
+    def regression(self) -> WeightedRegression:
         """Weighted regression at the estimated variances."""
         return self._kept(self._regression)
 
