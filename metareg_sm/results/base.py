@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 _NO_SCORES = (
-    "studies are independent only given the variances, which are estimated from all of them, so that "
+    "studies are independent only given the variances, which are estimated from all of them; "
     "there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
 )
 
