@@ -89,14 +89,17 @@ class CovarianceType:
 
 
 def _model_based(
-    name: str, label: str, use_t: bool, factor: Callable[[Any], Any], text: str
+    name: str,
+    label: str,
+    use_t: bool,
+    factor: Callable[[Any], Any],
+    text: str,
+    of_residuals: bool = False,
 ) -> CovarianceType:
     def compute(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
         scale = float(factor(fit.scale if fit.df_resid else np.nan))
         return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
 
-    # a factor of 0 where there are no residuals leaves no standard error
-    of_residuals = bool(factor(np.zeros(1))[0] == 0.0)
     return CovarianceType(name, label, use_t, compute, factor, of_residuals)
 
 
@@ -139,6 +142,7 @@ _TYPES = (
         True,
         lambda q: q,
         "Standard errors use the Knapp-Hartung adjustment.",
+        of_residuals=True,
     ),
     _model_based(
         "knapp-hartung-adhoc",
