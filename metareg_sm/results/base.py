@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 
 _NO_SCORES = (
-    "studies are independent only given the variances, which are estimated from all of them, so "
-    "that there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
+    "studies are independent only given the variances, which are estimated from all of them; "
+    "there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
 )
 
 
@@ -237,10 +237,19 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         """
         found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
         sandwich = self.covariance.sandwich
-        if sandwich is None or cov_p is not None or found.distribution != "t":
-            return found
-        R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
-        return inference.satterthwaite_t_test(found, sandwich, R)
+        if sandwich is not None and cov_p is None and found.distribution == "t":
+            R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
+            found = inference.satterthwaite_t_test(found, sandwich, R)
+        return inference.Contrasts(found)
+
+    def t_test_pairwise(
+        self, term_name: str, method: str = "hs", alpha: float = 0.05, factor_labels: Any = None
+    ) -> Any:
+        """Compare all levels of a factor with each other, as statsmodels does.
+
+        Parameters are those of `LikelihoodModelResults.t_test_pairwise`.
+        """
+        return super().t_test_pairwise(term_name, method, check_alpha(alpha), factor_labels)
 
     def wald_test(
         self,
