@@ -98,6 +98,8 @@ def _model_based(
         scale = float(factor(fit.scale if fit.df_resid else np.nan))
         return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
 
+    # a factor of 0 where there are no residuals leaves no standard error
+    of_residuals = bool(factor(np.zeros(1))[0] == 0.0)
     return CovarianceType(name, label, use_t, compute, factor, of_residuals)
 
 
