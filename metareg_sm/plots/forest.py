@@ -153,13 +153,9 @@ def _blocks(
         members = order[codes[order] == j]
         own = [Row("blank", {"study": str(level)}, bold=True)]
         own += [content.study(i, 1.0) for i in members]
-        if np.isfinite(found.estimate[j]):
-            numbers = [
-                getattr(found, name)[j]
-                for name in ("estimate", "lower", "upper", "obs_lower", "obs_upper")
-            ]
+        if np.isfinite(found.means[j, 0]):
             share = float(content.studies.weights[members].sum())
-            row = content.diamond(f"Subtotal (k = {len(members)})", numbers, share, 1.0)
+            row = content.diamond(f"Subtotal (k = {len(members)})", found.means[j], share, 1.0)
             own.append(row if content.prediction else _without_prediction(row))
         if notes and found.notes[j]:
             own.append(_note(found.notes[j], 1.0))

@@ -28,13 +28,14 @@ _GAP = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Locator:
+class Locator:
     """Places axes within others, in fractions of those; a class, so that figures can be pickled."""
 
     host: Axes
     place: Place
 
     def __call__(self, *_: Any) -> Any:
+        """The place in fractions of the figure; the axes and the renderer are not needed."""
         from matplotlib.transforms import Bbox, TransformedBbox
 
         across = self.host.transAxes - figure_of(self.host).transFigure
@@ -84,7 +85,7 @@ class Grid:
                     max(w - (left + right) / box.width, 0.02),
                     max(h - (below + above) / box.height, 0.02),
                 )
-                axes.set_axes_locator(_Locator(self.host, place))
+                axes.set_axes_locator(Locator(self.host, place))
 
 
 def host_axes(ax: Axes | None, width: Any, ratio: float) -> tuple[Figure, Axes, float]:

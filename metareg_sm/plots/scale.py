@@ -188,6 +188,13 @@ def _log_candidates(low: float, high: float) -> list[Array]:
     return found
 
 
+def log_steps(low: float, high: float, most: int) -> Array:
+    """The finest round ratios between two ends of which there are no more than `most`."""
+    found = [c[(c >= low) & (c <= high)] for c in _log_candidates(low, high)]
+    few = [c for c in found if 1 <= len(c) <= most]
+    return max(few, key=len) if few else np.array([np.sqrt(low * high)])
+
+
 def _linear_candidates(low: float, high: float) -> list[Array]:
     from matplotlib.ticker import MaxNLocator
 

@@ -95,12 +95,20 @@ def chosen(label: Any, score: Array) -> Rows:
 
 
 def name_points(
-    ax: Axes, x: Array, y: Array, names: Sequence[str], which: Rows, areas: Any, size: float
+    ax: Axes,
+    x: Array,
+    y: Array,
+    names: Sequence[str],
+    which: Rows,
+    areas: Any,
+    size: float,
+    avoid: Array | None = None,
 ) -> None:
     """Names beside some points: inside the axes, clear of each other and of the named points.
 
     Each name takes the nearest of many places around its point that is free; one that is not close
-    gets a line to its point.
+    gets a line to its point. Places that hide other points, or points of lines to `avoid` (n, 2),
+    are taken last.
 
     Raises
     ------
@@ -122,10 +130,11 @@ def name_points(
         for (px, py), r in zip(at[which], radii[which], strict=True)
     ]
     others = at[np.setdiff1d(np.arange(len(x)), which)]
+    lines = np.empty((0, 2)) if avoid is None else ax.transData.transform(avoid)
     widths = text_widths(ax, [names[i] for i in which]) * size * scale
     height = 1.25 * size * scale
     for i, width in zip(which, widths, strict=True):
-        box = _free(at[i], radii[i], (width, height), frame, taken, others)
+        box = _free(at[i], radii[i], (width, height), frame, taken, others, lines)
         if box is None:
             raise OptionError(
                 f"There is no room for the names of {len(which)} studies: name fewer, or give a "
@@ -159,6 +168,10 @@ def name_points(
         )
 
 
+def _within(places: Array, box: Bbox) -> Any:
+    return ((places >= box.min) & (places <= box.max)).all(axis=1)
+
+
 _DIRECTIONS = np.deg2rad([0, 180, 90, 270, 35, 145, 325, 215, 65, 115, 245, 295])
 
 
@@ -169,6 +182,7 @@ def _free(
     frame: Bbox,
     taken: Sequence[Bbox],
     others: Array,
+    lines: Array,
 ) -> Bbox | None:
     """The nearest free place for a text; of two as near the one that hides fewer points."""
     from matplotlib.transforms import Bbox
@@ -187,10 +201,16 @@ def _free(
             ) and box.y1 <= frame.y1
             if not inside or any(box.overlaps(t) for t in taken):
                 continue
-            hidden = 0
-            if len(others):
-                hidden = int(((others >= box.min) & (others <= box.max)).all(axis=1).sum())
-            cost = ring + 2.0 * hidden
+            leader = point + np.linspace(0.3, 0.95, 8)[:, None] * (
+                np.clip(point, box.min, box.max) - point
+            )
+            crossed = sum(_within(leader, t).any() for t in taken if not t.contains(*point))
+            cost = (
+                ring
+                + 4.0 * crossed
+                + 4.0 * _within(others, box).sum()
+                + 1.5 * _within(lines, box).any()
+            )
             if best is None or cost < best[0]:
                 best = (cost, box)
         if best is not None and best[0] <= ring:

@@ -354,12 +354,13 @@ def orchard(
     for j, name in enumerate(levels):
         which = values == name
         p = frame.iloc[j]
-        shown = scale.shown([p["mean"], *np.sort([lower[j], upper[j]])])
+        middle = float(scale.shown(p["mean"]))
+        low, high = np.sort(scale.shown([lower[j], upper[j]]))
         row = Row(
             "cloud",
             {
                 "study": f"{value_text(name)} (k = {int(which.sum())})",
-                "estimate": look.estimate(*(float(x) for x in shown), decimals),
+                "estimate": look.estimate(middle, float(low), float(high), decimals),
             },
             p["mean"],
             lower[j],

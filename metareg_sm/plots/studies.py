@@ -111,8 +111,9 @@ def _text(value: Any) -> str:
     if isinstance(value, (float, np.floating)):
         if np.isnan(value):
             return ""
-        whole = float(value).is_integer() and abs(value) < 1e15
-        return minus(f"{value:.0f}" if whole else f"{value:.4g}")
+        number = float(value)
+        whole = number.is_integer() and abs(number) < 1e15
+        return minus(f"{number:.0f}" if whole else f"{number:.4g}")
     return "" if pd.isna(value) else str(value)
 
 
@@ -159,7 +160,7 @@ def _names(values: pd.Series) -> bool:
         pd.api.types.is_object_dtype(values.dtype) or pd.api.types.is_string_dtype(values.dtype)
     ):
         return False
-    return values.notna().all() and 2 * values.nunique() > len(values)
+    return bool(values.notna().all()) and 2 * int(values.nunique()) > len(values)
 
 
 def order_of(fit: Fitted, studies: Studies, order: Any) -> Rows:

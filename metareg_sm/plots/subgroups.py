@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from scipy import special
@@ -25,19 +26,16 @@ class Subgroups:
 
     Attributes
     ----------
-    estimate, lower, upper, obs_lower, obs_upper : ndarray, (J,)
-        Mean effects, confidence and prediction intervals; NaN where there are none.
+    means : ndarray, (J, 5)
+        Mean effects, ends of their confidence and of their prediction intervals; NaN where there
+        are none.
     notes : list of str
         Heterogeneity of each, or an empty text.
     test : str
         Test of equal means, or an empty text.
     """
 
-    estimate: Array
-    lower: Array
-    upper: Array
-    obs_lower: Array
-    obs_upper: Array
+    means: Array
     notes: list[str]
     test: str
 
@@ -61,7 +59,9 @@ def test_text(statistic: float, df: tuple[float, float | None], p: float, style:
 
 def independent_tau2(fit: Fitted) -> Tau2Fitted | None:
     """The fit where its random part is one tau2, which can be estimated anew in a subgroup."""
-    return fit if hasattr(fit, "null_studies") and hasattr(fit, "estimator") else None
+    if not (hasattr(fit, "null_studies") and hasattr(fit, "estimator")):
+        return None
+    return cast(Tau2Fitted, fit)
 
 
 def summarise(fit: Fitted, codes: Codes, levels: int, alpha: float, style: Style) -> Subgroups:
@@ -84,8 +84,7 @@ def summarise(fit: Fitted, codes: Codes, levels: int, alpha: float, style: Style
     tau2_fit = independent_tau2(fit)
     if constant and tau2_fit is not None:
         return _by_fits(tau2_fit, codes, levels, alpha, style)
-    empty = np.full(levels, np.nan)
-    return Subgroups(empty, empty, empty, empty, empty, [""] * levels, "")
+    return Subgroups(np.full((levels, 5), np.nan), [""] * levels, "")
 
 
 def _by_model(fit: Fitted, codes: Codes, first: Codes, alpha: float, style: Style) -> Subgroups:
@@ -100,7 +99,7 @@ def _by_model(fit: Fitted, codes: Codes, first: Codes, alpha: float, style: Styl
         df = (test.df_num, float(test.df_denom)) if is_f else (test.df_denom, None)
         text = test_text(float(test.statistic), df, float(test.pvalue), style)
     names = ("mean", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower", "obs_ci_upper")
-    return Subgroups(*(frame[n].to_numpy() for n in names), notes, text)
+    return Subgroups(frame[list(names)].to_numpy(), notes, text)
 
 
 def _by_fits(fit: Tau2Fitted, codes: Codes, levels: int, alpha: float, style: Style) -> Subgroups:
@@ -112,28 +111,28 @@ def _by_fits(fit: Tau2Fitted, codes: Codes, levels: int, alpha: float, style: St
         )
     fixed = fit.tau2 if fit.estimator is None else 0.0
     analysis = Analysis(fit.estimator, kind.factor, fit.use_t, fixed)
-    values = np.full((5, levels), np.nan)
+    values = np.full((levels, 5), np.nan)
     variance = np.full(levels, np.nan)
     notes = []
     for j in range(levels):
         which = codes == j
         y, v = table.endog[which], table.vi[which]
         if len(y) == 1:
-            values[0, j], variance[j] = y[0], v[0] + fixed
-            values[1:3, j] = interval(y, np.sqrt(variance[[j]]), alpha, None)[0]
+            values[j, 0], variance[j] = y[0], v[0] + fixed
+            values[j, 1:3] = interval(y, np.sqrt(variance[[j]]), alpha, None)[0]
             notes.append("")
             continue
         own = analysis.fit(y, v, np.ones((len(y), 1)))
-        values[0, j], variance[j] = own.params[0], own.cov[0, 0]
-        values[1:3, j] = own.conf_int(alpha)[0]
+        values[j, 0], variance[j] = own.params[0], own.cov[0, 0]
+        values[j, 1:3] = own.conf_int(alpha)[0]
         spread = np.sqrt(variance[[j]] + own.tau2)
-        values[3:, j] = interval(own.params, spread, alpha, own.df)[0]
+        values[j, 3:] = interval(own.params, spread, alpha, own.df)[0]
         notes.append(_q_note(fit, which, float(own.tau2), style))
     weights = 1.0 / variance
-    centre = np.average(values[0], weights=weights)
-    q, df = float(weights @ (values[0] - centre) ** 2), levels - 1
+    centre = np.average(values[:, 0], weights=weights)
+    q, df = float(weights @ (values[:, 0] - centre) ** 2), levels - 1
     text = test_text(q, (df, None), float(special.chdtrc(df, q)), style) if df else ""
-    return Subgroups(*values, notes, text)
+    return Subgroups(values, notes, text)
 
 
 def _q_note(fit: Fitted, which: np.ndarray, tau2: float | None, style: Style) -> str:
