@@ -189,8 +189,8 @@ def _grid(low: float, best: float, high: float) -> Array:
 
 def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
     estimator = fit.estimator
-    reml = estimator is None or estimator.reml is None or bool(estimator.reml)
-    own = estimator is not None and estimator.reml is not None
+    own = estimator is not None and estimator.kind.likelihood
+    reml = estimator is None or not own or estimator.kind.reml
     best = fit.tau2
     if not own:
         best = float(ESTIMATORS["reml"].solve(fit.studies, None).tau2)

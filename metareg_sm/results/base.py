@@ -31,12 +31,18 @@ from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from metareg_sm._typing import Seed
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.aggregation import AggregationBiasTest
+    from metareg_sm.postestimation.permutation import PermutationTest
     from metareg_sm.postestimation.slopes import SimpleSlopes
+    from metareg_sm.report.content import Deletions
+    from metareg_sm.report.paragraph import Report
 
 
 _NO_SCORES = (
@@ -426,6 +432,124 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
             Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
         """
         return frames.coefficients(self, alpha, exponentiate)
+
+    def report(
+        self,
+        format: str = "text",
+        *,
+        alpha: float = 0.05,
+        exponentiate: bool | None = None,
+        at: Any = None,
+        influence: bool | Deletions = False,
+        permutation: PermutationTest | int | None = None,
+        adjust: str | None = None,
+        rng: Seed = None,
+    ) -> Report:
+        """Paragraphs for a paper: methods, results and cautions.
+
+        They say what PRISMA 2020 (items 13d to 13f and 20) and the Cochrane Handbook ask for, as far
+        as the fit knows it. Whether the moderators were chosen in advance, the authors must add.
+
+        Parameters
+        ----------
+        format : {"text", "markdown", "latex"}
+            What the result is a string of; its attributes have the others.
+        alpha : float, default 0.05
+            1 minus the coverage of all intervals.
+        exponentiate : bool, optional
+            Show ratios. By default where the measure of the outcomes (see
+            `metareg_sm.effect_size`) is known to be the logarithm of one.
+        at : mapping or DataFrame, optional
+            Moderators of predictions, as `get_prediction` takes them; by default their means, and
+            the most frequent levels of factors.
+        influence : bool or Influence, default False
+            Fits without each study.
+        permutation : int or PermutationTest, optional
+            A permutation test, or how many permutations to draw for one.
+        adjust : str, optional
+            Method of `adjust_pvalues`, such as "holm".
+        rng : int or Generator, optional
+            Seed of `permutation`.
+
+        Returns
+        -------
+        Report
+            A string, with the attributes `text`, `markdown`, `latex`, `html`, `references` and
+            `bibtex`.
+
+        References
+        ----------
+        Page, M. J., et al. (2021). The PRISMA 2020 statement. BMJ, 372, n71. Deeks, J. J., Higgins,
+        J. P. T., & Altman, D. G. (2019). Analysing data and undertaking meta-analyses. In Cochrane
+        Handbook for Systematic Reviews of Interventions, chapter 10. Wiley.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> "ablat, b = -0.0291 (95% CI -0.0472 to -0.0111, t(11) = -3.55, p = 0.005)" in res.report()
+        True
+        """
+        from metareg_sm.report.paragraph import report
+
+        return report(
+            self,
+            format,
+            alpha=alpha,
+            exponentiate=exponentiate,
+            at=at,
+            influence=influence,
+            permutation=permutation,
+            adjust=adjust,
+            rng=rng,
+        )
+
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        title: str | None = None,
+        call: str | None = None,
+        **kwargs: Any,
+    ) -> str | None:
+        """One page with tables, figures, the paragraphs of `report`, the data and the versions.
+
+        Nothing on it is loaded from elsewhere. Figures need matplotlib; without it the page says
+        so.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it.
+        title : str, optional
+            Title; by default the model.
+        call : str, optional
+            What made the fit; by default a call that does so.
+        **kwargs
+            Those of `report`, beside `format`.
+
+        Returns
+        -------
+        str or None
+            The page, where there is no path.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> "<h1>yi ~ ablat</h1>" in res.to_html()
+        True
+        """
+        from metareg_sm.report.html import to_html
+
+        return to_html(self, path, title, call, **kwargs)
 
     def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
         """p-values of the coefficients, adjusted for there being several of them.
