@@ -2,17 +2,10 @@
 
     python make_ipd_mpmath.py       ipd_mpmath.json
 
-<<<<<<< HEAD
 The bivariate normal likelihood of both arms with the means profiled out, as a function of slope,
 u and w: the true outcomes of a trial have covariance [[u, s u], [s u, s^2 u + w]] (controls
 first). The maximum is a root of its gradient; ends of profile intervals are roots of (likelihood
 less its fall, slopes by u and w). The counts are those of metadat's dat.bcg.
-=======
-The bivariate normal likelihood of both arms with the means profiled out, as a function of slope, u
-and w: the true outcomes of a trial have covariance [[u, s u], [s u, s^2 u + w]] (controls first).
-The maximum is a root of its gradient; ends of profile intervals are roots of (likelihood less its
-fall, slopes by u and w). The counts are those of metadat's dat.bcg.
->>>>>>> ipd
 """
 
 from __future__ import annotations
