@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--exp", action="store_true", help="show exp(coef), for ratio measures on the log scale"
     )
+    parser.add_argument("--report", metavar="FILE.html", help="write a page on the fit")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     return parser
 
@@ -93,7 +95,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         0. Errors leave by `SystemExit` with status 2, after one line on stderr.
     """
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser.parse_args(given)
     if arguments.data is not None and arguments.formula is None:
         parser.error("a formula must follow the data file, for instance 'yi ~ age'")
     if arguments.data is None and (arguments.vi or arguments.sei):
@@ -122,6 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             results = _model(arguments).fit(
                 tau2=arguments.tau2, cov_type=arguments.cov_type, cov_kwds=cov_kwds
             )
+            if arguments.report is not None:
+                results.to_html(
+                    arguments.report,
+                    exponentiate=arguments.exp or None,
+                    call=shlex.join(["python", "-m", "metareg_sm", *given]),
+                )
         except expected as error:
             text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
             # formula engines underline the place with carets on a line of their own

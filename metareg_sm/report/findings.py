@@ -275,7 +275,11 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
     without = Equation(TAU2, "=", rounded(found.tau2_null, decimals_for(fit.tau2_se), 2))
     about = "" if fit.k_constant else ", about a mean of 0"
     if found.tau2_null == 0.0:
-        yield ("Without the moderators there was no heterogeneity to explain (", without, f"{about}).")
+        yield (
+            "Without the moderators there was no heterogeneity to explain (",
+            without,
+            f"{about}).",
+        )
         return
     explained = Equation(R2, "=", percent(found.r2), "%")
     yield (

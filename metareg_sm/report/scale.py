@@ -35,12 +35,15 @@ class Scale:
         What effects are once they are taken back.
     back : callable or None
         Takes effects back; None leaves them on the scale of the model.
+    transform : str or None
+        What figures of the fit call this scale.
     """
 
     outcome: str
     exponentiate: bool
     shown: str
     back: Callable[[Any], Array] | None
+    transform: str | None
 
     def values(self, effects: Any) -> Array:
         """Effects as they are shown."""
@@ -79,13 +82,14 @@ def scale_of(fit: Fitted, exponentiate: bool | None) -> Scale:
     measure = measure_of_fit(fit)
     outcome = fit.terms.outcome if measure is None else f"{measure.title} ({fit.terms.outcome})"
     logarithm = measure is not None and measure.back is np.exp
+    transform = {None: "auto", True: "exp", False: None}[exponentiate]
     if exponentiate or (exponentiate is None and logarithm):
         shown = _lower(measure.natural_label) if measure is not None and logarithm else "ratio"
-        return Scale(outcome, True, shown, np.exp)
+        return Scale(outcome, True, shown, np.exp, transform)
     plain = "effect" if measure is None else _lower(measure.label)
     if exponentiate is None and measure is not None and measure.back and not measure.sized:
-        return Scale(outcome, False, _lower(measure.natural_label), measure.natural)
-    return Scale(outcome, False, plain, None)
+        return Scale(outcome, False, _lower(measure.natural_label), measure.natural, transform)
+    return Scale(outcome, False, plain, None, transform)
 
 
 # --- names -------------------------------------------------------------------------------------
@@ -183,6 +187,16 @@ def typical_place(fit: Fitted) -> Place | None:
     except DesignError:
         return None
     return Place(exog, True, [{str(c): v for c, v in values.items()}])
+
+
+def continuous_moderators(fit: Fitted) -> list[Any]:
+    """Columns of the data, or of the arrays, that are moderators with more than two values."""
+    frame, terms = fit.table.rows.frame, fit.terms
+    if terms.spec is None or frame is None:
+        X = fit.table.exog
+        return [n for j, n in enumerate(terms.names) if len(np.unique(X[:, j])) > 2]
+    names = _columns(terms, frame)
+    return [c for c in names if _is_number(frame[c]) and frame[c].nunique() > 2]
 
 
 def _counted(mapping: Mapping[str, Any]) -> Any:
