@@ -140,12 +140,13 @@ def _typical(values: pd.Series) -> Any:
 
 
 def _columns(terms: Terms, frame: pd.DataFrame) -> list[Any]:
-    """Columns of the data that the moderators are made of."""
+    """Columns of the data that the moderators are made of, in the order of the model."""
     text = " ".join(terms.of_columns())
     words = set(_WORD.findall(text))
-    return [
+    found = [
         c for c in frame.columns if (str(c) in words if str(c).isidentifier() else str(c) in text)
     ]
+    return sorted(found, key=lambda c: text.index(str(c)))
 
 
 @dataclass(frozen=True, slots=True)
