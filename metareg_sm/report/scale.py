@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,9 +132,18 @@ def _is_number(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
 
 
-def _typical(values: pd.Series) -> Any:
+def _continuous(values: pd.Series, factors: Collection[str] = ()) -> bool:
+    """Whether a moderator is a number of more than two values, and no factor by C()."""
+    return _is_number(values) and values.nunique() > 2 and str(values.name) not in factors
+
+
+def _factors(terms: Terms) -> list[str]:
+    return re.findall(r"\bC\((\w+)", " ".join(terms.of_columns()))
+
+
+def _typical(values: pd.Series, factors: Collection[str] = ()) -> Any:
     """The mean of numbers, as it is printed; the most frequent level of a factor."""
-    if _is_number(values) and values.nunique() > 2:
+    if _continuous(values, factors):
         return float(round(float(values.mean()), decimals_for(float(values.std()))))
     return values.value_counts(sort=False).idxmax()
 
@@ -181,7 +190,8 @@ def typical_place(fit: Fitted) -> Place | None:
         stated = {n: v for j, (n, v) in _counted(row) if j != terms.constant}
         return Place(np.array([list(row.values())], dtype=float), False, [stated])
     names = _columns(terms, frame)
-    values = {c: _typical(frame[c]) for c in names}
+    factors = _factors(terms)
+    values = {c: _typical(frame[c], factors) for c in names}
     exog = pd.DataFrame({c: pd.Series([v], dtype=_kept(frame[c])) for c, v in values.items()})
     try:
         terms.new_rows(exog)
@@ -195,9 +205,9 @@ def continuous_moderators(fit: Fitted) -> list[Any]:
     frame, terms = fit.table.rows.frame, fit.terms
     if terms.spec is None or frame is None:
         X = fit.table.exog
-        return [n for j, n in enumerate(terms.names) if len(np.unique(X[:, j])) > 2]
-    names = _columns(terms, frame)
-    return [c for c in names if _is_number(frame[c]) and frame[c].nunique() > 2]
+        return [n for j, n in enumerate(terms.names) if _continuous(pd.Series(X[:, j]))]
+    factors = _factors(terms)
+    return [c for c in _columns(terms, frame) if _continuous(frame[c], factors)]
 
 
 def _counted(mapping: Mapping[str, Any]) -> Any:

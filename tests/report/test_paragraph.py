@@ -2,8 +2,6 @@
 
 import pickle
 import re
-import shutil
-import subprocess
 from types import SimpleNamespace
 
 import numpy as np
@@ -207,6 +205,9 @@ def test_places_of_predictions(bcg):
     assert stated.keys() == {"my col", "half"}
     assert stated["half"] == 1
     assert abs(stated["my col"] - bcg["my col"].mean()) <= 0.05
+    bcg["level"] = 1 + bcg["trial"] % 4
+    [stated] = typical_place(fit(bcg, "yi ~ C(level)")).stated
+    assert stated == {"level": 2}, "a level, no mean"
     outside = bcg["ablat"].to_numpy()  # noqa: F841 (used in the formula)
     assert typical_place(MetaReg.from_formula("yi ~ outside", bcg, vi="vi").fit()) is None
     X = np.column_stack([np.ones(13), bcg["ablat"]])
@@ -478,22 +479,6 @@ def test_latex_escapes(awkward):
     assert not re.search(r"(?<!\\)[%#&]", found)
     assert len(re.findall(r"(?<!\\)\$", found)) % 2 == 0
     assert not re.search("[τ²χ]", found)
-
-
-def test_latex_compiles(awkward, tmp_path):
-    if shutil.which("pdflatex") is None:
-        pytest.skip("no pdflatex here")
-    source = tmp_path / "report.tex"
-    body = report(awkward, "latex")
-    source.write_text(f"\\documentclass{{article}}\\begin{{document}}\n{body}\n\\end{{document}}")
-    done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
 
 
 def test_markdown_escapes(awkward):
