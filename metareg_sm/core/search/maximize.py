@@ -124,7 +124,7 @@ def find_brackets(
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low, certified))
     cells = to_infinity(np.arange(n), lower, at, limit)
     for cut in range(_MAX_CUTS):
-        certain, falling = examine(cells, upper)
+        certain, falling = examine(cells, limit, upper)
         if cut == _MAX_CUTS - 1:
             certified[cells.row[~certain]] = False
             certain[:] = True
