@@ -1,0 +1,279 @@
+"""Deletion diagnostics: what the fits without each study, or group of studies, say.
+
+Coefficients enter as their change from the fit to all studies, which is what the fit to that fit's
+residuals gives: a large common level of the outcomes costs no digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special
+
+from metareg_sm._typing import Array, Mask
+from metareg_sm.core.gram import Gram, diagonal_of, inverse, logdet, packed, pairs_of
+from metareg_sm.stats.batch import Reason, block_size, counted_block
+from metareg_sm.stats.covariance import Whitened
+from metareg_sm.stats.resampling import Refit
+
+Codes = npt.NDArray[np.intp]
+Selections = Callable[[Codes], Array]
+"""How often each study counts, (len(rows), k), in some selections of the studies."""
+
+# a leverage that differs from 1 by less is 1: the study determines a coefficient alone
+_ALONE = 1e-10
+
+
+@dataclass(frozen=True, slots=True)
+class Refits:
+    """Fits to n selections of the same studies; NaN where `reason` is not 0.
+
+    Attributes
+    ----------
+    change : ndarray, (n, p)
+        Coefficients less those of the fit to all studies.
+    unscaled : ndarray, (n, q)
+        Packed (Z'WZ)^-1 of the basis.
+    tau2, scale, q, i2 : ndarray, (n,)
+        Heterogeneity, factor on the covariance, Q_E with weights 1/v, and I2, a fraction.
+    reason : ndarray of int, (n,)
+        `Reason` of those that cannot be fitted.
+    """
+
+    change: Array
+    unscaled: Array
+    tau2: Array
+    scale: Array
+    q: Array
+    i2: Array
+    reason: npt.NDArray[np.intp]
+
+    def standard_errors(self, to_params: Array) -> Array:
+        """Standard errors of the coefficients, (n, p)."""
+        return np.sqrt(diagonal_of(to_params, self.unscaled.T) * self.scale).T
+
+
+def refit_selections(
+    y: Array,
+    v: Array,
+    resid: Array,
+    refit: Refit,
+    n: int,
+    counts: Selections,
+) -> Refits:
+    """Fit n selections of the studies, as many at a time as memory holds.
+
+    Parameters
+    ----------
+    y, v : ndarray, (k,)
+        Outcomes and sampling variances.
+    resid : ndarray, (k,)
+        Outcomes less what the fit to all studies expects.
+    refit : Refit
+        How each is fitted.
+    n : int
+        Number of selections.
+    counts : callable
+        `counts(rows)` gives how often each study counts, (len(rows), k), in some selections.
+
+    Returns
+    -------
+    Refits
+    """
+    basis, size = refit.basis, block_size(len(y))
+    parts = []
+    for begin in range(0, n, size):
+        rows = np.arange(begin, min(begin + size, n))
+        block = counted_block(y, v, basis, counts(rows))
+        block = replace(block, level=resid @ basis.Z)
+        fit = refit.fit(block, heterogeneity=True)
+        assert fit.q is not None
+        assert fit.i2 is not None
+        found = (fit.params, fit.unscaled, fit.tau2, fit.scale, fit.q, fit.i2)
+        parts.append(Refits(*found, block.reason))
+    return Refits(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Refits)))
+
+
+def without_groups(codes: Codes) -> Selections:
+    """Counts of the selections that lack the studies of one code each."""
+    return lambda rows: (codes != rows[:, None]).astype(float)
+
+
+def first_of(order: npt.NDArray[np.intp]) -> Selections:
+    """Counts of the selections of the first 1, 2, ... studies in an order."""
+    rank = np.empty(len(order), dtype=np.intp)
+    rank[order] = np.arange(len(order))
+    return lambda rows: (rank <= rows[:, None]).astype(float)
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What n deletions change in a fit to k studies.
+
+    Attributes
+    ----------
+    leverage, internal, external : ndarray, (k,)
+        Leverages; residuals over their standard errors, from all studies and from those that are
+        left when the study is deleted.
+    dffits : ndarray, (k,)
+        Standardised change of each study's fitted value when it is deleted.
+    fitted_change, fitted_se : ndarray, (k,)
+        That change, and the standard error of the fitted value without the study.
+    dfbeta, dfbetas : ndarray, (n, p)
+        Change of the coefficients, and over their standard errors.
+    cook, cov_ratio : ndarray, (n,)
+        Cook's distance; ratio of the determinants of the covariances.
+    """
+
+    leverage: Array
+    internal: Array
+    external: Array
+    dffits: Array
+    fitted_change: Array
+    fitted_se: Array
+    dfbeta: Array
+    dfbetas: Array
+    cook: Array
+    cov_ratio: Array
+
+
+def deletion_statistics(
+    regression: Whitened,
+    v: Array,
+    exog: Array,
+    to_params: Array,
+    scale: float,
+    fits: Refits,
+    codes: Codes,
+) -> Deletion:
+    """Compare the fit to all studies with those that lack some.
+
+    Parameters
+    ----------
+    regression : Whitened
+        The fit to all studies.
+    v : ndarray, (k,)
+        Sampling variances.
+    exog : ndarray, (k, p)
+        Moderators.
+    to_params : ndarray, (p, r)
+        Maps coefficients of the basis to those of the moderators.
+    scale : float
+        Factor on the covariance of the fit to all studies.
+    fits : Refits
+        The n fits that lack some.
+    codes : ndarray of int, (k,)
+        Which of them lacks each study.
+
+    Returns
+    -------
+    Deletion
+
+    References
+    ----------
+    Viechtbauer, W., & Cheung, M. W.-L. (2010). Outlier and influence diagnostics for meta-analysis.
+    Research Synthesis Methods, 1(2), 112-125.
+    """
+    theta, z = regression.theta, regression.resid
+    leverage = np.einsum("kr,kr->k", regression.Q, regression.Q)
+    freedom = 1.0 - leverage
+    freedom = np.where(freedom > _ALONE, freedom, np.nan)
+    dfbeta = -fits.change
+    left_variance = v + fits.tau2[codes]
+    left_scale = fits.scale[codes]
+    # with the study deleted its expectation is not independent of itself any more
+    change = np.einsum("kp,kp->k", exog, dfbeta[codes])
+    spread = _quadratic(fits.unscaled[codes].T, regression.Z.T)
+    resid = z * np.sqrt(theta) + change
+    inner = np.linalg.solve(regression.G, dfbeta.T)
+    scaled = leverage * left_variance * left_scale
+    p = len(to_params)
+    full = 2.0 * np.linalg.slogdet(regression.inverse)[1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return Deletion(
+            leverage=leverage,
+            internal=z / np.sqrt(freedom),
+            external=resid / np.sqrt(left_scale * (left_variance + spread)),
+            # a study without leverage changes nothing, however the change is scaled
+            dffits=np.where(leverage > 0.0, change / np.sqrt(scaled), 0.0 * scaled),
+            fitted_change=change,
+            fitted_se=np.sqrt(left_scale * spread),
+            dfbeta=dfbeta,
+            dfbetas=dfbeta / _scales(regression.Z, v, to_params, fits).T,
+            cook=np.einsum("pn,pn->n", inner, inner) / scale,
+            cov_ratio=(fits.scale / scale) ** p * np.exp(logdet(_full(fits.unscaled.T)) - full),
+        )
+
+
+def _scales(Z: Array, v: Array, to_params: Array, fits: Refits) -> Array:
+    """Standard errors of the coefficients of all studies at tau2 and factor of each fit, (p, n)."""
+    gram, size = Gram(Z), block_size(len(v))
+    found = []
+    for begin in range(0, len(fits.tau2), size):
+        tau2 = fits.tau2[begin : begin + size]
+        cross = gram.quadratic(1.0 / (v + tau2[:, None]))[0]
+        found.append(diagonal_of(to_params, packed(inverse(cross, overwrite=True))))
+    return np.sqrt(np.concatenate(found, axis=-1) * fits.scale)
+
+
+def _full(elements: Array) -> Array:
+    """Symmetric matrices (r, r, n) from their distinct elements (q, n)."""
+    r = int((np.sqrt(8 * len(elements) + 1) - 1) / 2)
+    out = np.empty((r, r, *elements.shape[1:]))
+    for position, (i, j) in enumerate(pairs_of(r)):
+        out[i, j] = out[j, i] = elements[position]
+    return out
+
+
+def _quadratic(elements: Array, vectors: Array) -> Array:
+    """Quadratic form of vectors (r, n) and symmetric matrices with distinct elements (q, n)."""
+    return np.einsum("in,ijn,jn->n", vectors, _full(elements), vectors)
+
+
+def influential(
+    k: int, dfbetas: Array, cook: Array, dffits: Array | None = None, leverage: Array | None = None
+) -> Mask:
+    """Deletions that metafor's published rules call influential.
+
+    Parameters
+    ----------
+    k : int
+        Number of studies.
+    dfbetas : ndarray, (n, p)
+        Of each deletion; NaN where there is none, which no rule applies to.
+    cook : ndarray, (n,)
+        Cook's distance.
+    dffits, leverage : ndarray, (n,), optional
+        Where each deletion is of one study.
+
+    Returns
+    -------
+    ndarray of bool, (n,)
+        Where the absolute DFFITS exceeds 3 sqrt(p / (k - p)), Cook's distance the median of
+        chi-squared with p degrees of freedom, the leverage 3 p / k, or an absolute DFBETAS 1.
+    """
+    p = dfbetas.shape[-1]
+    found: Mask = special.gammainc(0.5 * p, 0.5 * cook) > 0.5
+    found |= (np.abs(dfbetas) > 1.0).any(-1)
+    if dffits is not None:
+        found |= np.abs(dffits) > dffits_threshold(k, p)
+    if leverage is not None:
+        found |= leverage > 3.0 * p / k
+    return found
+
+
+def dffits_threshold(k: int, p: int) -> float:
+    """3 sqrt(p / (k - p)), beyond which a DFFITS is large."""
+    return float(3.0 * np.sqrt(p / (k - p)))
+
+
+TEXTS = {
+    Reason.TOO_FEW_STUDIES: "too few studies are left",
+    Reason.REDUNDANT_MODERATORS: "moderators are redundant among the studies left",
+    Reason.NO_VARIATION: "the outcomes left do not vary",
+    Reason.ZERO_VARIANCE: "tau2 is 0 and a sampling variance is 0",
+}
+"""Why a selection of the studies was not fitted, in words."""
