@@ -22,6 +22,7 @@ from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.stats import influence as stats
 from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.stats.resampling import Refit
 
 __all__ = ["Influence", "cumulative", "get_influence", "leave_one_out"]
 
@@ -178,7 +179,7 @@ def get_influence(fit: Tau2Fitted, groups: Any = None) -> Influence:
     k, p = table.exog.shape
     studies = _labels(fit)
     codes, labels = _deletions(fit, groups)
-    fits = _refits(fit, len(labels), stats.without_groups(codes))
+    fits = _refits(fit, codes, len(labels))
     to_params = table.basis.to_params
     d = stats.deletion_statistics(
         fit.regression, table.vi, table.exog, to_params, fit.scale, fits, codes
@@ -216,7 +217,7 @@ def leave_one_out(fit: Tau2Fitted, groups: Any = None, alpha: float = 0.05) -> p
     """Fits without each study; see `MetaRegResults.leave_one_out`."""
     level = check_alpha(alpha)
     codes, labels = _deletions(fit, groups)
-    fits = _refits(fit, len(labels), stats.without_groups(codes))
+    fits = _refits(fit, codes, len(labels))
     nobs = len(codes) - np.bincount(codes)
     return _frame(fit, fits, nobs, labels, level, "Without", np.ones(len(labels), dtype=bool))
 
@@ -225,7 +226,7 @@ def cumulative(fit: Tau2Fitted, order: Any = None, alpha: float = 0.05) -> pd.Da
     """Fits to the first studies in an order; see `MetaRegResults.cumulative`."""
     level, k = check_alpha(alpha), len(fit.table.endog)
     at = np.arange(k) if order is None else _positions(fit, order)
-    fits = _refits(fit, k, stats.first_of(at))
+    fits = stats.refit_selections(*_problem(fit), k, stats.first_of(at))
     nobs = np.arange(1, k + 1)
     # that the first few cannot be fitted goes without saying
     return _frame(fit, fits, nobs, _labels(fit)[at], level, "Up to", nobs > fit.table.basis.rank)
@@ -244,11 +245,18 @@ def _deletions(fit: Tau2Fitted, groups: Any) -> tuple[stats.Codes, pd.Index]:
     return codes, labels
 
 
-def _refits(fit: Tau2Fitted, n: int, counts: stats.Selections) -> stats.Refits:
+def _refits(fit: Tau2Fitted, codes: stats.Codes, n: int) -> stats.Refits:
+    """Fits that lack the studies of one code each."""
+    if n == len(codes):
+        return stats.refit_deletions(*_problem(fit), fit.tau2, np.argsort(codes))
+    return stats.refit_selections(*_problem(fit), n, stats.without_groups(codes))
+
+
+def _problem(fit: Tau2Fitted) -> tuple[Array, Array, Array, Refit]:
+    """Outcomes, variances, residuals, and how selections of the studies are fitted."""
     table, regression = fit.table, fit.regression
     refit = refit_of(fit, _WHAT, same_studies=True)
-    resid = regression.resid * np.sqrt(regression.theta)
-    return stats.refit_selections(table.endog, table.vi, resid, refit, n, counts)
+    return table.endog, table.vi, regression.resid * np.sqrt(regression.theta), refit
 
 
 def _labels(fit: Tau2Fitted) -> pd.Index:
@@ -311,7 +319,7 @@ def _frame(
         )
     coef = np.asarray(fit.params) + fits.change
     se = fits.standard_errors(fit.table.basis.to_params)
-    df = (nobs - float(fit.table.basis.rank))[:, None] if fit.use_t else None
+    df = (nobs[:, None] - fit.table.basis.rank).astype(float) if fit.use_t else None
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = coef / se
     ends = interval(coef, se, alpha, df)

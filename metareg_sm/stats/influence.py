@@ -17,6 +17,8 @@ from metareg_sm._typing import Array, Mask
 from metareg_sm.core.gram import Gram, diagonal_of, inverse, logdet, packed, pairs_of
 from metareg_sm.stats.batch import Reason, block_size, counted_block
 from metareg_sm.stats.covariance import Whitened
+from metareg_sm.stats.heterogeneity import i2_h2
+from metareg_sm.stats.left_out import LeftOut, safe
 from metareg_sm.stats.resampling import Refit
 
 Codes = npt.NDArray[np.intp]
@@ -50,6 +52,10 @@ class Refits:
     q: Array
     i2: Array
     reason: npt.NDArray[np.intp]
+
+    def take(self, which: Codes | Mask) -> Refits:
+        """Some of the fits."""
+        return Refits(*(getattr(self, f.name)[which] for f in fields(Refits)))
 
     def standard_errors(self, to_params: Array) -> Array:
         """Standard errors of the coefficients, (n, p)."""
@@ -94,7 +100,71 @@ def refit_selections(
         assert fit.i2 is not None
         found = (fit.params, fit.unscaled, fit.tau2, fit.scale, fit.q, fit.i2)
         parts.append(Refits(*found, block.reason))
-    return Refits(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Refits)))
+    return _joined(parts)
+
+
+def refit_deletions(
+    y: Array, v: Array, resid: Array, refit: Refit, tau2: float, lacks: Codes
+) -> Refits:
+    """Fit the data sets that lack one study each.
+
+    Likelihoods are maximised from sums that all data sets share, where that costs no digits; the
+    cost of a data set is then linear in the number of studies at most. Parameters as in
+    `refit_selections`; `tau2` is that of all studies, `lacks` (n,) which study each data set lacks.
+    """
+    basis, estimator = refit.basis, refit.estimator
+    counts = without_groups(np.arange(len(y)))
+    parts, done = [], np.zeros(len(lacks), dtype=bool)
+    if estimator is not None and estimator.reml is not None:
+        good = np.flatnonzero(safe(resid, v, basis.Z, lacks))
+        if good.size:
+            fits, accurate = _shared(v, resid, refit, tau2, lacks[good])
+            done[good[accurate]] = True
+            parts.append(fits if accurate.all() else fits.take(accurate))
+    others = np.flatnonzero(~done)
+    if others.size:
+
+        def kernel(rows: Codes) -> Array:
+            return counts(lacks[others[rows]])
+
+        parts.append(refit_selections(y, v, resid, refit, len(others), kernel))
+    return _joined(parts, np.argsort(np.concatenate([np.flatnonzero(done), others])))
+
+
+def _shared(
+    v: Array, resid: Array, refit: Refit, near: float, lacks: Codes
+) -> tuple[Refits, Mask]:
+    """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate."""
+    left = LeftOut.build(resid, v, refit.basis.Z, lacks, refit.reml)
+    found, accurate = [], []
+    size = block_size(len(left.nodes))
+    for begin in range(0, len(lacks), size):
+        part = left.take(slice(begin, begin + size))
+        best = part.maximize(near)
+        at, trace = part.solve(best.tau2), best.trace
+        if not refit.reml:
+            trace = replace(part, reml=True).slopes(np.zeros(len(trace))).trace
+        found.append(
+            Refits(
+                at.coefs.T @ refit.basis.to_params.T,
+                packed(at.inverse).T,
+                best.tau2,
+                refit.factor(at.rss / left.df),
+                at.q,
+                i2_h2(best.tau2, left.df / trace)[0],
+                np.zeros(len(trace), dtype=np.intp),
+            )
+        )
+        accurate.append(at.accurate)
+    return _joined(found), np.concatenate(accurate)
+
+
+def _joined(parts: list[Refits], order: Codes | None = None) -> Refits:
+    joined = parts[0]
+    if len(parts) > 1:
+        found = (np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Refits))
+        joined = Refits(*found)
+    return joined if order is None else joined.take(order)
 
 
 def without_groups(codes: Codes) -> Selections:

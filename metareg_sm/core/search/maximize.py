@@ -17,11 +17,11 @@ from metareg_sm.core.search.cells import (
     Cells,
     examine,
     guess,
-    halves,
     middle_of,
     peak,
     pick,
     point_inside,
+    slices,
     to_infinity,
 )
 
@@ -88,7 +88,11 @@ class Brackets:
 
 
 def find_brackets(
-    profile: Profile, lower: Array, upper: Array, at: Slopes | None = None
+    profile: Profile,
+    lower: Array,
+    upper: Array,
+    at: Slopes | None = None,
+    points: Array | None = None,
 ) -> Brackets:
     """Bracket every local maximum of every data set between `lower` and `upper`.
 
@@ -101,6 +105,8 @@ def find_brackets(
         variance leaves the likelihood undefined there.
     at : Slopes, optional
         At `lower`, where they are known.
+    points : ndarray, (m,), optional
+        Ascending values above `lower` at which the range is cut first, all in one evaluation.
 
     Returns
     -------
@@ -118,6 +124,10 @@ def find_brackets(
         at_low = pick(at, falls)
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low))
     cells = to_infinity(np.arange(n), lower, at, limit)
+    if points is not None:
+        rows = np.tile(np.arange(n), len(points))
+        places = np.repeat(points, n)
+        cells = slices(cells, places, profile.slopes(places, rows))
     for cut in range(_MAX_CUTS):
         certain, falling = examine(cells, upper)
         if cut == _MAX_CUTS - 1:
@@ -132,7 +142,7 @@ def find_brackets(
         cells = cells.take(open_)
         point = point_inside(cells, falling[open_], limit, upper)
         at = profile.slopes(point, cells.row)
-        cells = halves(cells, point, at)
+        cells = slices(cells, point, at)
     return _sorted(found, n)
 
 
@@ -257,14 +267,16 @@ class Optimum:
     trace: Array
 
 
-def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
+def maximize(
+    profile: Profile, lower: Array, upper: Array, points: Array | None = None
+) -> Optimum:
     """Global maximum of the profile log-likelihood of each of n data sets.
 
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
     """
     n = len(upper)
     at, rss = profile.slopes_and_rss(lower)
-    found = find_brackets(profile, lower, upper, at)
+    found = find_brackets(profile, lower, upper, at, points)
     tau2 = climb(profile, found, n)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima
