@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import special
 
 from metareg_sm._typing import Array, Mask
-from metareg_sm.core.gram import Gram, diagonal_of, inverse, logdet, packed, pairs_of
+from metareg_sm.core.gram import Gram, inverse, pairs_of
 from metareg_sm.stats.batch import Reason, block_size, counted_block
 from metareg_sm.stats.covariance import Whitened
 from metareg_sm.stats.heterogeneity import i2_h2
@@ -37,8 +37,8 @@ class Refits:
     ----------
     change : ndarray, (n, p)
         Coefficients less those of the fit to all studies.
-    unscaled : ndarray, (n, q)
-        Packed (Z'WZ)^-1 of the basis.
+    unscaled : ndarray, (n, r, r)
+        (Z'WZ)^-1 of the basis.
     tau2, scale, q, i2 : ndarray, (n,)
         Heterogeneity, factor on the covariance, Q_E with weights 1/v, and I2, a fraction.
     reason : ndarray of int, (n,)
@@ -59,7 +59,7 @@ class Refits:
 
     def standard_errors(self, to_params: Array) -> Array:
         """Standard errors of the coefficients, (n, p)."""
-        return np.sqrt(diagonal_of(to_params, self.unscaled.T) * self.scale).T
+        return np.sqrt(_diagonal(to_params, self.unscaled) * self.scale[:, None])
 
 
 def refit_selections(
@@ -98,7 +98,7 @@ def refit_selections(
         fit = refit.fit(block, heterogeneity=True)
         assert fit.q is not None
         assert fit.i2 is not None
-        found = (fit.params, fit.unscaled, fit.tau2, fit.scale, fit.q, fit.i2)
+        found = (fit.params, _full(fit.unscaled), fit.tau2, fit.scale, fit.q, fit.i2)
         parts.append(Refits(*found, block.reason))
     return _joined(parts)
 
@@ -131,9 +131,7 @@ def refit_deletions(
     return _joined(parts, np.argsort(np.concatenate([np.flatnonzero(done), others])))
 
 
-def _shared(
-    v: Array, resid: Array, refit: Refit, near: float, lacks: Codes
-) -> tuple[Refits, Mask]:
+def _shared(v: Array, resid: Array, refit: Refit, near: float, lacks: Codes) -> tuple[Refits, Mask]:
     """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate."""
     left = LeftOut.build(resid, v, refit.basis.Z, lacks, refit.reml)
     found, accurate = [], []
@@ -147,7 +145,7 @@ def _shared(
         found.append(
             Refits(
                 at.coefs.T @ refit.basis.to_params.T,
-                packed(at.inverse).T,
+                np.moveaxis(at.inverse, -1, 0),
                 best.tau2,
                 refit.factor(at.rss / left.df),
                 at.q,
@@ -254,14 +252,17 @@ def deletion_statistics(
     dfbeta = -fits.change
     left_variance = v + fits.tau2[codes]
     left_scale = fits.scale[codes]
-    # with the study deleted its expectation is not independent of itself any more
     change = np.einsum("kp,kp->k", exog, dfbeta[codes])
-    spread = _quadratic(fits.unscaled[codes].T, regression.Z.T)
+    Z = regression.Z
+    # variance of what the others expect of the study, without the factor
+    spread = ((Z[:, None] @ fits.unscaled[codes])[:, 0] * Z).sum(-1)
     resid = z * np.sqrt(theta) + change
     inner = np.linalg.solve(regression.G, dfbeta.T)
     scaled = leverage * left_variance * left_scale
     p = len(to_params)
+    # of (Z'WZ)^-1: that of the moderators themselves differs by a factor which cancels
     full = 2.0 * np.linalg.slogdet(regression.inverse)[1]
+    det = np.exp(np.linalg.slogdet(fits.unscaled)[1] - full)
     with np.errstate(divide="ignore", invalid="ignore"):
         return Deletion(
             leverage=leverage,
@@ -272,35 +273,36 @@ def deletion_statistics(
             fitted_change=change,
             fitted_se=np.sqrt(left_scale * spread),
             dfbeta=dfbeta,
-            dfbetas=dfbeta / _scales(regression.Z, v, to_params, fits).T,
+            dfbetas=dfbeta / _scales(Z, v, to_params, fits),
             cook=np.einsum("pn,pn->n", inner, inner) / scale,
-            cov_ratio=(fits.scale / scale) ** p * np.exp(logdet(_full(fits.unscaled.T)) - full),
+            cov_ratio=(fits.scale / scale) ** p * det,
         )
 
 
 def _scales(Z: Array, v: Array, to_params: Array, fits: Refits) -> Array:
-    """Standard errors of the coefficients of all studies at tau2 and factor of each fit, (p, n)."""
+    """Standard errors of the coefficients of all studies at tau2 and factor of each fit, (n, p)."""
     gram, size = Gram(Z), block_size(len(v))
     found = []
     for begin in range(0, len(fits.tau2), size):
         tau2 = fits.tau2[begin : begin + size]
         cross = gram.quadratic(1.0 / (v + tau2[:, None]))[0]
-        found.append(diagonal_of(to_params, packed(inverse(cross, overwrite=True))))
-    return np.sqrt(np.concatenate(found, axis=-1) * fits.scale)
+        found.append(_diagonal(to_params, np.moveaxis(inverse(cross, overwrite=True), -1, 0)))
+    return np.sqrt(np.concatenate(found) * fits.scale[:, None])
+
+
+def _diagonal(to_params: Array, unscaled: Array) -> Array:
+    """Diagonal of T M T' for matrices M (n, r, r) and T (p, r): (n, p)."""
+    return ((to_params @ unscaled) * to_params).sum(-1)
 
 
 def _full(elements: Array) -> Array:
-    """Symmetric matrices (r, r, n) from their distinct elements (q, n)."""
-    r = int((np.sqrt(8 * len(elements) + 1) - 1) / 2)
-    out = np.empty((r, r, *elements.shape[1:]))
+    """Symmetric matrices (n, r, r) from their distinct elements (n, q)."""
+    n, q = elements.shape
+    r = int((np.sqrt(8 * q + 1) - 1) / 2)
+    out = np.empty((n, r, r))
     for position, (i, j) in enumerate(pairs_of(r)):
-        out[i, j] = out[j, i] = elements[position]
+        out[:, i, j] = out[:, j, i] = elements[:, position]
     return out
-
-
-def _quadratic(elements: Array, vectors: Array) -> Array:
-    """Quadratic form of vectors (r, n) and symmetric matrices with distinct elements (q, n)."""
-    return np.einsum("in,ijn,jn->n", vectors, _full(elements), vectors)
 
 
 def influential(

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from metareg_sm._typing import Array, Mask, Rows
-from metareg_sm.core.gram import dot, inverse, logdet, times, trace_of_four, trace_product
+from metareg_sm.core.gram import dot, logdet, times, trace_of_four, trace_product
+from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.likelihood.compressed import CompressedProfile
 from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Slopes
 from metareg_sm.core.search.maximize import Optimum, maximize, upper_bound
@@ -30,7 +31,9 @@ _LARGEST_SHARE = 0.99
 _LEAST_LEFT = 1e-4
 # Where 1 less the leverage of a study is smaller, the others do not determine the coefficients.
 _DEFICIENT = 1e-6
-# Points at which the likelihoods are looked at first.
+# Matrices up to which LAPACK takes less time than the calls of an elimination that runs over them.
+_FEW = 32
+# Values of tau2 at which the likelihoods are looked at first, over the estimate from all studies.
 _FIRST_POINTS = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2.0, 4.0])
 
 
@@ -76,6 +79,8 @@ class LeftOut:
         Number of studies that are left, and of coefficients.
     reml : bool
         Restricted likelihood, else maximum likelihood.
+    far : Limit, optional
+        What `limit` gives, where it is known.
     """
 
     nodes: Array
@@ -86,6 +91,7 @@ class LeftOut:
     k: int
     rank: int
     reml: bool
+    far: Limit | None = None
 
     @classmethod
     def build(cls, y: Array, v: Array, Z: Array, lacks: Rows, reml: bool) -> LeftOut:
@@ -160,12 +166,12 @@ class LeftOut:
 
     def limit(self) -> Limit:
         """Behaviour of the likelihoods as tau2 grows."""
+        if self.far is not None:
+            return self.far
         n = len(self.lacks)
         f = np.empty((2, n, len(self.nodes)))
         f[0], f[1] = 1.0, self.nodes
-        M, zy, yy, total = self._parts(
-            self._sums(f, np.array([np.ones(n), self.variance]), None)
-        )
+        M, zy, yy, total = self._parts(self._sums(f, np.array([np.ones(n), self.variance]), None))
         inv = inverse(M[:, :, 0])
         c = times(inv, zy[:, 0])
         rss = yy[0] - dot(c, zy[:, 0])
@@ -212,7 +218,14 @@ class LeftOut:
         bottom, top = np.broadcast_to(low, n), np.broadcast_to(high, n)
         upper = upper_bound(limit.rss, self.df if self.reml else self.k, bottom, top)
         points = near * _FIRST_POINTS if near > 0.0 else None
-        return maximize(self, np.zeros(n), upper, points)
+        return maximize(replace(self, far=limit), np.zeros(n), upper, points)
+
+
+def inverse(M: Array) -> Array:
+    """Inverse of positive definite matrices (r, r, n), by LAPACK where there are few."""
+    if M.shape[-1] > _FEW:
+        return gram_inverse(M)
+    return np.moveaxis(np.linalg.inv(np.moveaxis(M, -1, 0)), 0, -1)
 
 
 def _products(columns: Array) -> Array:

@@ -267,9 +267,7 @@ class Optimum:
     trace: Array
 
 
-def maximize(
-    profile: Profile, lower: Array, upper: Array, points: Array | None = None
-) -> Optimum:
+def maximize(profile: Profile, lower: Array, upper: Array, points: Array | None = None) -> Optimum:
     """Global maximum of the profile log-likelihood of each of n data sets.
 
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
