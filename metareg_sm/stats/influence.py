@@ -144,8 +144,8 @@ def _shared(v: Array, resid: Array, refit: Refit, near: float, lacks: Codes) -> 
             trace = replace(part, reml=True).slopes(np.zeros(len(trace))).trace
         found.append(
             Refits(
-                at.coefs.T @ refit.basis.to_params.T,
-                np.moveaxis(at.inverse, -1, 0),
+                at.coefs @ refit.basis.to_params.T,
+                at.inverse,
                 best.tau2,
                 refit.factor(at.rss / left.df),
                 at.q,
@@ -262,8 +262,8 @@ def deletion_statistics(
     p = len(to_params)
     # of (Z'WZ)^-1: that of the moderators themselves differs by a factor which cancels
     full = 2.0 * np.linalg.slogdet(regression.inverse)[1]
-    det = np.exp(np.linalg.slogdet(fits.unscaled)[1] - full)
     with np.errstate(divide="ignore", invalid="ignore"):
+        det = np.exp(np.linalg.slogdet(fits.unscaled)[1] - full)
         return Deletion(
             leverage=leverage,
             internal=z / np.sqrt(freedom),
@@ -273,21 +273,27 @@ def deletion_statistics(
             fitted_change=change,
             fitted_se=np.sqrt(left_scale * spread),
             dfbeta=dfbeta,
-            dfbetas=dfbeta / _scales(Z, v, to_params, fits),
+            dfbetas=dfbeta / _scales(Z, v, to_params, fits, codes),
             cook=np.einsum("pn,pn->n", inner, inner) / scale,
             cov_ratio=(fits.scale / scale) ** p * det,
         )
 
 
-def _scales(Z: Array, v: Array, to_params: Array, fits: Refits) -> Array:
+def _scales(Z: Array, v: Array, to_params: Array, fits: Refits, codes: Codes) -> Array:
     """Standard errors of the coefficients of all studies at tau2 and factor of each fit, (n, p)."""
-    gram, size = Gram(Z), block_size(len(v))
-    found = []
-    for begin in range(0, len(fits.tau2), size):
-        tau2 = fits.tau2[begin : begin + size]
-        cross = gram.quadratic(1.0 / (v + tau2[:, None]))[0]
-        found.append(_diagonal(to_params, np.moveaxis(inverse(cross, overwrite=True), -1, 0)))
-    return np.sqrt(np.concatenate(found) * fits.scale[:, None])
+    if len(fits.tau2) == len(v):
+        # one study more than those that are left
+        own = np.argsort(codes)
+        z, theta = Z[own], v[own] + fits.tau2
+        cross = np.linalg.inv(fits.unscaled) + z[:, :, None] * (z / theta[:, None])[:, None]
+        whole = np.linalg.inv(cross)
+    else:
+        gram, size, found = Gram(Z), block_size(len(v)), []
+        for begin in range(0, len(fits.tau2), size):
+            tau2 = fits.tau2[begin : begin + size]
+            found.append(inverse(gram.quadratic(1.0 / (v + tau2[:, None]))[0], overwrite=True))
+        whole = np.moveaxis(np.concatenate(found, axis=-1), -1, 0)
+    return np.sqrt(_diagonal(to_params, whole) * fits.scale[:, None])
 
 
 def _diagonal(to_params: Array, unscaled: Array) -> Array:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from metareg_sm._typing import Array, Mask, Rows
-from metareg_sm.core.gram import dot, logdet, times, trace_of_four, trace_product
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.likelihood.compressed import CompressedProfile
 from metareg_sm.core.likelihood.profile import LOG_2PI, Limit, Slopes
@@ -32,7 +31,7 @@ _LEAST_LEFT = 1e-4
 # Where 1 less the leverage of a study is smaller, the others do not determine the coefficients.
 _DEFICIENT = 1e-6
 # Matrices up to which LAPACK takes less time than the calls of an elimination that runs over them.
-_FEW = 32
+_FEW = 128
 # Values of tau2 at which the likelihoods are looked at first, over the estimate from all studies.
 _FIRST_POINTS = np.array([0.1, 0.3, 0.5, 0.7, 0.9, 1.1, 1.3, 1.6, 2.0, 4.0])
 
@@ -42,9 +41,9 @@ class Solved(NamedTuple):
 
     Attributes
     ----------
-    inverse : ndarray, (r, r, n)
+    inverse : ndarray, (n, r, r)
         (Z'WZ)^-1.
-    coefs : ndarray, (r, n)
+    coefs : ndarray, (n, r)
         Coefficients of the basis.
     rss, q : ndarray, (n,)
         y'Py, and the same at tau2 = 0: Q_E.
@@ -67,11 +66,11 @@ class LeftOut:
     ----------
     nodes : ndarray, (m,)
         Sampling variances of the studies, or at the nodes that stand for them.
-    weights : ndarray, ((r + 1)^2 + 1, m)
+    weights : ndarray, (m, (r + 1)^2 + 1)
         Products of two columns of [Z y], and 1, of each.
     lacks : ndarray of int, (n,)
         The study that each data set lacks.
-    own : ndarray, ((r + 1)^2 + 1, n), or None
+    own : ndarray, (n, (r + 1)^2 + 1), or None
         Its products, where the nodes stand for all studies.
     variance : ndarray, (n,)
         Its sampling variance.
@@ -101,7 +100,7 @@ class LeftOut:
         own = None
         if k >= NODES_FROM:
             whole = CompressedProfile.build(y, v, Z, reml)
-            nodes, weights = whole.nodes, whole.weights
+            nodes, weights = whole.nodes, np.ascontiguousarray(whole.weights.T)
             own = _products(columns[:, lacks])
         else:
             nodes, weights = v, _products(columns)
@@ -109,7 +108,7 @@ class LeftOut:
 
     def take(self, some: slice) -> LeftOut:
         """Some of the data sets."""
-        own = None if self.own is None else self.own[:, some]
+        own = None if self.own is None else self.own[some]
         return replace(self, lacks=self.lacks[some], own=own, variance=self.variance[some])
 
     @property
@@ -118,13 +117,13 @@ class LeftOut:
         return self.k - self.rank
 
     def _sums(self, f: Array, own: Array, rows: Rows | None) -> Array:
-        """Sums (q, j, n) of j functions (j, n, m) at the nodes, and (j, n) of what is lacking."""
+        """Sums (j, n, q) of j functions (j, n, m) at the nodes, and (j, n) of what is lacking."""
         j, n, m = f.shape
         if self.own is None:
             f[:, np.arange(n), self.lacks if rows is None else self.lacks[rows]] = 0.0
-        found = (self.weights @ f.reshape(-1, m).T).reshape(-1, j, n)
+        found = (f.reshape(-1, m) @ self.weights).reshape(j, n, -1)
         if self.own is not None:
-            found -= own * (self.own if rows is None else self.own[:, rows])[:, None]
+            found -= own[..., None] * (self.own if rows is None else self.own[rows])
         return found
 
     def _powers(self, tau2: Array, rows: Rows | None, highest: int) -> Array:
@@ -137,11 +136,18 @@ class LeftOut:
         w = 1.0 / ((self.variance if rows is None else self.variance[rows]) + tau2)
         return self._sums(f, w ** np.arange(1, highest + 1)[:, None], rows)
 
-    def _parts(self, sums: Array) -> tuple[Array, Array, Array, Array]:
-        """Of sums (q, ...): times zz' (r, r, ...), zy (r, ...), yy and 1."""
+    def _regress(self, sums: Array) -> tuple[Array, Array, Array, Array]:
+        """Weighted regressions by the first of j sums (j, n, q).
+
+        Gives the products of [Z y] (j, n, r + 1, r + 1), (Z'WZ)^-1 (n, r, r), the coefficients a of
+        residuals [Z y]a, (n, r + 1), and the products times a, (j, n, r + 1).
+        """
         r = self.rank
-        square = sums[:-1].reshape(r + 1, r + 1, *sums.shape[1:])
-        return square[:r, :r], square[:r, r], square[r, r], sums[-1]
+        square = sums[..., :-1].reshape(*sums.shape[:2], r + 1, r + 1)
+        inv = inverse(square[0, :, :r, :r])
+        a = np.ones((len(inv), r + 1))
+        np.negative((inv @ square[0, :, :r, r:])[..., 0], out=a[:, :r])
+        return square, inv, a, (square @ a[:, :, None])[..., 0]
 
     def slopes(self, tau2: Array, rows: Rows | None = None) -> Slopes:
         """Ingredients of the derivatives at `tau2`."""
@@ -149,49 +155,44 @@ class LeftOut:
 
     def slopes_and_rss(self, tau2: Array, rows: Rows | None = None) -> tuple[Slopes, Array]:
         """Ingredients of the derivatives, and y'Py, at `tau2`."""
-        M, zy, yy, total = self._parts(self._powers(tau2, rows, 3))
-        inv = inverse(M[:, :, 0])
-        c = times(inv, zy[:, 0])
-        Mc = np.einsum("ijpn,jn->ipn", M[:, :, 1:], c)
-        b = zy[:, 1] - Mc[:, 0]
-        ypp = yy[1] - dot(c, zy[:, 1] + b)
-        yppp = yy[2] - dot(c, 2.0 * zy[:, 2] - Mc[:, 1]) - dot(b, times(inv, b))
-        rss = yy[0] - dot(c, zy[:, 0])
+        sums, r = self._powers(tau2, rows, 3), self.rank
+        square, inv, a, products = self._regress(sums)
+        rss, ypp, yppp = (products * a).sum(-1)
+        b = products[1, :, :r]
+        yppp = yppp - ((inv @ b[..., None])[..., 0] * b).sum(-1)
+        total = sums[..., -1]
         if not self.reml:
             return Slopes(ypp, yppp, total[0], total[1]), rss
-        trace1 = total[0] - trace_product(inv, M[:, :, 1])
-        trace2 = total[1] - 2.0 * trace_product(inv, M[:, :, 2])
-        trace2 += trace_of_four(inv, M[:, :, 1], M[:, :, 1])
+        H, K = inv @ square[1:, :, :r, :r]
+        trace1 = total[0] - H.trace(axis1=1, axis2=2)
+        trace2 = total[1] - 2.0 * K.trace(axis1=1, axis2=2)
+        trace2 += np.einsum("nij,nji->n", H, H)
         return Slopes(ypp, yppp, trace1, trace2), rss
 
     def limit(self) -> Limit:
         """Behaviour of the likelihoods as tau2 grows."""
         if self.far is not None:
             return self.far
-        n = len(self.lacks)
+        n, r = len(self.lacks), self.rank
         f = np.empty((2, n, len(self.nodes)))
         f[0], f[1] = 1.0, self.nodes
-        M, zy, yy, total = self._parts(self._sums(f, np.array([np.ones(n), self.variance]), None))
-        inv = inverse(M[:, :, 0])
-        c = times(inv, zy[:, 0])
-        rss = yy[0] - dot(c, zy[:, 0])
-        yvy = yy[1] - dot(c, 2.0 * zy[:, 1] - times(M[:, :, 1], c))
-        count, mean = self.k, total[1]
+        sums = self._sums(f, np.array([np.ones(n), self.variance]), None)
+        square, inv, a, products = self._regress(sums)
+        rss, yvy = (products * a).sum(-1)
+        count, mean = self.k, sums[1, :, -1]
         if self.reml:
-            count, mean = self.df, mean - trace_product(inv, M[:, :, 1])
+            count, mean = self.df, mean - np.einsum("nij,nij->n", inv, square[1, :, :r, :r])
         return Limit(rss, yvy / rss, count, mean / count)
 
     def solve(self, tau2: Array) -> Solved:
         """Weighted regression of all data sets at `tau2`, and Q_E."""
-        n = len(tau2)
-        both = np.concatenate([tau2, np.zeros(n)])
-        rows = np.tile(np.arange(n), 2)
-        M, zy, yy, _ = self._parts(self._powers(both, rows, 1)[:, 0])
-        inv = inverse(M)
-        c = times(inv, zy)
-        rss = yy - dot(c, zy)
-        accurate = (rss >= _LEAST_LEFT * yy).reshape(2, n).all(0)
-        return Solved(inv[..., :n], c[:, :n], rss[:n], rss[n:], accurate)
+        n, r = len(tau2), self.rank
+        both, rows = np.concatenate([tau2, np.zeros(n)]), np.tile(np.arange(n), 2)
+        square, inv, a, products = self._regress(self._powers(both, rows, 1))
+        # the residuals of the studies left are orthogonal to their moderators
+        rss = products[0, :, r]
+        accurate: Mask = rss >= _LEAST_LEFT * square[0, :, r, r]
+        return Solved(inv[:n], -a[:n, :r], rss[:n], rss[n:], accurate[:n] & accurate[n:])
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
@@ -199,15 +200,17 @@ class LeftOut:
 
     def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Log-likelihood at `tau2`."""
-        sums = self._powers(tau2, rows, 1)[:, 0]
-        M, zy, yy, _ = self._parts(sums)
+        r = self.rank
+        square, _, _, products = self._regress(self._powers(tau2, rows, 1))
         own = self.variance if rows is None else self.variance[rows]
         theta = (self.nodes + tau2[:, None])[None]
-        logs = self._sums(np.log(theta), np.log(own + tau2)[None], rows)[-1, 0]
-        value, n = logs + yy - dot(zy, times(inverse(M), zy)), self.k
+        logs = self._sums(np.log(theta), np.log(own + tau2)[None], rows)[0, :, -1]
+        value, n = logs + products[0, :, r], self.k
         if self.reml:
             ones = self._sums(np.ones_like(theta), np.ones((1, len(tau2))), rows)
-            value, n = value + logdet(M.copy()) - logdet(self._parts(ones[:, 0])[0].copy()), self.df
+            whole = ones[0, :, :-1].reshape(square[0].shape)
+            weighted, plain = (np.linalg.slogdet(M[:, :r, :r])[1] for M in (square[0], whole))
+            value, n = value + weighted - plain, self.df
         return -0.5 * (n * LOG_2PI + value)
 
     def maximize(self, near: float) -> Optimum:
@@ -222,18 +225,18 @@ class LeftOut:
 
 
 def inverse(M: Array) -> Array:
-    """Inverse of positive definite matrices (r, r, n), by LAPACK where there are few."""
-    if M.shape[-1] > _FEW:
-        return gram_inverse(M)
-    return np.moveaxis(np.linalg.inv(np.moveaxis(M, -1, 0)), 0, -1)
+    """Inverse of positive definite matrices (n, r, r), by LAPACK where there are few."""
+    if len(M) <= _FEW:
+        found: Array = np.linalg.inv(M)
+        return found
+    return np.moveaxis(gram_inverse(np.moveaxis(M, 0, -1)), -1, 0)
 
 
 def _products(columns: Array) -> Array:
-    """Products of two of the columns (r + 1, k), and 1."""
+    """Products of two of the columns (r + 1, k), and 1: (k, (r + 1)^2 + 1)."""
     r1, k = columns.shape
-    out = np.empty((r1 * r1 + 1, k))
-    np.multiply(columns[:, None], columns[None], out=out[:-1].reshape(r1, r1, k))
-    out[-1] = 1.0
+    out = np.ones((k, r1 * r1 + 1))
+    np.multiply(columns.T[:, :, None], columns.T[:, None], out=out[:, :-1].reshape(k, r1, r1))
     return out
 
 
