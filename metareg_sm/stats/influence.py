@@ -286,7 +286,7 @@ def _scales(Z: Array, v: Array, to_params: Array, fits: Refits, codes: Codes) ->
         own = np.argsort(codes)
         z, theta = Z[own], v[own] + fits.tau2
         cross = np.linalg.inv(fits.unscaled) + z[:, :, None] * (z / theta[:, None])[:, None]
-        whole = np.linalg.inv(cross)
+        whole = np.asarray(np.linalg.inv(cross), dtype=float)
     else:
         gram, size, found = Gram(Z), block_size(len(v)), []
         for begin in range(0, len(fits.tau2), size):

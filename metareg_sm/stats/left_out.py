@@ -227,8 +227,7 @@ class LeftOut:
 def inverse(M: Array) -> Array:
     """Inverse of positive definite matrices (n, r, r), by LAPACK where there are few."""
     if len(M) <= _FEW:
-        found: Array = np.linalg.inv(M)
-        return found
+        return np.asarray(np.linalg.inv(M), dtype=float)
     return np.moveaxis(gram_inverse(np.moveaxis(M, 0, -1)), -1, 0)
 
 

@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg, datasets
+from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import DesignError, FewStudiesWarning, MetaRegError, OptionError
+from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.stats.influence import refit_selections, without_groups
+from metareg_sm.stats.left_out import LeftOut
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 COV_TYPES = {"z": "nonrobust", "knha": "knapp-hartung", "adhoc": "knapp-hartung-adhoc"}
@@ -372,6 +376,61 @@ def test_deletions_are_fits_without_the_study(data, name):
         assert_allclose(i.tau2_deleted[at], known.tau2, rtol=1e-6, atol=1e-8 * v.min())
         assert_allclose(i.params_not_obsi[at], known.params, rtol=1e-6, atol=1e-7)
         assert_allclose(i.bse_not_obsi[at], known.bse, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tau2", ["reml", "ml"])
+@pytest.mark.parametrize(("k", "decades"), [(60, 2.5), (300, 0.0), (300, 2.5)])
+def test_shared_sums_are_the_kernels_fits(k, decades, tau2):
+    # few studies share their products, many the nodes that stand for them
+    rng = np.random.default_rng(4)
+    X = np.column_stack([np.ones(k), rng.normal(size=(k, 2))])
+    v = 0.1 * 10.0 ** rng.uniform(-decades / 2, decades / 2, k)
+    y = X @ [0.2, 0.1, 0.0] + rng.normal(0.0, np.sqrt(v + 0.1))
+    y[7] += 5.0
+    res = MetaReg(y, X, vi=v).fit(tau2=tau2)
+    shared = res.get_influence()
+    codes = np.arange(k)
+    refit = refit_of(res._results)
+    known = refit_selections(y, v, np.asarray(res.resid), refit, k, without_groups(codes))
+    assert_allclose(shared.tau2_deleted, known.tau2, rtol=1e-9)
+    assert_allclose(shared.dfbeta, -known.change, rtol=1e-8, atol=1e-12)
+    assert_allclose(shared.q_deleted, known.q, rtol=1e-11)
+    assert_allclose(shared.i2_deleted, known.i2, rtol=1e-9)
+    assert_allclose(shared.bse_not_obsi, known.standard_errors(refit.basis.to_params), rtol=1e-9)
+
+
+def test_outlier_that_hides_all_else_keeps_its_digits():
+    # without it the residuals are a millionth of what they are with it
+    rng = np.random.default_rng(5)
+    k = 12
+    X = np.column_stack([np.ones(k), np.append(rng.normal(size=k - 1), 30.0)])
+    v = np.full(k, 1e-6)
+    y = X @ [1.0, 1.0] + rng.normal(0.0, 1e-3, k)
+    y[-1] += 1e3
+    i = MetaReg(y, X, vi=v).fit().get_influence()
+    known = MetaReg(y[:-1], X[:-1], vi=v[:-1]).fit()
+    assert_allclose(i.q_deleted[-1], known.heterogeneity.q, rtol=1e-9)
+    assert_allclose(i.tau2_deleted[-1], known.tau2, rtol=1e-8, atol=1e-14)
+
+
+def test_likelihoods_of_shared_sums():
+    rng = np.random.default_rng(6)
+    for k in (20, 300):
+        Z = np.linalg.qr(np.column_stack([np.ones(k), rng.normal(size=k)]))[0]
+        v, y, lacks = rng.uniform(0.1, 0.9, k), rng.normal(size=k), np.array([3, 0, 11])
+        counts = 1.0 - np.eye(k)[lacks]
+        t = np.array([0.0, 0.2, 3.0])
+        for reml in (True, False):
+            found = LeftOut.build(y, v, Z, lacks, reml)
+            known = DirectProfile(y, v, Z, reml, counts)
+            assert_allclose(found.loglike(t), known.loglike(t), rtol=1e-11)
+            assert_allclose(found.rss(t), known.rss(t), rtol=1e-11)
+            assert_allclose(found.slopes(t), known.slopes(t), rtol=1e-10)
+            assert_allclose(found.limit().rss, known.limit().rss, rtol=1e-11)
+            assert_allclose(found.limit().variance, known.limit().variance, rtol=1e-11)
+            assert_allclose(found.limit().mean, known.limit().mean, rtol=1e-11)
+            rows = np.array([2, 2, 0])
+            assert_allclose(found.loglike(t, rows), known.loglike(t, rows), rtol=1e-11)
 
 
 # --- awkward data ----------------------------------------------------------------------------
