@@ -135,7 +135,8 @@ def _shared(v: Array, resid: Array, refit: Refit, near: float, lacks: Codes) -> 
     """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate."""
     left = LeftOut.build(resid, v, refit.basis.Z, lacks, refit.reml)
     found, accurate = [], []
-    size = block_size(len(left.nodes))
+    # three powers of the weights at a few values of tau2 stand in memory for each data set
+    size = block_size(8 * len(left.nodes))
     for begin in range(0, len(lacks), size):
         part = left.take(slice(begin, begin + size))
         best = part.maximize(near)
