@@ -68,15 +68,15 @@ def to_infinity(row: Rows, low: Array, left: Derivatives, limit: Limit) -> Cells
     return Cells(row, low, zero + np.inf, left, right, variance, limit.mean[row])
 
 
-def halves(cells: Cells, point: Array, at: Derivatives) -> Cells:
-    """Both parts of cells that are cut at a point."""
+def slices(cells: Cells, points: Array, at: Derivatives) -> Cells:
+    """Cells cut at the same number of ascending points each, all first points before all second."""
     row, low, high, left, right, variance, mean = cells
     with np.errstate(divide="ignore", invalid="ignore"):
-        variance_left, mean_left = at.ypp / at.yppp - point, at.trace / at.trace2 - point
+        variance_left, mean_left = at.ypp / at.yppp - points, at.trace / at.trace2 - points
     return Cells(
-        np.concatenate([row, row]),
-        np.concatenate([low, point]),
-        np.concatenate([point, high]),
+        np.tile(row, 1 + len(points) // len(row)),
+        np.concatenate([low, points]),
+        np.concatenate([points, high]),
         join(left, at),
         join(at, right),
         np.concatenate([variance_left, variance]),
