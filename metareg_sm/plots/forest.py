@@ -264,7 +264,7 @@ def forest(
     left, right : str, sequence or mapping
         Columns of the data beside the intervals; a mapping gives their headings.
     fitted : bool, optional
-        The fitted value of each study; by default where there are moderators.
+        The fitted value of each study; by default where there are moderators and no blocks.
     prediction : bool, optional
         Prediction intervals: a bar below the pooled effect, a line through each diamond, and where
         `fitted`, a line below each study. By default that of the pooled effect alone.
@@ -336,7 +336,7 @@ def forest(
         name: column_of(fit, name, side) for side, given in headings.items() for name in given
     }
     moderated = not bool((fit.table.exog == fit.table.exog[0]).all())
-    show_fitted = moderated if fitted is None else bool(fitted)
+    show_fitted = (moderated and by is None) if fitted is None else bool(fitted)
     content = _Content(
         fit,
         studies,

@@ -397,6 +397,8 @@ def orchard(
         rule=look.rule,
     )
     layout = lay_out(table, ax, width)
+    if xlim is None:
+        axis = marks.with_room(layout, axis)
     marks.draw(layout, axis, look)
     means = pd.DataFrame(
         {

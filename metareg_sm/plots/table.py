@@ -35,8 +35,10 @@ Align = Literal["left", "right", "center"]
 
 # in sizes of the text: from row to row, between columns, around everything
 _LINE, _GAP, _EDGE = 1.5, 1.0, 0.5
-# share of the width that the intervals have at least, and mm that they have if there is room
-_PANEL, _WISHED = 0.22, 62.0
+# share of the width that the intervals have at least, and while text is larger than so many points
+_PANEL, _WIDE_PANEL, _READABLE = 0.22, 0.34, 6.0
+# mm that they have in a figure without a given width
+_WISHED = 62.0
 # from line to line of a heading, and from the axis to the labels below it
 HEADING, _TICKS = 1.4, 2.2
 
@@ -243,11 +245,13 @@ def _solve(table: Table, ax: Axes, width: float, size: float) -> _Solved:
         own = max(room / SMALLEST - fixed - sum(widths[1:]), 4.0)
         table = _broken(table, ax, own)
         widths = table.widths(ax)
-    size = min(size, room / (sum(widths) + fixed))
+    needed = sum(widths) + fixed
+    wide = width * (1.0 - _WIDE_PANEL) / needed
+    size = min(size, max(wide, min(_READABLE, room / needed)))
     if size < SMALLEST * 0.999:
-        needed = (sum(widths) + fixed) * SMALLEST / (1.0 - _PANEL) / MM
+        least = needed * SMALLEST / (1.0 - _PANEL) / MM
         raise OptionError(
-            f"The columns of this figure need {needed:.0f} mm; there are {width / MM:.0f}. Give a "
+            f"The columns of this figure need {least:.0f} mm; there are {width / MM:.0f}. Give a "
             "greater width (or wider axes), or leave columns out."
         )
     return _Solved(table, widths, size)
