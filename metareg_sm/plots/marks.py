@@ -12,9 +12,10 @@ import numpy as np
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import OptionError
 from metareg_sm.plots.canvas import GREY, INK, box_in_points, text_widths
+from metareg_sm.plots.layout import HEADING, Layout
 from metareg_sm.plots.scale import Scale, limits_of, set_ticks
 from metareg_sm.plots.styles import Style
-from metareg_sm.plots.table import HEADING, Layout, Row, side_texts, sides_in_one_line
+from metareg_sm.plots.table import Row, side_texts, sides_in_one_line
 
 # side of the largest square, half heights of diamonds and bars, diameter of the largest point of
 # a cloud, in rows
