@@ -252,7 +252,7 @@ def inverse(B: Array, d: Array) -> Array:
         return B
     C, root = scaled(B, d)
     if C.shape[-1] <= _FEW:
-        C = np.linalg.inv(C.transpose(2, 0, 1)).transpose(1, 2, 0)
+        C = np.asarray(np.linalg.inv(C.transpose(2, 0, 1)), dtype=float).transpose(1, 2, 0)
     else:
         C = gram_inverse(C, overwrite=True)
     C *= root[:, None]

@@ -99,8 +99,8 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Root
     """Solve F(tau2) = target where F = sum c/(d + tau2) with positive c, such as y'Py.
 
     1/F is an increasing concave function of tau2, a weighted harmonic mean of d + tau2 and linear
-    for equal variances: Newton's method on it converges from everywhere. A cubic through the last two
-    points takes its place where both agree.
+    for equal variances: Newton's method on it converges from everywhere. A cubic through the
+    last two points takes its place where both agree.
 
     Parameters
     ----------
