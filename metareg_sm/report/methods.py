@@ -121,7 +121,7 @@ def _estimation(content: Content) -> Iterator[Sentence]:
         TAU2,
         f" was estimated by {title} ({fit.estimator.label}) "
         if fit.estimator.kind.likelihood
-        else f" was estimated by the method {title} ({fit.estimator.label}) ",
+        else f" was estimated by the {fit.estimator.label} estimator, {title} ",
         Citation((Reference.of(fit.estimator.citation),)),
         ".",
     )

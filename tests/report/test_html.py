@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from html import unescape
 from html.parser import HTMLParser
 
@@ -19,7 +20,8 @@ from metareg_sm.exceptions import FileError, MissingFileError, OptionError
 from metareg_sm.report.call import call_of
 from metareg_sm.report.content import gather
 from metareg_sm.report.figures import drawings, svg_of
-from metareg_sm.report.html import MOST_ROWS, page, table
+from metareg_sm.report.html import MOST_ROWS, page
+from metareg_sm.report.markup import table
 
 pytestmark = pytest.mark.plumbing
 
@@ -401,6 +403,14 @@ def test_svg_is_the_same_each_time():
     assert svg() == svg()
     assert svg().startswith("<svg ")
     assert 'id="p-figure_1"' in svg()
+
+
+def test_matplotlib_waits_until_it_is_needed():
+    code = (
+        "import sys, metareg_sm.report.html; "
+        "assert not {'matplotlib', 'metareg_sm.plots'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_page_without_matplotlib(bcg_res, monkeypatch):

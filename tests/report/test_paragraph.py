@@ -215,6 +215,8 @@ def test_places_of_predictions(bcg):
     text = arrays.report()
     value = arrays.params.to_numpy() @ [1.0, 33.0]
     check(r"At x1 = 33, the expected effect was N", text, value)
+    text = arrays.report(at=[[1, 10], [1, 20]])
+    check(r"At x1 = 20, the expected effect was N", text, arrays.params.to_numpy() @ [1.0, 20.0])
 
 
 def test_sensitivity_where_asked(bcg):
@@ -548,6 +550,8 @@ def test_data_are_needed(bcg_res):
 @pytest.mark.parametrize(
     ("kwds", "message"),
     [
+        ({"at": [[10, 1950]]}, "at must map moderators to values"),
+        ({"at": "ablat"}, "at must map moderators to values"),
         ({"alpha": 5}, "alpha"),
         ({"exponentiate": "yes"}, "exponentiate"),
         ({"permutation": 0}, "permutation"),
