@@ -23,7 +23,9 @@ _MOST_BUBBLES = 6
 
 _DROPPED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACES = re.compile(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"')
-_IDS = re.compile(r'(\bid="|(?:xlink:)?href="#|url\(#)')
+_ID = re.compile(r'\sid="([^"]*)"')
+_TARGET = re.compile(r'(?:\bhref="#|url\(#)([^")]+)')
+_NAMED = re.compile(r'(\sid="|\bhref="#|url\(#)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ class Drawing:
 def svg_of(figure: Figure, prefix: str) -> str:
     """A figure as an SVG element within HTML.
 
-    Text is drawn as outlines, so that it looks the same everywhere. Identifiers have a prefix, so
-    that several can stand on one page; comments, metadata and namespaces, which HTML does not
-    need, are gone.
+    Text is drawn as outlines, so that it looks the same everywhere. Identifiers that something
+    refers to have a prefix, so that several figures can stand on one page. The others are gone, as
+    are comments, metadata and namespaces, which HTML does not need.
     """
     import matplotlib as mpl
 
@@ -62,7 +64,10 @@ def svg_of(figure: Figure, prefix: str) -> str:
     opening, rest = text.split(">", 1)
     opening = _NAMESPACES.sub("", opening)
     rest = rest.replace("xlink:href=", "href=")
-    return _IDS.sub(rf"\g<1>{prefix}-", f"{opening}>{rest}")
+    svg = f"{opening}>{rest}"
+    targets = set(_TARGET.findall(svg))
+    svg = _ID.sub(lambda m: m[0] if m[1] in targets else "", svg)
+    return _NAMED.sub(rf"\g<1>{prefix}-", svg)
 
 
 def has_matplotlib() -> bool:

@@ -314,17 +314,17 @@ def to_html(
     rng: Any = None,
 ) -> str | None:
     """Write a page on a fit, or give it; see `ModelResults.to_html`."""
+    if path is not None and not isinstance(path, (str, PathLike)):
+        raise OptionError(f"path must name a file; got {type(path).__name__}.")
+    if path is not None and not Path(path).parent.is_dir():
+        raise MissingFileError(f"The folder of {str(path)!r} does not exist.")
     fit = plain(results)
     content = gather(fit, alpha, exponentiate, at, influence, permutation, adjust, rng)
     text = page(content, title, call)
     if path is None:
         return text
-    if not isinstance(path, (str, PathLike)):
-        raise OptionError(f"path must name a file; got {type(path).__name__}.")
     try:
         Path(path).write_text(text, encoding="utf-8")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"The folder of {str(path)!r} does not exist.") from error
     except OSError as error:
         raise FileError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
     return None
