@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +36,14 @@ class Drawing:
     ----------
     caption : str
         What it shows.
-    svgs : tuple of str
-        For each of `WIDTHS`; empty where it could not be drawn.
+    svgs : mapping of str to str
+        By the widths at which it could be drawn.
     problem : str
-        Why not.
+        Why not at the last of the others.
     """
 
     caption: str
-    svgs: tuple[str, ...]
+    svgs: Mapping[str, str]
     problem: str = ""
 
 
@@ -97,14 +97,16 @@ def _drawing(
 ) -> Drawing:
     from matplotlib import pyplot as plt
 
-    svgs = []
+    svgs: dict[str, str] = {}
+    problem = ""
     for width in WIDTHS:
         try:
             figure = draw(
                 *arguments, transform=content.scale.transform, alpha=content.alpha, width=width
             )
         except MetaRegError as error:
-            return Drawing(caption, (), str(error))
-        svgs.append(svg_of(figure, f"{prefix}{width[0]}"))
+            problem = str(error)
+            continue
+        svgs[width] = svg_of(figure, f"{prefix}{width[0]}")
         plt.close(figure)
-    return Drawing(caption, tuple(svgs))
+    return Drawing(caption, svgs, problem)

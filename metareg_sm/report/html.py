@@ -126,6 +126,19 @@ def _heterogeneity(content: Content) -> str:
                 (named(TAU2, " without moderators"), found.tau2_null),
                 (named(R2, ", %"), 100.0 * found.r2),
             ]
+    elif content.levels is not None:
+        level = content.levels
+        rows += [
+            (Html(f"<i>Q</i>({level.q_df})"), level.q),
+            (Html("<i>Q</i>: <i>p</i>"), p_cell(level.q_pvalue)),
+            (named(I2, ", %"), 100.0 * level.i2),
+            *(
+                (named(I2, f" of {n}, %"), 100.0 * float(i2))
+                for n, i2 in level.levels["i2"].items()
+            ),
+        ]
+        if fit.df_model > 0:
+            rows.append((named(R2, ", %"), 100.0 * level.r2))
     elif isinstance(found, MetaRegError):
         note = f'<p class="note">{escape(str(found))}</p>'
     rows += _omnibus(content)
@@ -168,11 +181,14 @@ def _figure(drawing: Drawing) -> str:
     caption = escape(drawing.caption)
     if not drawing.svgs:
         return f'<p class="note">{caption}: not drawn. {escape(drawing.problem)}</p>'
+    # where there is one drawing alone it is shown on phones, too, and can be moved
+    kinds = {"column": "narrow", "page": "wide"} if len(drawing.svgs) > 1 else {}
     shown = "".join(
-        f'<div class="{kind}" role="img" aria-label="{caption}">{svg}</div>'
-        for kind, svg in zip(("narrow", "wide"), drawing.svgs, strict=True)
+        f'<div class="{kinds.get(width, "only")}" role="img" aria-label="{caption}">{svg}</div>'
+        for width, svg in drawing.svgs.items()
     )
-    return f'<figure><div class="box">{shown}</div><figcaption>{caption}</figcaption></figure>'
+    box = f'<div class="box" tabindex="0">{shown}</div>'
+    return f"<figure>{box}<figcaption>{caption}</figcaption></figure>"
 
 
 def _figures(content: Content) -> Iterator[str]:
