@@ -1,6 +1,7 @@
 """Meta-regression for statsmodels users.
 
-Importing the package adds `metareg` to `statsmodels.formula.api`, and nothing else.
+Importing the package adds `metareg`, `mixedmetareg` and `lsmetareg` to `statsmodels.formula.api`,
+and nothing else.
 """
 
 from importlib import import_module
@@ -10,10 +11,13 @@ import statsmodels.formula.api as _smf
 
 from metareg_sm import datasets, exceptions
 from metareg_sm._version import __version__
-from metareg_sm.formula.api import metareg
+from metareg_sm.formula.api import lsmetareg, metareg, mixedmetareg
+from metareg_sm.models.location_scale import LocationScaleMetaReg
 from metareg_sm.models.metareg import MetaReg
+from metareg_sm.models.mixed import MixedMetaReg
 
 if TYPE_CHECKING:
+    from metareg_sm.design.sampling import sampling_covariance
     from metareg_sm.effectsizes import effect_size
     from metareg_sm.many import ManyResults, fit_many
     from metareg_sm.postestimation.comparison import compare_models
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
     from metareg_sm.screening import screen
 
 __all__ = [
+    "LocationScaleMetaReg",
     "ManyResults",
     "MetaReg",
+    "MixedMetaReg",
     "__version__",
     "compare_models",
     "datasets",
@@ -30,7 +36,10 @@ __all__ = [
     "exceptions",
     "fit_many",
     "gosh",
+    "lsmetareg",
     "metareg",
+    "mixedmetareg",
+    "sampling_covariance",
     "screen",
 ]
 
@@ -42,6 +51,7 @@ _LAZY = {
     "gosh": "postestimation.gosh",
     "effect_size": "effectsizes",
     "effectsizes": "effectsizes",
+    "sampling_covariance": "design.sampling",
     "screen": "screening",
 }
 
@@ -59,5 +69,10 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-if not hasattr(_smf, "metareg"):
-    _smf.metareg = metareg
+for _name, _function in (
+    ("metareg", metareg),
+    ("mixedmetareg", mixedmetareg),
+    ("lsmetareg", lsmetareg),
+):
+    if not hasattr(_smf, _name):
+        setattr(_smf, _name, _function)

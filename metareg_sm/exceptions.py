@@ -17,6 +17,7 @@ __all__ = [
     "EffectSizeWarning",
     "FewStudiesWarning",
     "FileError",
+    "IdentificationWarning",
     "IntervalWarning",
     "MemoryLimitError",
     "MetaRegError",
@@ -83,6 +84,10 @@ class EffectSizeWarning(ModelWarning):
 
 class FewStudiesWarning(ModelWarning):
     """There are few studies for what is asked of them."""
+
+
+class IdentificationWarning(ModelWarning):
+    """The data say nothing about some parameter of the random effects."""
 
 
 class IntervalWarning(ModelWarning):

@@ -62,6 +62,14 @@ class Whitened:
             return self.factor
         return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
 
+    def weighted(self, exog: Array) -> Array:
+        """Columns (k, p) of the design times the square root of the weights."""
+        return exog / np.sqrt(self.theta)[:, None]
+
+    def working(self, members: Codes) -> Array:
+        """Marginal variances of clusters of one size, (m, n)."""
+        return self.theta[members]
+
     @property
     def df_resid(self) -> int:
         """K - r."""
@@ -114,6 +122,75 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, A
     H = to_params @ inverse
     whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
     return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
+
+
+@dataclass(frozen=True)
+class BlockWhitened(Whitened):
+    """A regression whitened by a root of a marginal covariance that is not diagonal.
+
+    Rows of a cluster are mixed among themselves only; `theta` is the diagonal of the covariance.
+
+    Attributes
+    ----------
+    mixing : mapping or None
+        For each size of clusters (KK')^-1 where K whitens a cluster, (m, n, n), clusters in the
+        order of their codes.
+    """
+
+    mixing: Mapping[int, Array] | None = None
+
+    def weighted(self, exog: Array) -> Array:
+        """Columns (k, p) of the design times the root of the weights."""
+        inside = np.linalg.solve(self.inverse, self.Z.T @ exog)
+        weighted: Array = self.Q @ inside
+        return weighted
+
+    def working(self, members: Codes) -> Array:
+        """What `mixing` holds of clusters of one size; the marginal variances where it is None."""
+        if self.mixing is None:
+            return self.theta[members]
+        return self.mixing[members.shape[1]]
+
+
+def cluster_whitened(
+    fit: Whitened, resid: Array, covariances: Mapping[int, Array], groups: Codes
+) -> BlockWhitened:
+    """The same regression whitened cluster by cluster, by the Cholesky factor LL' of each.
+
+    Parameters
+    ----------
+    fit : Whitened
+        The regression in any whitening.
+    resid : ndarray, (k,)
+        Residuals y - Xb, not whitened.
+    covariances : mapping
+        Marginal covariances of the clusters of each size, (m, n, n), in the order of their codes.
+    groups : ndarray of int, (k,)
+        Clusters.
+
+    Returns
+    -------
+    BlockWhitened
+    """
+    Q, e = np.empty(fit.Q.shape), np.empty(len(resid))
+    mixing = {}
+    for members in clusters_by_size(groups):
+        L = np.linalg.cholesky(covariances[members.shape[1]])
+        white = np.linalg.solve(L, np.concatenate([fit.Z, resid[:, None]], axis=1)[members])
+        Q[members], e[members] = white[:, :, :-1] @ fit.inverse, white[:, :, -1]
+        mixing[members.shape[1]] = np.swapaxes(L, -1, -2) @ L
+    return BlockWhitened(fit.G, e, fit.theta, fit.unscaled, fit.Z, fit.inverse, Q, mixing)
+
+
+def clusters_by_size(groups: Codes) -> list[Codes]:
+    """Rows (m, n) of the clusters of each size, clusters in the order of their codes."""
+    sizes = np.bincount(groups)
+    order = np.argsort(groups, kind="stable")
+    first = np.cumsum(sizes) - sizes
+    return [
+        order[first[np.flatnonzero(sizes == size)][:, None] + np.arange(size)]
+        for size in np.unique(sizes[sizes > 0])
+    ]
 
 
 def _whiten_pivoted(
@@ -282,24 +359,20 @@ def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
     meta-regression with dependent effect size estimates. Research Synthesis Methods, 1(1), 39-65.
     """
     k, r = fit.Q.shape
-    sizes = np.bincount(groups)
-    J = len(sizes)
-    order = np.argsort(groups, kind="stable")
-    first = np.cumsum(sizes) - sizes
+    J = int(groups.max()) + 1
     totals: Array = np.empty((J, r))
     own: Array = np.empty((J, r, r))
     cross: Array = np.empty((J, r, r))
     heavy = np.zeros(J, dtype=bool)
-    for size in np.unique(sizes):
-        now = np.flatnonzero(sizes == size)
-        members = order[first[now][:, None] + np.arange(size)]
+    for members in clusters_by_size(groups):
+        now = groups[members[:, 0]]
         Qg = fit.Q[members]
         clusters = slack(fit.Q, fit.resid, members)
         heavy[now] = clusters.heavy
         if correction == "CR3":
             _check_slack(clusters.s, members)
         totals[now], own[now], cross[now] = adjusted_parts(
-            Qg, clusters, fit.theta[members], correction
+            Qg, clusters, fit.working(members), correction
         )
     factor = _FACTORS[correction](J, k, r)
     root = factor**0.5
