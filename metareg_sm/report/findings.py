@@ -193,7 +193,8 @@ def _predicted(content: Content) -> Iterator[Sentence]:
 
 def _variance(value: float, se: float) -> list[Part]:
     decimals = decimals_for(se)
-    shown: list[Part] = [rounded(value, decimals, 2)]
+    # a small variance is never shown as 0; what may be negative is no variance
+    shown: list[Part] = [rounded(value, decimals, 2 if value > 0.0 else 1)]
     return [*shown, " (SE ", rounded(se, decimals, 2), ")"] if se > 0.0 else shown
 
 
@@ -302,7 +303,9 @@ def _levels(content: Content) -> Iterator[Sentence]:
     shares = found.levels["i2"]
     each: list[Part] = []
     if len(shares) > 1:
-        items = [[f"{name} ", percent(float(share)), "%"] for name, share in shares.items()]
+        items: list[list[Part]] = [
+            [f"{name} ", percent(float(share)), "%"] for name, share in shares.items()
+        ]
         each = [" (", *_joined(items, ", "), ")"]
     q = Equation(statistic("Q", found.q_df), "=", significant(found.q))
     i2 = Equation(I2, "=", percent(found.i2), "%")
