@@ -16,12 +16,28 @@ def call_of(fit: Fitted) -> str:
     fit does not know, are `groups`.
     """
     terms = fit.terms
-    name = type(getattr(fit, "model", None)).__name__
+    model = getattr(fit, "model", None)
+    name = type(model).__name__
+    given = _variances(fit) if getattr(model, "V", None) is None else "V=V"
     if terms.formula is None:
-        made = f"{name}({terms.outcome}, exog, vi=vi)"
+        start = f"{name}({terms.outcome}, exog"
     else:
-        made = f"{name}.from_formula({str(terms.formula)!r}, data, {_variances(fit)})"
-    return f"{made}.fit({', '.join(_options(fit))})"
+        start = f"{name}.from_formula({str(terms.formula)!r}, data"
+    arguments = ", ".join([start, given, *_random_part(model)])
+    return f"{arguments}).fit({', '.join(_options(fit))})"
+
+
+def _random_part(model: object) -> list[str]:
+    """What a model of more than one variance was told of them."""
+    terms = getattr(model, "random_terms", ())
+    labels = [str(term.label) for term in terms]
+    # "1 | district/school" brings "1 | district" with it
+    kept = [a for a in labels if not any(b.startswith(f"{a}/") for b in labels)]
+    found = [f"random={(kept[0] if len(kept) == 1 else kept)!r}"] if kept else []
+    if any(not term.is_intercept for term in terms):
+        found.append(f"structure={getattr(model, 'structure', 'un')!r}")
+    scale = getattr(model, "scale_formula", None)
+    return [*found, f"scale_formula={scale!r}"] if scale is not None else found
 
 
 def _variances(fit: Fitted) -> str:
@@ -43,6 +59,8 @@ def _options(fit: Fitted) -> list[str]:
         options.append(f"tau2={tau2!r}")
         if fit.genq_weights is not None:
             options.append("weights=weights")
+    elif fit.components.maximised == "ml":
+        options.append("reml=False")
     options.append(f"cov_type={fit.cov_type!r}")
     keywords = getattr(fit, "cov_kwds", {})
     if "correction" in keywords:

@@ -193,7 +193,8 @@ def _predicted(content: Content) -> Iterator[Sentence]:
 
 def _variance(value: float, se: float) -> list[Part]:
     decimals = decimals_for(se)
-    shown: list[Part] = [rounded(value, decimals, 2)]
+    # a small variance is never shown as 0; what may be negative is no variance
+    shown: list[Part] = [rounded(value, decimals, 2 if value > 0.0 else 1)]
     return [*shown, " (SE ", rounded(se, decimals, 2), ")"] if se > 0.0 else shown
 
 

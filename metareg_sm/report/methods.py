@@ -6,6 +6,7 @@ import platform
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import statsmodels
 from statsmodels.stats.multitest import multitest_alias, multitest_methods_names
 
@@ -147,8 +148,9 @@ def _reference_distribution(content: Content) -> str:
     df = content.fit.contrast_df()
     if df is None:
         return "the normal distribution"
-    if isinstance(df, float | int):
-        return f"the t distribution with {counted_df(df)}"
+    values = np.unique(df)
+    if len(values) == 1:
+        return f"the t distribution with {counted_df(float(values[0]))}"
     return "t distributions with degrees of freedom of their own"
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html import unescape
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -276,6 +277,26 @@ def test_call_makes_the_fit_again(bcg, kwds, column):
     np.testing.assert_allclose(again.bse, res.bse, rtol=1e-12)
     np.testing.assert_allclose(again.pvalues, res.pvalues, rtol=1e-12)
     assert text in Page(res.to_html()).text
+
+
+def test_call_tells_the_random_part(bcg):
+    res = fit(bcg, "yi ~ ablat", tau2="ml", cov_type="nonrobust")._results
+
+    def call(**attributes):
+        term = [SimpleNamespace(label=x, is_intercept=x[0] == "1") for x in attributes.pop("terms")]
+        model = SimpleNamespace(random_terms=term, **attributes)
+        parts = SimpleNamespace(model=model, terms=res.terms, table=res.table, use_t=False)
+        parts.components, parts.cov_type = res.components, res.cov_type
+        return call_of(parts)
+
+    text = call(terms=["1 | district", "1 | district/school"])
+    assert text == (
+        "SimpleNamespace.from_formula('yi ~ ablat', data, vi='vi', "
+        "random='1 | district/school').fit(reml=False, cov_type='nonrobust')"
+    )
+    crossed = call(terms=["1 | article", "0 + outcome | trial"], structure="cs", V=[1])
+    assert "data, V=V, random=['1 | article', '0 + outcome | trial'], structure='cs')" in crossed
+    assert "vi='vi', scale_formula='~ x')" in call(terms=[], scale_formula="~ x")
 
 
 def test_call_names_clusters(bcg):
