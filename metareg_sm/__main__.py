@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import re
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
-from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm import MetaReg, datasets
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.design.formula import formula_error
+from metareg_sm.effectsizes import MEASURES, effect_size
+from metareg_sm.exceptions import DesignError
 from metareg_sm.report.numbers import describe
 from metareg_sm.stats.covariance import COVARIANCES
 
 EXAMPLE = "yi ~ ablat + year"
+
+_CELLS = tuple(dict.fromkeys(c.name for m in MEASURES.values() for c in m.layout.cells))
+_EPILOG = (
+    "A formula is code: Python evaluates it, and np is numpy there. Run no formula that you do not "
+    "trust."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m metareg_sm",
         description="Fit a meta-regression to a CSV file, or to the bundled BCG trials.",
+        epilog=_EPILOG,
     )
     parser.add_argument("data", nargs="?", help="CSV file, one study a row ('-' reads from stdin)")
     parser.add_argument("formula", nargs="?", help='for instance "yi ~ age * dose"')
@@ -66,17 +75,61 @@ def _parser() -> argparse.ArgumentParser:
         "--exp", action="store_true", help="show exp(coef), for ratio measures on the log scale"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    raw = parser.add_argument_group(
+        "effect sizes from counts, means or correlations",
+        "instead of --vi: a measure, and the columns that it is computed from, for instance "
+        "--measure RR --ai tpos --bi tneg --ci cpos --di cneg. The formula is then '~ moderators'. "
+        "There are " + " ".join(f"--{name}" for name in _CELLS),
+    )
+    raw.add_argument("--measure", metavar="NAME", help="RR, OR, SMD, ZCOR, ...")
+    for name in _CELLS:
+        raw.add_argument(f"--{name}", metavar="COLUMN", help=argparse.SUPPRESS)
     return parser
 
 
-def _model(arguments: argparse.Namespace) -> MetaReg:
+def _read(source: str) -> pd.DataFrame:
+    """The table of a CSV file, once its columns are known to have names of their own."""
+    text = sys.stdin.read() if source == "-" else None
+
+    def opened() -> Any:
+        return source if text is None else io.StringIO(text)
+
+    # with a second line, so that a row longer than the header is met before its names shift
+    header = pd.read_csv(opened(), header=None, nrows=2, dtype=str).iloc[0]
+    twice = header[header.duplicated() & header.notna()]
+    if len(twice):
+        raise DesignError(
+            f"The file has two columns named {twice.iloc[0]!r}; rename one in its first line."
+        )
+    return pd.read_csv(opened())
+
+
+def _model(arguments: argparse.Namespace, cells: dict[str, str]) -> MetaReg:
     if arguments.data is None:
         frame = datasets.bcg.load_pandas().data
         return MetaReg.from_formula(EXAMPLE, frame, vi="vi")
-    source = sys.stdin if arguments.data == "-" else arguments.data
-    return MetaReg.from_formula(
-        arguments.formula, pd.read_csv(source), vi=arguments.vi, sei=arguments.sei
-    )
+    frame, formula, vi = _read(arguments.data), arguments.formula, arguments.vi
+    if arguments.measure is not None:
+        given: dict[str, Any] = dict(cells)
+        frame, vi = effect_size(arguments.measure, frame, **given), "vi"
+        if formula.lstrip().startswith("~"):
+            formula = f"yi {formula}"
+    return MetaReg.from_formula(formula, frame, vi=vi, sei=arguments.sei, eval_env={"np": np})
+
+
+def _covariance_keywords(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace
+) -> dict[str, Any] | None:
+    if arguments.cov_type.lower() != "cluster":
+        if arguments.groups is not None or arguments.correction is not None:
+            parser.error("--groups and --correction go with --cov-type cluster")
+        return None
+    if arguments.groups is None:
+        parser.error("--cov-type cluster needs --groups COLUMN")
+    keywords: dict[str, Any] = {"groups": arguments.groups}
+    if arguments.correction is not None:
+        keywords["correction"] = arguments.correction
+    return keywords
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -92,48 +145,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0. Errors leave by `SystemExit` with status 2, after one line on stderr.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read the output has seen enough; nothing may be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
+    cells = {n: getattr(arguments, n) for n in _CELLS if getattr(arguments, n) is not None}
     if arguments.data is not None and arguments.formula is None:
         parser.error("a formula must follow the data file, for instance 'yi ~ age'")
-    if arguments.data is None and (arguments.vi or arguments.sei):
-        parser.error("--vi and --sei go with a data file and a formula")
-    cov_kwds: dict[str, Any] | None = None
-    if arguments.cov_type.lower() == "cluster":
-        if arguments.groups is None:
-            parser.error("--cov-type cluster needs --groups COLUMN")
-        cov_kwds = {"groups": arguments.groups}
-        if arguments.correction is not None:
-            cov_kwds["correction"] = arguments.correction
-    elif arguments.groups is not None or arguments.correction is not None:
-        parser.error("--groups and --correction go with --cov-type cluster")
-    expected = (
-        OSError,
-        ValueError,
-        KeyError,
-        NameError,
-        SyntaxError,
-        MissingDataError,
-        formula_error(),
-    )
+    if arguments.data is None and (arguments.vi or arguments.sei or arguments.measure or cells):
+        parser.error("--vi, --sei and --measure go with a data file and a formula")
+    if arguments.measure is not None and (arguments.vi or arguments.sei):
+        parser.error("--measure computes the variances; leave out --vi and --sei")
+    if cells and arguments.measure is None:
+        parser.error(f"--{next(iter(cells))} goes with --measure NAME")
+    cov_kwds = _covariance_keywords(parser, arguments)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            results = _model(arguments).fit(
+            results = _model(arguments, cells).fit(
                 tau2=arguments.tau2, cov_type=arguments.cov_type, cov_kwds=cov_kwds
             )
-        except expected as error:
-            text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-            # formula engines underline the place with carets on a line of their own
-            parser.error(" ".join(text.replace("^", " ").split()) or type(error).__name__)
-        if arguments.json:
-            print(json.dumps(describe(results), indent=2))
-        else:
-            print(results.summary(exponentiate=arguments.exp))
+            if arguments.json:
+                shown = json.dumps(describe(results), indent=2)
+            else:
+                shown = str(results.summary(exponentiate=arguments.exp))
+        except (OSError, ValueError) as error:
+            parser.error(" ".join(str(error).split()) or type(error).__name__)
+    print(shown)
     for warning in caught:
         print(f"{parser.prog}: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

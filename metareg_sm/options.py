@@ -10,6 +10,17 @@ from typing import Any, TypeVar
 import numpy as np
 
 from metareg_sm.exceptions import OptionError
+from metareg_sm.stats.reference import check_alpha
+
+__all__ = [
+    "check_alpha",
+    "check_keywords",
+    "choose",
+    "finite_number",
+    "generator",
+    "suggestion",
+    "whole_number",
+]
 
 T = TypeVar("T")
 
@@ -80,25 +91,6 @@ def check_keywords(given: Iterable[str], allowed: Iterable[str], where: str) -> 
         )
 
 
-def check_alpha(alpha: Any, argument: str = "alpha") -> float:
-    """A level or 1 minus a coverage: a number between 0 and 1.
-
-    Raises
-    ------
-    OptionError
-        If it is none.
-
-    Examples
-    --------
-    >>> check_alpha(0.05)
-    0.05
-    """
-    real = isinstance(alpha, Real) and not isinstance(alpha, (bool, np.bool_))
-    if not real or not 0.0 < alpha < 1.0:
-        raise OptionError(f"{argument} must be between 0 and 1, such as 0.05; got {alpha!r}.")
-    return float(alpha)
-
-
 def whole_number(n: Any, argument: str, least: int = 1) -> int:
     """A whole number of at least `least`.
 
@@ -136,3 +128,24 @@ def finite_number(value: Any, argument: str, least: float = -np.inf, above: bool
         bound = "" if least == -np.inf else f" {'>' if above else '>='} {least:g}"
         raise OptionError(f"{argument} must be a finite number{bound}; got {value!r}.")
     return float(value)
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The random numbers that a seed, a generator or None (a new one) stands for.
+
+    Raises
+    ------
+    OptionError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> bool(generator(1).random() == generator(1).random())
+    True
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"rng must be None, a whole number of at least 0 or a numpy Generator; got {rng!r}."
+        ) from error

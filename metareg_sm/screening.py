@@ -16,7 +16,7 @@ from statsmodels.stats.multitest import multipletests, multitest_alias
 from metareg_sm._typing import Array, Missing, Rows
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError, VarianceError
 from metareg_sm.models.metareg import MetaReg
-from metareg_sm.options import check_alpha, choose, suggestion, whole_number
+from metareg_sm.options import check_alpha, choose, generator, suggestion, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.inference import omnibus_contrasts
 from metareg_sm.postestimation.resampling import refit_of
@@ -87,7 +87,7 @@ class ScreenResult(Printed):
 
     def notes(self, alpha: float = 0.05) -> list[str]:
         """What a careful reader must know of tests at the level `alpha`, a sentence or two each."""
-        m = len(self.frame)
+        m, alpha = len(self.frame), check_alpha(alpha)
         count = f"{m} moderators were" if m > 1 else "1 moderator was"
         found = [
             f"{count} tested one at a time at {alpha:g}. If none of them matters, the "
@@ -248,7 +248,7 @@ def screen(
     frame = pd.DataFrame(rows, index=pd.Index(names, name="moderator"))
     common = reduce(np.intersect1d, [r.table.rows.positions for r in fits])
     if method == _MAX_T:
-        adjusted = _max_t(fits, common, n_resamples, np.random.default_rng(rng))
+        adjusted = _max_t(fits, common, n_resamples, generator(rng))
     else:
         adjusted = multipletests(frame["pvalue"].to_numpy(), method=method)[1]
     frame["pvalue_adjusted"] = adjusted

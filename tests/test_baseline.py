@@ -19,9 +19,9 @@ from metareg_sm.baseline import SCALES
 from metareg_sm.stats.bivariate import fit_bivariate, profile_loglike
 
 mpl.use("Agg")
-REFERENCE = json.loads(
-    (Path(__file__).parent / "reference" / "ipd.json").read_text(encoding="utf-8")
-)["baseline"]
+HERE = Path(__file__).parent / "reference"
+REFERENCE = json.loads((HERE / "ipd.json").read_text(encoding="utf-8"))["baseline"]
+EXACT = json.loads((HERE / "ipd_mpmath.json").read_text(encoding="utf-8"))["cases"]
 CELLS = {"ai": "tpos", "n1i": "treated", "ci": "cpos", "n2i": "controls"}
 
 
@@ -35,6 +35,19 @@ def test_van_houwelingen(trials):
     # the published figures
     assert round(found.slope, 4) == 0.7300
     assert round(found.intercept, 4) == -1.8437
+
+
+@pytest.mark.parametrize("measure", EXACT)
+def test_against_50_digits(trials, measure):
+    found, exact = baseline_risk(trials, **CELLS, measure=measure), EXACT[measure]
+    for name in ("slope", "slope_se", "slope_se_profile", "intercept", "intercept_se"):
+        # the intercept of risks is the small difference of two means
+        rtol = 1e-7 if (measure, name) == ("RD", "intercept") else 1e-9
+        assert getattr(found, name) == pytest.approx(exact[name], rel=rtol), name
+    assert found.model.llf == pytest.approx(exact["llf"], rel=1e-12)
+    np.testing.assert_allclose(found.model.params[::-1], exact["mean"], rtol=1e-9)
+    assert found.model.cov_re.iloc[1, 1] == pytest.approx(exact["u"], rel=1e-9)
+    np.testing.assert_allclose(found.conf_int(), exact["conf_int"], rtol=1e-9)
 
 
 @pytest.mark.parametrize("measure", ["OR", "RR"])

@@ -1,7 +1,15 @@
 """The command line."""
 
+import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from metareg_sm import MetaReg
@@ -93,3 +101,131 @@ def test_mistakes_are_one_line(csv, capsys, rest, message):
 def test_other_mistakes(capsys):
     assert "No such file" in refused(capsys, "nowhere.csv", "y ~ x", "--vi", "v")
     assert "go with a data file" in refused(capsys, "--vi", "vi")
+
+
+# --- what is read ----------------------------------------------------------------------------
+
+
+def test_two_columns_of_one_name(bcg, csv, capsys, monkeypatch):
+    with open(csv) as file:
+        text = file.read()
+    twice = text.replace("year", "ablat", 1)
+    with open(csv, "w") as file:
+        file.write(twice)
+    message = "two columns named 'ablat'"
+    assert message in refused(capsys, csv, "yi ~ ablat", "--vi", "vi")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(twice))
+    assert message in refused(capsys, "-", "yi ~ ablat", "--vi", "vi")
+    # a column that is called as pandas would call the second one is no twin
+    bcg.rename(columns={"year": "ablat.1"}).to_csv(csv, index=False)
+    assert main([csv, "yi ~ ablat", "--vi", "vi"]) == 0
+
+
+def test_rows_longer_than_the_header(csv, capsys):
+    with open(csv) as file:
+        text = file.read().replace(",vi\n", "\n", 1)
+    with open(csv, "w") as file:
+        file.write(text)
+    assert "Expected 10 fields in line 2, saw 11" in refused(capsys, csv, "yi ~ 1", "--vi", "yi")
+
+
+def test_standard_input(csv, capsys, monkeypatch):
+    with open(csv) as file:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(file.read()))
+    found = json.loads(run(capsys, "-", "yi ~ ablat", "--vi", "vi", "--json").out)
+    assert found["nobs"] == 13
+
+
+def test_an_empty_file(tmp_path, capsys):
+    (tmp_path / "empty.csv").write_text("")
+    assert "No columns" in refused(capsys, str(tmp_path / "empty.csv"), "y ~ x", "--vi", "v")
+
+
+def test_numpy_in_formulas(bcg, csv, capsys):
+    found = json.loads(run(capsys, csv, "yi ~ np.log(ablat)", "--vi", "vi", "--json").out)
+    res = MetaReg.from_formula("yi ~ np.log(ablat)", bcg, vi="vi").fit()
+    assert found["coefficients"]["np.log(ablat)"]["coef"] == pytest.approx(res.params.iloc[1])
+    assert "uses 'pd'" in refused(capsys, csv, "yi ~ pd.cut(ablat, 2)", "--vi", "vi")
+
+
+# --- effect sizes ----------------------------------------------------------------------------
+
+CELLS = ("--ai", "tpos", "--bi", "tneg", "--ci", "cpos", "--di", "cneg")
+
+
+def test_effect_sizes_from_counts(bcg, csv, capsys):
+    bcg.drop(columns=["yi", "vi"]).to_csv(csv, index=False)
+    expected = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+    for formula in ("~ ablat", "yi ~ ablat"):
+        found = json.loads(run(capsys, csv, formula, "--measure", "rr", *CELLS, "--json").out)
+        assert found["tau2"] == pytest.approx(expected.tau2, rel=1e-7)
+        assert found["formula"] == "yi ~ ablat"
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (["--measure", "RR", *CELLS[:4]], "cannot be computed without ci"),
+        (["--measure", "RRR", *CELLS], "measure='RRR' is not known"),
+        (["--measure", "RR", *CELLS, "--vi", "vi"], "leave out --vi and --sei"),
+        ([*CELLS], "--ai goes with --measure"),
+        (["--measure", "RR", "--ai", "nosuch", *CELLS[2:]], "nosuch"),
+    ],
+)
+def test_mistakes_with_effect_sizes(csv, capsys, rest, message):
+    assert message in refused(capsys, csv, "~ ablat", *rest)
+
+
+def test_help_says_that_a_formula_is_code(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "A formula is code: Python evaluates it" in text
+    assert "--sd1i" in text
+
+
+def test_too_few_clusters(bcg, csv, capsys):
+    bcg.assign(g=[0] * 6 + [1] * 7).to_csv(csv, index=False)
+    argv = [csv, "yi ~ ablat + year", "--vi", "vi", "--cov-type", "cluster", "--groups", "g"]
+    assert "needs more clusters than coefficients" in refused(capsys, *argv)
+
+
+# --- processes -------------------------------------------------------------------------------
+
+
+def process(*argv, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "metareg_sm", *argv], stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def test_a_closed_pipe_is_no_traceback():
+    for argv in ([], ["--help"]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        found = process(*argv, stdout=writer)
+        os.close(writer)
+        assert found.communicate()[1] == ""
+        assert found.returncode == (0 if argv else 1)
+
+
+def test_interrupted_while_it_waits_for_input():
+    found = process("-", "yi ~ x", "--vi", "vi", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(4.0)
+    found.send_signal(signal.SIGINT)
+    _, errors = found.communicate()
+    assert "Traceback" not in errors
+    assert found.returncode == 130
+
+
+def test_a_million_rows(tmp_path, capsys):
+    rng = np.random.default_rng(8)
+    k = 1_000_000
+    frame = pd.DataFrame({"x": rng.normal(size=k).round(3), "v": rng.uniform(0.1, 1.0, k).round(3)})
+    frame["y"] = (0.2 * frame["x"] + rng.normal(0.0, np.sqrt(frame["v"] + 0.1))).round(4)
+    path = tmp_path / "million.csv"
+    frame.to_csv(path, index=False)
+    found = json.loads(run(capsys, str(path), "y ~ x", "--vi", "v", "--json").out)
+    assert found["nobs"] == k
+    assert found["coefficients"]["x"]["coef"] == pytest.approx(0.2, abs=0.005)
+    assert found["tau2"] == pytest.approx(0.1, abs=0.01)

@@ -190,6 +190,8 @@ def two_stage(
     >>> res = metareg_sm.metareg("yi ~ 1", stage.frame, vi="vi").fit()
     """
     least = whole_number(min_events, "min_events")
+    if whole_number(n_jobs, "n_jobs", -1) == 0:
+        raise OptionError("n_jobs must be a number of processes, or -1 for all processors; got 0.")
     table = as_frame(data)
     codes, levels = _studies(study, table)
     context = formula_context(formula, kwargs.pop("eval_env", None), sys._getframe(1))

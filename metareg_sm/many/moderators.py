@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
-from statsmodels.formula._manager import FormulaManager
 
+from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import formula_error
 from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError

@@ -32,6 +32,10 @@ def cluster_options(
     OptionError, DesignError
         If `cov_kwds` does not go with the covariance type, or the groups do not match the studies.
     """
+    if cov_kwds is not None and not isinstance(cov_kwds, Mapping):
+        raise OptionError(
+            f"cov_kwds must be a mapping such as {{'groups': 'lab'}}; got {cov_kwds!r}."
+        )
     given = {} if cov_kwds is None else dict(cov_kwds)
     if cov_type.name != "cluster":
         check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")

@@ -47,7 +47,8 @@ from metareg_sm.models.optimizers import check_optimizer, optimize_tau2, startin
 from metareg_sm.options import check_keywords, choose, whole_number
 from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
 from metareg_sm.stats.components import Likelihood, VarianceComponents
-from metareg_sm.stats.covariance import COVARIANCES, whiten
+from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.stats.gls import whiten
 
 if TYPE_CHECKING:
     from metareg_sm.effectsizes import Measure

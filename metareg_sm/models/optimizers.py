@@ -234,7 +234,13 @@ def starting_tau2(start_params: Any, p: int) -> float | None:
     """
     if start_params is None:
         return None
-    values = np.asarray(start_params, dtype=float).ravel()
+    refusal = OptionError(f"start_params must be a finite tau2 >= 0; got {start_params!r}.")
+    if np.iscomplexobj(start_params):
+        raise refusal
+    try:
+        values = np.asarray(start_params, dtype=float).ravel()
+    except (TypeError, ValueError) as error:
+        raise refusal from error
     if values.size == 1:
         value = float(values[0])
         if np.isfinite(value) and value >= 0.0:

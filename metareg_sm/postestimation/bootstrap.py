@@ -14,7 +14,7 @@ from metareg_sm._typing import Array, BootstrapInterval, BootstrapScheme, Seed
 from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import DesignError, FewStudiesWarning
-from metareg_sm.options import check_alpha, choose, finite_number, whole_number
+from metareg_sm.options import check_alpha, choose, finite_number, generator, whole_number
 from metareg_sm.postestimation.comparison import LRTest, lr_test_tau2
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.heterogeneity import heterogeneity
@@ -152,7 +152,7 @@ def simulate(fit: Tau2Fitted, n_resamples: int, tau2: float | None, rng: Seed) -
     n = whole_number(n_resamples, "n_resamples")
     value = fit.tau2 if tau2 is None else finite_number(tau2, "tau2", least=0.0)
     table = fit.table
-    noise = np.random.default_rng(rng).standard_normal((n, len(table.endog)))
+    noise = generator(rng).standard_normal((n, len(table.endog)))
     return np.asarray(fit.fittedvalues) + np.sqrt(table.vi + value) * noise
 
 
@@ -171,7 +171,7 @@ def bootstrap(fit: Tau2Fitted, n_resamples: int, method: BootstrapScheme, rng: S
         return _quantities(found, null)
 
     def studies() -> Array:
-        drawn = np.random.default_rng(rng).multinomial(k, np.full(k, 1.0 / k), size=n)
+        drawn = generator(rng).multinomial(k, np.full(k, 1.0 / k), size=n)
         return _counted_quantities(fit, drawn.astype(float))
 
     quantities = choose({"parametric": parametric, "studies": studies}, method, "method")()
@@ -198,7 +198,7 @@ def bootstrap_lr_test_tau2(fit: Tau2Fitted, n_resamples: int, rng: Seed) -> LRTe
     n = whole_number(n_resamples, "n_resamples")
     table, reml = fit.table, fit.components.maximised == "reml"
     mean = table.endog - residuals_at(fit.studies, 0.0)
-    noise = np.random.default_rng(rng).standard_normal((n, len(mean)))
+    noise = generator(rng).standard_normal((n, len(mean)))
     statistics = np.empty(n)
     for rows in resampling.blocks(n, len(mean)):
         drawn = Studies.build(mean + np.sqrt(table.vi) * noise[rows], table.vi, table.basis)

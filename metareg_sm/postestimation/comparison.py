@@ -291,7 +291,7 @@ def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
             )
 
 
-def _r2(fit: Any) -> float:
+def _r2(fit: Tau2Fitted) -> float:
     try:
         return float(fit.heterogeneity.r2)
     except MetaRegError:

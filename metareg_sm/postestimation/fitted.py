@@ -12,10 +12,12 @@ from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
-from metareg_sm.stats.sandwich import Whitened
+from metareg_sm.stats.gls import WeightedRegression
 
 if TYPE_CHECKING:
     from metareg_sm.effectsizes import Measure
+    from metareg_sm.postestimation.heterogeneity import Heterogeneity
+    from metareg_sm.postestimation.inference import OmnibusTest
 
 
 class Fitted(Protocol):
@@ -36,7 +38,35 @@ class Fitted(Protocol):
     cov_type: str
 
     @property
-    def regression(self) -> Whitened:
+    def model_name(self) -> str:
+        """Class of the model, as it is printed."""
+
+    @property
+    def method(self) -> str:
+        """Label of the estimator of the variances."""
+
+    @property
+    def cov_label(self) -> str:
+        """Label of the covariance."""
+
+    @property
+    def omnibus(self) -> OmnibusTest:
+        """Test of all moderators together."""
+
+    @property
+    def aic(self) -> float:
+        """Akaike information criterion."""
+
+    @property
+    def aicc(self) -> float:
+        """AIC corrected for small samples."""
+
+    @property
+    def bic(self) -> float:
+        """Bayesian information criterion."""
+
+    @property
+    def regression(self) -> WeightedRegression:
         """Weighted regression at the estimated variances."""
 
     @property
@@ -125,6 +155,14 @@ class Tau2Fitted(Fitted, Protocol):
     @property
     def tau2_se(self) -> float:
         """Its standard error."""
+
+    @property
+    def tau(self) -> float:
+        """Square root of tau2."""
+
+    @property
+    def heterogeneity(self) -> Heterogeneity:
+        """Heterogeneity statistics; an error where they are undefined."""
 
     @property
     def estimator(self) -> Estimator | None:

@@ -11,7 +11,7 @@ from scipy import special
 
 from metareg_sm._typing import Mask, Seed
 from metareg_sm.exceptions import OptionError
-from metareg_sm.options import whole_number
+from metareg_sm.options import generator, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted, plain
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.printing import Overview, Printed
@@ -73,6 +73,9 @@ class Gosh(Printed):
             raise OptionError(f"{unknown[0]!r} is no column. There are {list(self.frame.columns)}.")
         data = self.frame[[x, y]].copy()
         if study is not None:
+            k = self.subsets.shape[1]
+            if whole_number(study, "study", 0) >= k:
+                raise OptionError(f"study must be a position from 0 to {k - 1}; got {study}.")
             data["included"] = self.subsets[:, study]
         return data
 
@@ -139,7 +142,7 @@ def gosh(
         bits = bits[bits.sum(axis=1) >= smallest]
         exhaustive = len(bits) <= n
     if not exhaustive:
-        bits = _random_subsets(n, k, smallest, np.random.default_rng(rng))
+        bits = _random_subsets(n, k, smallest, generator(rng))
     fits = refit_counts(table.endog, table.vi, refit, bits)
     # I2 and Q are NaN for a subset that has a study with a variance of 0
     columns = np.column_stack([fits.params, fits.tau2, fits.i2, fits.q])

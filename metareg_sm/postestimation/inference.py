@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from statsmodels.stats.contrast import ContrastResults
 
 from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
+from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.stats.sandwich import Sandwich
 
@@ -33,6 +35,33 @@ class OmnibusTest:
     pvalue: float
     df_num: float
     df_denom: float | None
+
+
+class Contrasts(ContrastResults):
+    """statsmodels' tests of linear hypotheses, with levels that are levels.
+
+    Parameters
+    ----------
+    found : ContrastResults
+        What statsmodels made.
+    """
+
+    def __init__(self, found: ContrastResults) -> None:
+        self.__dict__.update(vars(found))
+
+    def conf_int(self, alpha: float = 0.05) -> Array:
+        """Confidence intervals of the contrasts, (m, 2); parameters as in statsmodels."""
+        return super().conf_int(check_alpha(alpha))
+
+    def summary(
+        self, xname: list[str] | None = None, alpha: float = 0.05, title: str | None = None
+    ) -> Any:
+        """Summary as statsmodels prints it; parameters as there."""
+        return super().summary(xname, check_alpha(alpha), title)
+
+    def summary_frame(self, xname: list[str] | None = None, alpha: float = 0.05) -> pd.DataFrame:
+        """The same as a table; parameters as in statsmodels."""
+        return super().summary_frame(xname, check_alpha(alpha))
 
 
 def constraints(r_matrix: Any, names: list[str]) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from metareg_sm._typing import Array, PermutationScheme, Rows, Seed
 from metareg_sm.core.basis import Basis, design_basis
-from metareg_sm.options import choose, whole_number
+from metareg_sm.options import choose, generator, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.inference import omnibus_contrasts
 from metareg_sm.postestimation.resampling import null_basis, refit_of
@@ -167,9 +167,7 @@ def permutation_test(
     scheme = SCHEMES[name]
     tested = _Tested(table.endog, table.vi, table.exog, refit, contrasts, null_basis(fit))
     exact = scheme.count(tested) <= n
-    arrangements = (
-        scheme.every(tested) if exact else scheme.draw(n, tested, np.random.default_rng(rng))
-    )
+    arrangements = scheme.every(tested) if exact else scheme.draw(n, tested, generator(rng))
     null = scheme.statistics(tested, arrangements)
     statistic = np.asarray(fit.tvalues)
     observed, absolute = np.abs(statistic), np.abs(null.t)

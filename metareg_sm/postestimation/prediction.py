@@ -187,9 +187,9 @@ def predict_effects(
         if obs_df <= 0:
             raise OptionError("df='riley' is k - p - 1 and needs at least p + 2 studies.")
     elif df is not None:
-        if isinstance(df, str) or not np.isfinite(df) or df <= 0:
+        if isinstance(df, str):
             raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
-        mean_df = obs_df = float(df)
+        mean_df = obs_df = finite_number(df, "df", least=0.0, above=True)
     variance = np.einsum("np,pq,nq->n", rows, np.asarray(fit.cov_params()), rows)
     return MetaRegPrediction(
         rows @ np.asarray(fit.params),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable
 
@@ -106,3 +107,13 @@ def wrapped(found: Iterable[str]) -> list[str]:
     for number, note in enumerate(found, start=1):
         lines += textwrap.wrap(f"[{number}] {note}", WIDTH, subsequent_indent="    ")
     return lines
+
+
+# what to call next: for whoever fitted the model, not for readers of a paper
+_ADVICE = re.compile(r"; see \w+\(\)|; \w+\(\) does not| cov_type='[\w-]+' keeps it at 1\.")
+
+
+def cautions(fit: Fitted, alpha: float) -> list[str]:
+    """What readers of a paper must know about a fit: the notes without advice on what to call."""
+    description = fit.covariance.description
+    return [_ADVICE.sub("", n) for n in notes(fit, alpha, False) if n != description]

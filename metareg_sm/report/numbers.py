@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from metareg_sm.exceptions import MetaRegError
+from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.report.frames import coefficients
 
 
-def describe(results: Any) -> dict[str, Any]:
+def describe(results: Tau2Fitted) -> dict[str, Any]:
     """The numbers of a fit as plain Python objects, for JSON.
 
     Values that are not finite become None.
@@ -21,9 +22,9 @@ def describe(results: Any) -> dict[str, Any]:
         return value if np.isfinite(value) else None
 
     frame = coefficients(results)
-    m, df_denom = results.f_df
+    test = results.omnibus
     numbers: dict[str, Any] = {
-        "formula": getattr(results.model, "formula", None),
+        "formula": results.terms.formula,
         "estimator": results.method,
         "cov_type": results.cov_type,
         "nobs": int(results.nobs),
@@ -40,12 +41,12 @@ def describe(results: Any) -> dict[str, Any]:
         "aicc": plain(results.aicc),
         "bic": plain(results.bic),
         "omnibus": None
-        if m == 0
+        if test.df_num == 0
         else {
-            "statistic": plain(results.fvalue),
-            "pvalue": plain(results.f_pvalue),
-            "df_num": plain(m),
-            "df_denom": None if df_denom is None else plain(df_denom),
+            "statistic": plain(test.statistic),
+            "pvalue": plain(test.pvalue),
+            "df_num": plain(test.df_num),
+            "df_denom": None if test.df_denom is None else plain(test.df_denom),
         },
     }
     try:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from metareg_sm.exceptions import MetaRegError
+from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
 from metareg_sm.printing import Overview, number
 from metareg_sm.report.frames import coefficients
 
 
-def fit_overview(fit: Any, heterogeneity: Sequence[tuple[str, str]] = ()) -> Overview:
+def fit_overview(fit: Fitted, heterogeneity: Sequence[tuple[str, str]] = ()) -> Overview:
     """What `repr` of a fit prints.
 
     Parameters
@@ -32,11 +32,11 @@ def fit_overview(fit: Any, heterogeneity: Sequence[tuple[str, str]] = ()) -> Ove
     tested = _omnibus(fit)
     if tested:
         lines.append(("Moderators", tested))
-    title = f"{type(fit.model).__name__}: {int(fit.nobs)} studies"
+    title = f"{fit.model_name}: {int(fit.nobs)} studies"
     return Overview(title, lines, coefficients(fit), "summary() has the notes that go with it.")
 
 
-def variances(fit: Any) -> list[tuple[str, str]]:
+def variances(fit: Fitted) -> list[tuple[str, str]]:
     """Variances, with standard errors where they are estimated."""
     fixed = fit.components.n_estimated == 0
     found = zip(fit.components.names, fit.components.values, fit.components.se, strict=True)
@@ -50,7 +50,7 @@ def variances(fit: Any) -> list[tuple[str, str]]:
     ]
 
 
-def shares(fit: Any) -> list[tuple[str, str]]:
+def shares(fit: Tau2Fitted) -> list[tuple[str, str]]:
     """I2 and R2 of a model with one variance."""
     try:
         found = fit.heterogeneity
@@ -59,12 +59,13 @@ def shares(fit: Any) -> list[tuple[str, str]]:
     return [("I2 from tau2", f"{found.i2:.4f}"), ("R2", f"{found.r2:.4f}")]
 
 
-def _omnibus(fit: Any) -> str:
+def _omnibus(fit: Fitted) -> str:
     if fit.df_model <= 0:
         return ""
     try:
-        m, df = fit.f_df
+        test = fit.omnibus
+        m, df = test.df_num, test.df_denom
         name = f"chi2({m:.0f})" if df is None else f"F({m:.0f}, {df:.4g})"
-        return f"{name} = {number(fit.fvalue)}, p-value {fit.f_pvalue:.4g}"
+        return f"{name} = {number(test.statistic)}, p-value {test.pvalue:.4g}"
     except MetaRegError as error:
         return str(error)

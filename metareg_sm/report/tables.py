@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metareg_sm.exceptions import MetaRegError, VarianceError
 from metareg_sm.options import check_alpha
+from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
 from metareg_sm.report.frames import coefficients
 from metareg_sm.report.notes import notes, wrapped
 
@@ -35,18 +36,18 @@ class Block:
     right: Items
 
 
-def _omnibus_items(results: Any) -> Items:
-    if results.df_model <= 0:
+def _omnibus_items(fit: Fitted) -> Items:
+    if fit.df_model <= 0:
         return []
-    m, df_denom = results.f_df
-    if df_denom is None:
-        name, label = f"Wald chi2({m:.0f}):", "Prob (chi2):"
+    test = fit.omnibus
+    if test.df_denom is None:
+        name, label = f"Wald chi2({test.df_num:.0f}):", "Prob (chi2):"
     else:
-        name, label = f"F({m:.0f}, {df_denom:.4g}):", "Prob (F-statistic):"
-    return [(name, [f"{results.fvalue:#8.4g}"]), (label, [f"{results.f_pvalue:#6.3g}"])]
+        name, label = f"F({test.df_num:.0f}, {test.df_denom:.4g}):", "Prob (F-statistic):"
+    return [(name, [f"{test.statistic:#8.4g}"]), (label, [f"{test.pvalue:#6.3g}"])]
 
 
-def _fit_items(results: Any) -> Items:
+def _fit_items(results: Fitted) -> Items:
     return [
         ("Log-Likelihood:", [f"{results.llf:#8.5g}"]),
         ("AIC:", [f"{results.aic:#8.4g}"]),
@@ -55,7 +56,7 @@ def _fit_items(results: Any) -> Items:
     ]
 
 
-def heterogeneity_block(results: Any) -> Block:
+def heterogeneity_block(results: Tau2Fitted) -> Block:
     """tau2 and what follows from it, of a model with one variance."""
     left = [
         ("tau2:", [f"{results.tau2:#.5g}"]),
@@ -80,7 +81,7 @@ def heterogeneity_block(results: Any) -> Block:
 
 
 def summary_table(
-    results: Any,
+    results: Fitted,
     blocks: Sequence[Block],
     yname: str | None,
     xname: list[str] | None,
@@ -132,7 +133,7 @@ def summary_table(
 
 
 def summary_table2(
-    results: Any,
+    results: Fitted,
     blocks: Sequence[Block],
     yname: str | None,
     xname: list[str] | None,
@@ -148,9 +149,9 @@ def summary_table2(
     alpha = check_alpha(alpha)
     smry = Summary2()
     info = {
-        "Model:": type(results.model).__name__,
+        "Model:": results.model_name,
         "Method:": results.method,
-        "Dependent Variable:": yname or results.model.endog_names,
+        "Dependent Variable:": yname or results.terms.outcome,
         "No. Observations:": f"{int(results.nobs)}",
         "Df Residuals:": f"{results.df_resid:.0f}",
         "Covariance Type:": results.cov_label,

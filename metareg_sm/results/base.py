@@ -26,19 +26,28 @@ from metareg_sm.report.overview import fit_overview, variances
 from metareg_sm.results.inherited import Unavailable, available
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
+from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-from metareg_sm.stats.sandwich import Whitened
 
 if TYPE_CHECKING:
+    from os import PathLike
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from metareg_sm._typing import Seed
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.aggregation import AggregationBiasTest
+    from metareg_sm.postestimation.permutation import PermutationTest
     from metareg_sm.postestimation.slopes import SimpleSlopes
+    from metareg_sm.report.content import Deletions
+    from metareg_sm.report.paragraph import Report
 
 
 _NO_SCORES = (
-    "studies are independent only given the variances, which are estimated from all of them, so "
-    "that there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
+    "studies are independent only given the variances, which are estimated from all of them; "
+    "there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
 )
 
 
@@ -64,7 +73,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         self,
         model: Any,
         params: Array,
-        regression: Whitened,
+        regression: WeightedRegression,
         covariance: Covariance,
         components: VarianceComponents,
         *,
@@ -82,7 +91,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
             self.cov_kwds["correction"] = correction
         self.cov_params_default = covariance.cov
         self.covariance, self.components = covariance, components
-        self._regression: Whitened | None = regression
+        self._regression: WeightedRegression | None = regression
         self._data_attr.append("_regression")
         self.nobs = model.nobs
         self.df_model, self.df_resid = model.df_model, model.df_resid
@@ -94,7 +103,7 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     # --- what Fitted asks for ------------------------------------------------------------------
 
     @property
-    def regression(self) -> Whitened:
+    def regression(self) -> WeightedRegression:
         """Weighted regression at the estimated variances."""
         return self._kept(self._regression)
 
@@ -142,6 +151,11 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     def covariance_type(self) -> CovarianceType:
         """Entry of the registry that `cov_type` names."""
         return COVARIANCES[self.cov_type.lower()]
+
+    @property
+    def model_name(self) -> str:
+        """Class of the model, as it is printed."""
+        return type(self.model).__name__
 
     @property
     def method(self) -> str:
@@ -232,10 +246,19 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         """
         found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
         sandwich = self.covariance.sandwich
-        if sandwich is None or cov_p is not None or found.distribution != "t":
-            return found
-        R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
-        return inference.satterthwaite_t_test(found, sandwich, R)
+        if sandwich is not None and cov_p is None and found.distribution == "t":
+            R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
+            found = inference.satterthwaite_t_test(found, sandwich, R)
+        return inference.Contrasts(found)
+
+    def t_test_pairwise(
+        self, term_name: str, method: str = "hs", alpha: float = 0.05, factor_labels: Any = None
+    ) -> Any:
+        """Compare all levels of a factor with each other, as statsmodels does.
+
+        Parameters are those of `LikelihoodModelResults.t_test_pairwise`.
+        """
+        return super().t_test_pairwise(term_name, method, check_alpha(alpha), factor_labels)
 
     def wald_test(
         self,
@@ -410,6 +433,124 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         """
         return frames.coefficients(self, alpha, exponentiate)
 
+    def report(
+        self,
+        format: str = "text",
+        *,
+        alpha: float = 0.05,
+        exponentiate: bool | None = None,
+        at: Any = None,
+        influence: bool | Deletions = False,
+        permutation: PermutationTest | int | None = None,
+        adjust: str | None = None,
+        rng: Seed = None,
+    ) -> Report:
+        """Paragraphs for a paper: methods, results and cautions.
+
+        They say what PRISMA 2020 (items 13d to 13f and 20) and the Cochrane Handbook ask for, as far
+        as the fit knows it. Whether the moderators were chosen in advance, the authors must add.
+
+        Parameters
+        ----------
+        format : {"text", "markdown", "latex"}
+            What the result is a string of; its attributes have the others.
+        alpha : float, default 0.05
+            1 minus the coverage of all intervals.
+        exponentiate : bool, optional
+            Show ratios. By default where the measure of the outcomes (see
+            `metareg_sm.effect_size`) is known to be the logarithm of one.
+        at : mapping or DataFrame, optional
+            Moderators of predictions, as `get_prediction` takes them; by default their means, and
+            the most frequent levels of factors.
+        influence : bool or Influence, default False
+            Fits without each study.
+        permutation : int or PermutationTest, optional
+            A permutation test, or how many permutations to draw for one.
+        adjust : str, optional
+            Method of `adjust_pvalues`, such as "holm".
+        rng : int or Generator, optional
+            Seed of `permutation`.
+
+        Returns
+        -------
+        Report
+            A string, with the attributes `text`, `markdown`, `latex`, `html`, `references` and
+            `bibtex`.
+
+        References
+        ----------
+        Page, M. J., et al. (2021). The PRISMA 2020 statement. BMJ, 372, n71. Deeks, J. J., Higgins,
+        J. P. T., & Altman, D. G. (2019). Analysing data and undertaking meta-analyses. In Cochrane
+        Handbook for Systematic Reviews of Interventions, chapter 10. Wiley.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> "ablat, b = -0.0291 (95% CI -0.0472 to -0.0111, t(11) = -3.55, p = 0.005)" in res.report()
+        True
+        """
+        from metareg_sm.report.paragraph import report
+
+        return report(
+            self,
+            format,
+            alpha=alpha,
+            exponentiate=exponentiate,
+            at=at,
+            influence=influence,
+            permutation=permutation,
+            adjust=adjust,
+            rng=rng,
+        )
+
+    def to_html(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        title: str | None = None,
+        call: str | None = None,
+        **kwargs: Any,
+    ) -> str | None:
+        """One page with tables, figures, the paragraphs of `report`, the data and the versions.
+
+        Nothing on it is loaded from elsewhere. Figures need matplotlib; without it the page says
+        so.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it.
+        title : str, optional
+            Title; by default the model.
+        call : str, optional
+            What made the fit; by default a call that does so.
+        **kwargs
+            Those of `report`, beside `format`.
+
+        Returns
+        -------
+        str or None
+            The page, where there is no path.
+
+        Raises
+        ------
+        FileError
+            If it cannot be written.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> "<h1>yi ~ ablat</h1>" in res.to_html()
+        True
+        """
+        from metareg_sm.report.html import to_html
+
+        return to_html(self, path, title, call, **kwargs)
+
     def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
         """p-values of the coefficients, adjusted for there being several of them.
 
@@ -538,6 +679,245 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     def condition_number(self) -> float:
         """Condition number of the weighted design, as statsmodels' WLS reports it."""
         return collinearity.condition_number(self)
+
+    # --- figures -------------------------------------------------------------------------------
+
+    def plot_forest(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Forest plot: every study with its interval, and what the model makes of them.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.forest`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
+        >>> fig = res.plot_forest(transform="exp", style="bmj")
+        >>> round(float(fig.metareg_data.loc["Total (REML)", "shown"]), 3)
+        0.489
+        """
+        from metareg_sm import plots
+
+        return plots.forest(self, ax=ax, **options)
+
+    def plot_bubble(self, x: str, ax: Axes | None = None, **options: Any) -> Figure:
+        """Outcomes against a continuous moderator, with the regression line and its bands.
+
+        Parameters
+        ----------
+        x : str
+            A continuous moderator.
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.bubble`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> fig = res.plot_bubble("ablat")
+        >>> fig.metareg_data["kind"].value_counts().to_dict()
+        {'line': 101, 'study': 13}
+        """
+        from metareg_sm import plots
+
+        return plots.bubble(self, x, ax=ax, **options)
+
+    def plot_orchard(self, factor: str, ax: Axes | None = None, **options: Any) -> Figure:
+        """Studies, means, confidence and prediction intervals by the levels of a factor.
+
+        Parameters
+        ----------
+        factor : str
+            A moderator with levels.
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.orchard`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.orchard(self, factor, ax=ax, **options)
+
+    def plot_simple_slopes(
+        self, moderator: str, partner: str, ax: Axes | None = None, **options: Any
+    ) -> Figure:
+        """Slopes of one moderator along another, with the Johnson-Neyman region.
+
+        Parameters
+        ----------
+        moderator : str
+            The moderator whose slopes are shown.
+        partner : str
+            A continuous moderator that it interacts with.
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.simple_slopes`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.simple_slopes(self, moderator, partner, ax=ax, **options)
+
+    def plot_funnel(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Funnel plot: effects, or residuals under moderators, against their precision.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.funnel`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.funnel(self, ax=ax, **options)
+
+    def plot_radial(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Radial (Galbraith) plot: effects over their standard errors.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.radial`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.radial(self, ax=ax, **options)
+
+    def plot_baujat(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Baujat plot: which studies are heterogeneous, and which of them matter.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.baujat`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.baujat(self, ax=ax, **options)
+
+    def plot_influence(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Panel of the deletion diagnostics.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.influence`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.influence(self, ax=ax, **options)
+
+    def plot_qq(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Normal Q-Q plot of the standardised residuals, with a simulated envelope.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.qq`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.qq(self, ax=ax, **options)
+
+    def plot_profile(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Profile log-likelihood of each variance component, its maximum and interval.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.profile`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.profile(self, ax=ax, **options)
+
+    def plot_random_effects(self, ax: Axes | None = None, **options: Any) -> Figure:
+        """Caterpillar plot of the predicted random effects.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.random_effects`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+        """
+        from metareg_sm import plots
+
+        return plots.random_effects(self, ax=ax, **options)
 
     # --- what prints, and what is not there ----------------------------------------------------
 

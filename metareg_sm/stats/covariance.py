@@ -11,14 +11,13 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.sandwich import (
     CORRECTIONS,
     Codes,
     Sandwich,
-    Whitened,
     cluster_sandwich,
     hc_covariance,
-    whiten,
 )
 
 __all__ = [
@@ -27,10 +26,8 @@ __all__ = [
     "Covariance",
     "CovarianceType",
     "Sandwich",
-    "Whitened",
     "cluster_sandwich",
     "hc_covariance",
-    "whiten",
 ]
 
 
@@ -83,7 +80,7 @@ class CovarianceType:
     name: str
     label: str
     use_t: bool
-    compute: Callable[[Whitened, Codes | None, str | None], Covariance]
+    compute: Callable[[WeightedRegression, Codes | None, str | None], Covariance]
     factor: Callable[[Any], Any] | None = None
     of_residuals: bool = True
 
@@ -95,7 +92,9 @@ def _model_based(
     factor: Callable[[Any], Any],
     text: str,
 ) -> CovarianceType:
-    def compute(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
+    def compute(
+        fit: WeightedRegression, groups: Codes | None, correction: str | None
+    ) -> Covariance:
         scale = float(factor(fit.scale if fit.df_resid else np.nan))
         return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
 
@@ -105,7 +104,9 @@ def _model_based(
 
 
 def _hc(name: str, power: float) -> CovarianceType:
-    def compute(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
+    def compute(
+        fit: WeightedRegression, groups: Codes | None, correction: str | None
+    ) -> Covariance:
         factor = len(fit.resid) / fit.df_resid if name == "HC1" else 1.0
         text = f"Standard errors are heteroscedasticity robust ({name})."
         return Covariance(hc_covariance(fit, power, factor), 1.0, fit.df_resid, None, text)
@@ -113,7 +114,7 @@ def _hc(name: str, power: float) -> CovarianceType:
     return CovarianceType(name, name, True, compute)
 
 
-def _cluster(fit: Whitened, groups: Codes | None, correction: str | None) -> Covariance:
+def _cluster(fit: WeightedRegression, groups: Codes | None, correction: str | None) -> Covariance:
     if groups is None or correction is None:
         raise OptionError("cov_type='cluster' needs cov_kwds={'groups': ..., 'correction': ...}.")
     r = fit.Q.shape[1]

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+from numbers import Real
+from typing import Any
+
 import numpy as np
 from scipy import special
 
 from metareg_sm._typing import Array
+from metareg_sm.exceptions import OptionError
+
+
+def check_alpha(alpha: Any, argument: str = "alpha") -> float:
+    """A level or 1 minus a coverage: a number between 0 and 1.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+
+    Examples
+    --------
+    >>> check_alpha(0.05)
+    0.05
+    """
+    real = isinstance(alpha, Real) and not isinstance(alpha, (bool, np.bool_))
+    if not real or not 0.0 < alpha < 1.0:
+        raise OptionError(f"{argument} must be between 0 and 1, such as 0.05; got {alpha!r}.")
+    return float(alpha)
 
 
 def critical_value(alpha: float, df: float | Array | None) -> float | Array:
     """Two-sided critical value of t with `df` degrees of freedom, or of the normal for None."""
+    alpha = check_alpha(alpha)
     if df is None:
         return float(special.ndtri(1.0 - alpha / 2.0))
     return special.stdtrit(df, 1.0 - alpha / 2.0)

@@ -10,128 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
 
 from metareg_sm._typing import Array
-from metareg_sm.core.basis import orthonormalize
-from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
-from metareg_sm.core.likelihood.choose import compressible
-from metareg_sm.core.pivot_regression import PivotedFit
-from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.adjustment import Codes, adjusted_parts, leverage_slack, slack
-
-
-@dataclass(frozen=True)
-class Whitened:
-    """A weighted regression in whitened coordinates.
-
-    Attributes
-    ----------
-    G : ndarray, (p, r)
-        Maps Q'y, with y whitened, to the coefficients; GG' is (X'WX)^-1.
-    resid : ndarray, (k,)
-        Whitened residuals: residuals times the square root of the weights.
-    theta : ndarray, (k,)
-        Marginal variances v + tau2, the inverse weights.
-    unscaled : ndarray, (p, p)
-        GG'.
-    Z : ndarray, (k, r)
-        Basis of the design.
-    inverse : ndarray, (r, r)
-        What makes the columns of the weighted basis orthonormal.
-    factor : ndarray, (k, r), or None
-        Q, where it was needed to come so far.
-    """
-
-    G: Array
-    resid: Array
-    theta: Array
-    unscaled: Array
-    Z: Array
-    inverse: Array
-    factor: Array | None = None
-
-    @cached_property
-    def Q(self) -> Array:
-        """Orthonormal basis of the weighted design, (k, r)."""
-        if self.factor is not None:
-            return self.factor
-        return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
-
-    @property
-    def df_resid(self) -> int:
-        """K - r."""
-        return len(self.resid) - self.G.shape[1]
-
-    @property
-    def scale(self) -> float:
-        """Knapp-Hartung factor: the weighted residual sum of squares over k - r."""
-        return float(self.resid @ self.resid / self.df_resid)
-
-
-def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[Whitened, Array]:
-    """Weighted regression of one data set at a given tau2.
-
-    Parameters
-    ----------
-    studies : Studies
-        One data set.
-    tau2 : float
-        Heterogeneity.
-    to_params : ndarray, (p, r)
-        Maps coefficients of the basis Z to those wanted (`Basis.to_params`).
-
-    Returns
-    -------
-    fit : Whitened
-    params : ndarray, (p,)
-        Coefficients.
-    """
-    theta = studies.v + tau2
-    root = 1.0 / np.sqrt(theta)
-    # for a fixed tau2 nothing but this needs an evaluator, and this only these two
-    special = compressible(studies) or unequal(studies.v)
-    profile = studies.profile(True) if special else None
-    if isinstance(profile, PivotedProfile):
-        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), theta, to_params)
-    if isinstance(profile, CompressedProfile):
-        cross, coefs = profile.solve(np.asarray(tau2))
-        G = np.linalg.inv(np.linalg.cholesky(cross)).T
-        resid = studies.resid - studies.Z @ coefs
-        resid *= root
-        H = to_params @ G
-        whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, G)
-        return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
-    Q, inverse = orthonormalize(root[:, None] * studies.Z)
-    if inverse is None:  # an orthonormal basis times positive weights
-        raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
-    resid = root * studies.resid
-    coefs = resid @ Q
-    H = to_params @ inverse
-    whitened = Whitened(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
-    return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
-
-
-def _whiten_pivoted(
-    studies: Studies, fit: PivotedFit, theta: Array, to_params: Array
-) -> tuple[Whitened, Array]:
-    """`whiten` from a regression in the coordinates of pivot studies."""
-    root, rows = 1.0 / np.sqrt(theta), fit.pivots.rows[:, 0]
-    half, inverse = fit.root()
-    Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
-    Q[rows] = inverse
-    resid = root * fit.resid[:, 0]
-    resid[rows] = -root[rows] * fit.shift[:, 0]
-    from_columns = to_params if studies.from_columns is None else studies.from_columns
-    from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
-    H = from_pivots @ half
-    to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
-    whitened = Whitened(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
-    return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
+from metareg_sm.stats.gls import WeightedRegression
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +139,12 @@ def _pair_terms(X: Array) -> Array:
     return np.einsum("...ss->...", X) ** 2 + np.einsum("...st,...ts->...", X, X)
 
 
-def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
+def cluster_sandwich(fit: WeightedRegression, groups: Codes, correction: str) -> Sandwich:
     """Cluster-robust covariance.
 
     Parameters
     ----------
-    fit : Whitened
+    fit : WeightedRegression
         The weighted regression.
     groups : ndarray of int, (k,)
         Cluster of each study, 0 ... J-1.
@@ -307,7 +193,7 @@ def cluster_sandwich(fit: Whitened, groups: Codes, correction: str) -> Sandwich:
     return Sandwich(fit.G, root * totals, factor * own, root * cross, np.flatnonzero(heavy))
 
 
-def _check_identified(fit: Whitened, expected: Array, level: str) -> None:
+def _check_identified(fit: WeightedRegression, expected: Array, level: str) -> None:
     """Refuse a coefficient that one cluster or study determines alone: its residuals are all 0."""
     alone = np.flatnonzero(expected <= 1e-14 * np.diagonal(fit.unscaled))
     if alone.size:
@@ -341,12 +227,12 @@ _FACTORS: Mapping[str, Callable[[int, int, int], float]] = MappingProxyType(
 CORRECTIONS = tuple(_FACTORS)
 
 
-def hc_covariance(fit: Whitened, power: float, factor: float = 1.0) -> Array:
+def hc_covariance(fit: WeightedRegression, power: float, factor: float = 1.0) -> Array:
     """Heteroscedasticity-robust covariance with residuals divided by (1 - leverage)^power.
 
     Parameters
     ----------
-    fit : Whitened
+    fit : WeightedRegression
         The weighted regression.
     power : float
         0 for HC0 and HC1, 1/2 for HC2, 1 for HC3.

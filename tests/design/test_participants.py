@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+import metareg_sm
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import BaselineWarning, DesignError, OptionError
 
@@ -99,6 +100,19 @@ def as_effect_size(bcg):
 def test_control_arm_is_recognised(engine, bcg, right, named):
     with pytest.warns(BaselineWarning, match=f"The moderator {named} is computed from the control"):
         MetaReg.from_formula(f"yi ~ {right}", as_effect_size(bcg), vi="vi")
+
+
+@pytest.mark.skipif(not hasattr(metareg_sm, "effect_size"), reason="needs effect_size")
+def test_columns_that_effect_size_used(bcg):
+    cells = {"ai": "tpos", "bi": "tneg", "ci": "cpos", "di": "cneg"}
+    trials = metareg_sm.effect_size("OR", bcg.drop(columns=["yi", "vi"]), **cells)
+    trials["risk"] = trials["cpos"] / (trials["cpos"] + trials["cneg"])
+    for right, named in (("risk", "'risk'"), ("np.log(cpos / cneg) + year", "'cpos', 'cneg'")):
+        with pytest.warns(BaselineWarning, match=named):
+            MetaReg.from_formula(f"yi ~ {right}", trials, vi="vi")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BaselineWarning)
+        MetaReg.from_formula("yi ~ ablat + C(alloc)", trials, vi="vi")
 
 
 def test_control_arm_by_name(bcg):

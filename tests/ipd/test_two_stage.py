@@ -286,6 +286,8 @@ def test_order_of_rows_does_not_matter(people):
         ({}, {"effect": "treatment"}, OptionError, "effect='treatment' is not in the model"),
         ({}, {"effect": []}, OptionError, "effect is empty"),
         ({}, {"min_events": 0}, OptionError, "min_events must be a whole number"),
+        ({}, {"n_jobs": 0}, OptionError, "n_jobs must be a number of processes"),
+        ({}, {"n_jobs": "all"}, OptionError, "n_jobs must be a whole number"),
         ({}, {"formula": "y ~ arms"}, DesignError, "uses 'arms'.*mean 'arm'"),
     ],
 )

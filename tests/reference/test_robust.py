@@ -5,7 +5,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from metareg_sm.stats.covariance import CORRECTIONS, cluster_sandwich, whiten
+from metareg_sm.stats.covariance import CORRECTIONS, cluster_sandwich
+from metareg_sm.stats.gls import whiten
 
 from ._fits import check_coefficients, close, model, order, stored
 

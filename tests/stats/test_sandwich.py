@@ -10,7 +10,8 @@ from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg
 from metareg_sm.exceptions import DesignError
-from metareg_sm.stats.covariance import CORRECTIONS, cluster_sandwich, whiten
+from metareg_sm.stats.covariance import CORRECTIONS, cluster_sandwich
+from metareg_sm.stats.gls import whiten
 
 from ..reference import load
 

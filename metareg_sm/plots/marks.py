@@ -1,0 +1,378 @@
+"""What is drawn in the panel of a table: squares, intervals, diamonds, bars, axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from metareg_sm._typing import Array
+from metareg_sm.exceptions import OptionError
+from metareg_sm.plots.canvas import GREY, INK, text_widths
+from metareg_sm.plots.scale import Scale, limits_of, set_ticks
+from metareg_sm.plots.styles import Style
+from metareg_sm.plots.table import Layout, Row, side_texts, sides_in_one_line
+
+# side of the largest square and half height of a diamond, in rows
+_SQUARE, _DIAMOND, _BAR = 0.72, 0.36, 0.16
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The axis of a panel.
+
+    Attributes
+    ----------
+    scale : Scale
+    low, high : float
+        Its ends, before the transformation.
+    reference : float
+        A pooled effect, for a dashed line; NaN for none.
+    """
+
+    scale: Scale
+    low: float
+    high: float
+    reference: float = np.nan
+
+    def shown(self, value: float) -> float:
+        """A value as shown, moved to the nearer end where it is outside."""
+        return float(self.scale.shown(min(max(value, self.low), self.high)))
+
+
+def axis_for(
+    rows: list[Row], scale: Scale, xlim: Any = None, reference: float = np.nan, null: bool = True
+) -> Axis:
+    """The axis that rows need, or that the user asks for on the scale that is shown.
+
+    Raises
+    ------
+    OptionError
+        If `xlim` is not two ascending numbers.
+    """
+    if xlim is not None:
+        try:
+            low, high = (float(x) for x in xlim)
+        except (TypeError, ValueError):
+            low = high = np.nan
+        if not low < high or not np.isfinite([low, high]).all():
+            raise OptionError(
+                f"xlim must be two ascending numbers, such as (0.1, 10); got {xlim!r}."
+            )
+        return Axis(scale, scale.effect(low), scale.effect(high), reference)
+    marked = [r for r in rows if np.isfinite(r.estimate)]
+    estimates, lower, upper = (
+        np.array([getattr(r, name) for r in marked]) for name in ("estimate", "lower", "upper")
+    )
+    always = [x for r in marked for x in (*r.cloud, r.fitted)]
+    low, high = limits_of(estimates, lower, upper, always)
+    if null and scale.null is not None:
+        span = high - low
+        # no effect, unless the effects are far from it
+        if low - 0.75 * span <= scale.null <= high + 0.75 * span:
+            low, high = min(low, scale.null - 0.03 * span), max(high, scale.null + 0.03 * span)
+    return Axis(scale, low, high, reference)
+
+
+def draw(layout: Layout, axis: Axis, style: Style) -> None:
+    """Draw every row, the lines of no effect and of the pooled effect, and the axis."""
+    panel, size = layout.panel, layout.size
+    if axis.scale.log:
+        panel.set_xscale("log")
+    ends = axis.scale.shown([axis.low, axis.high])
+    panel.set_xlim(*ends)
+    _vertical_lines(layout, axis)
+    for row, y in zip(layout.table.rows, layout.y, strict=True):
+        DRAW[row.kind](layout, axis, style, row, float(y))
+    _squares(layout, axis, style)
+    panel.tick_params(labelsize=size, width=0.6, length=3.0, pad=1.5)
+    set_ticks(panel, size, axis.scale.log)
+    _labels_of_axis(layout, axis)
+
+
+def _vertical_lines(layout: Layout, axis: Axis) -> None:
+    """Lines of no effect and of the pooled effect; texts that run across interrupt them."""
+    spans: list[list[float]] = []
+    before = None
+    for row, y in zip(layout.table.rows, layout.y, strict=True):
+        top, bottom = y - 0.5 * row.height, y + 0.5 * row.height
+        space = row.kind == "blank" and before == "text"
+        before = row.kind
+        if row.kind == "text" or space:
+            continue
+        if spans and abs(spans[-1][1] - top) < 1e-9:
+            spans[-1][1] = bottom
+        else:
+            spans.append([top, bottom])
+    null = axis.scale.null
+    if null is not None and axis.low < null < axis.high:
+        for top, bottom in spans:
+            layout.panel.plot(
+                [axis.scale.shown(null)] * 2, [top, bottom], color=GREY, linewidth=0.6, zorder=0.5
+            )
+    if np.isfinite(axis.reference):
+        for top, bottom in spans:
+            layout.panel.plot(
+                [axis.shown(axis.reference)] * 2,
+                [top, bottom],
+                color=GREY,
+                linewidth=0.6,
+                linestyle=(0, (3, 2)),
+                zorder=0.5,
+            )
+
+
+def _line(layout: Layout, axis: Axis, row: Row, y: float, colour: str, width: float) -> None:
+    """An interval; an arrow where it goes on beyond the axis."""
+    low, high = axis.shown(row.lower), axis.shown(row.upper)
+    layout.panel.plot(
+        [low, high],
+        [y, y],
+        color=colour,
+        linewidth=width,
+        solid_capstyle="butt",
+        zorder=2.0,
+        gid="interval",
+    )
+    for beyond, at, marker in (
+        (row.lower < axis.low, low, "<"),
+        (row.upper > axis.high, high, ">"),
+    ):
+        if beyond:
+            layout.panel.plot(
+                [at],
+                [y],
+                marker=marker,
+                color=colour,
+                markersize=0.45 * layout.size,
+                markeredgewidth=0.0,
+                clip_on=False,
+                linestyle="none",
+                zorder=3.0,
+                gid="arrow",
+            )
+
+
+def _study(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
+    colour = row.colour or style.square
+    _line(layout, axis, row, y, INK, 0.8)
+    if np.isfinite(row.obs_lower):
+        below = y + 0.3
+        layout.panel.plot(
+            [axis.shown(row.obs_lower), axis.shown(row.obs_upper)],
+            [below, below],
+            color=style.prediction,
+            linewidth=0.8,
+            zorder=1.5,
+            solid_capstyle="butt",
+            gid="prediction",
+        )
+    if np.isfinite(row.fitted):
+        layout.panel.plot(
+            [axis.shown(row.fitted)],
+            [y + (0.3 if np.isfinite(row.obs_lower) else 0.0)],
+            marker="D",
+            markersize=0.34 * layout.size,
+            markerfacecolor="white",
+            markeredgecolor=style.prediction,
+            markeredgewidth=0.8,
+            linestyle="none",
+            zorder=4.0,
+            gid="fitted",
+        )
+    if not np.isfinite(row.share):
+        layout.panel.plot(
+            [axis.shown(row.estimate)],
+            [y],
+            marker="o",
+            markersize=0.5 * layout.size,
+            color=colour,
+            linestyle="none",
+            zorder=3.0,
+            gid="estimate",
+        )
+
+
+def largest_area(layout: Layout) -> float:
+    """Area of the square of the study with the largest weight, in square points."""
+    return (_SQUARE * layout.unit) ** 2
+
+
+def _squares(layout: Layout, axis: Axis, style: Style) -> None:
+    """Squares of all studies: areas proportional to weights; none outside the axis."""
+    found = [
+        (axis.scale.shown(r.estimate), y, r.share, r.colour or style.square)
+        for r, y in zip(layout.table.rows, layout.y, strict=True)
+        if r.kind == "study" and np.isfinite(r.share) and axis.low <= r.estimate <= axis.high
+    ]
+    if not found:
+        return
+    x, y, share, colours = (list(column) for column in zip(*found, strict=True))
+    layout.panel.scatter(
+        x,
+        y,
+        s=np.array(share) * largest_area(layout),
+        c=colours,
+        marker="s",
+        linewidths=0.0,
+        zorder=3.0,
+        gid="squares",
+    )
+
+
+def _diamond(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
+    low, middle, high = (axis.shown(x) for x in (row.lower, row.estimate, row.upper))
+    layout.panel.fill(
+        [low, middle, high, middle],
+        [y, y - _DIAMOND, y, y + _DIAMOND],
+        facecolor=row.colour or style.diamond,
+        edgecolor=row.colour or style.diamond,
+        linewidth=0.4,
+        zorder=3.0,
+        gid="diamond",
+    )
+    if row.lower < axis.low or row.upper > axis.high:
+        _line(layout, axis, row, y, row.colour or style.diamond, 0.8)
+
+
+def _prediction(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
+    colour = row.colour or style.prediction
+    low, high = axis.shown(row.lower), axis.shown(row.upper)
+    layout.panel.fill(
+        [low, high, high, low],
+        [y - _BAR, y - _BAR, y + _BAR, y + _BAR],
+        facecolor=colour,
+        linewidth=0.0,
+        zorder=3.0,
+        gid="prediction",
+    )
+    _line(layout, axis, row, y, colour, 0.8)
+
+
+def _cloud(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
+    """Studies of one level above their mean, its interval and its prediction interval."""
+    panel, colour = layout.panel, row.colour or style.square
+    spread = 0.3 * row.height
+    inside = (row.cloud >= axis.low) & (row.cloud <= axis.high)
+    # a low-discrepancy sequence instead of random numbers: the same figure each time
+    offset = (np.arange(len(row.cloud)) * 0.6180339887498949 + 0.5) % 1.0 - 0.5
+    order = np.argsort(np.argsort(row.cloud, kind="stable"), kind="stable")
+    panel.scatter(
+        axis.scale.shown(row.cloud[inside]),
+        y + 2.0 * spread * offset[order][inside],
+        s=row.cloud_shares[inside] * (0.9 * layout.unit) ** 2,
+        color=colour,
+        alpha=0.45,
+        linewidths=0.0,
+        zorder=1.5,
+        gid="cloud",
+    )
+    for lower, upper, width in ((row.obs_lower, row.obs_upper, 1.0), (row.lower, row.upper, 3.2)):
+        panel.plot(
+            [axis.shown(lower), axis.shown(upper)],
+            [y, y],
+            color=INK,
+            linewidth=width,
+            solid_capstyle="butt",
+            zorder=3.0,
+            gid="interval",
+        )
+    panel.plot(
+        [axis.shown(row.estimate)],
+        [y],
+        marker="o",
+        markersize=0.8 * layout.size,
+        markerfacecolor=colour,
+        markeredgecolor=INK,
+        markeredgewidth=0.9,
+        linestyle="none",
+        zorder=4.0,
+        gid="estimate",
+    )
+
+
+def _nothing(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
+    return
+
+
+DRAW: Mapping[str, Callable[[Layout, Axis, Style, Row, float], None]] = MappingProxyType(
+    {
+        "study": _study,
+        "diamond": _diamond,
+        "prediction": _prediction,
+        "cloud": _cloud,
+        "text": _nothing,
+        "blank": _nothing,
+    }
+)
+"""How each kind of row is drawn."""
+
+
+def _labels_of_axis(layout: Layout, axis: Axis) -> None:
+    """Name of the axis and labels of its two sides, within the width of the table."""
+    table, size, host = layout.table, layout.size, layout.host
+    width, height = host.get_xlim()[1], host.get_ylim()[0]
+    left, right = layout.x["panel"], layout.x["end"]
+    low, high = (
+        np.log(axis.scale.shown(x)) if axis.scale.log else axis.scale.shown(x)
+        for x in (axis.low, axis.high)
+    )
+    null = axis.scale.null
+    middle = 0.5 * (left + right)
+    if null is not None and axis.low < null < axis.high:
+        shown = np.log(axis.scale.shown(null)) if axis.scale.log else axis.scale.shown(null)
+        middle = left + float((shown - low) / (high - low)) * (right - left)
+    y = height - 0.5 * size
+    if table.xlabel:
+        own = float(text_widths(host, [table.xlabel])[0]) * size
+        centre = np.clip(0.5 * (left + right), 0.5 * own + 1.0, max(width - 0.5 * own - 1.0, 0.0))
+        host.text(centre, y, table.xlabel, ha="center", va="bottom", fontsize=size, color=INK)
+        y -= 1.4 * size
+    texts = side_texts(table)
+    if not texts:
+        return
+    first, second = text_widths(host, texts) * size
+    gap = 0.5 * size
+    start = max(middle - gap - first, 1.0)
+    other = max(middle + gap, start + first + gap)
+    other = min(other, width - second - 1.0)
+    step = 0.0
+    if sides_in_one_line(table, host, width / size):
+        start = min(start, other - gap - first)
+    else:
+        step = 1.25 * size
+    if table.sides_above:
+        y = layout_top(layout)
+    style = {"ha": "left", "va": "bottom", "fontsize": size, "color": INK}
+    host.text(start, y - step, texts[0], **style)
+    host.text(other, y, texts[1], **style)
+
+
+def layout_top(layout: Layout) -> float:
+    """Where the headings stand, in points from the top."""
+    box = layout.panel.get_window_extent()
+    host = layout.host.get_window_extent()
+    points = (host.y1 - box.y1) * 72.0 / layout.figure.dpi
+    return float(points - 0.45 * layout.size)
+
+
+def data_columns(rows: list[Row], axis: Axis) -> dict[str, Array]:
+    """What rows show, before and after the transformation, and what the axis cuts off."""
+    names = ("estimate", "lower", "upper", "fitted", "obs_lower", "obs_upper")
+    raw = {name: np.array([getattr(r, name) for r in rows]) for name in names}
+    found = {
+        "estimate": raw["estimate"],
+        "ci_lower": raw["lower"],
+        "ci_upper": raw["upper"],
+        "shown": axis.scale.shown(raw["estimate"]),
+        "shown_lower": axis.scale.shown(raw["lower"]),
+        "shown_upper": axis.scale.shown(raw["upper"]),
+        "clipped": (raw["lower"] < axis.low) | (raw["upper"] > axis.high),
+    }
+    for name in names[3:]:
+        if np.isfinite(raw[name]).any():
+            found[name] = raw[name]
+    return found

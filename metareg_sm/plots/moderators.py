@@ -1,0 +1,158 @@
+"""Moderators at which a fit is shown: stated values, the rest held at what is typical."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm.design.formula import mentioned_columns
+from metareg_sm.exceptions import OptionError
+from metareg_sm.options import suggestion
+from metareg_sm.plots.studies import column_of, is_number
+from metareg_sm.postestimation.fitted import Fitted
+
+
+def moderators_of(fit: Fitted) -> list[str]:
+    """Columns of the data that the right side of the formula may use; of arrays, its columns."""
+    frame = fit.table.rows.frame
+    if frame is None:
+        return list(fit.terms.names)
+    used = mentioned_columns(frame, fit.terms.formula)
+    return [c for c in used if c != fit.terms.outcome]
+
+
+def data_of(fit: Fitted) -> pd.DataFrame:
+    """The moderators of the studies: columns of the data, or those of the arrays."""
+    frame = fit.table.rows.frame
+    if frame is None:
+        return pd.DataFrame(fit.table.exog, columns=list(fit.terms.names))
+    return frame[moderators_of(fit)]
+
+
+def moderator(fit: Fitted, name: Any, argument: str) -> pd.Series:
+    """A moderator of the model, for its studies.
+
+    Raises
+    ------
+    OptionError
+        If it is none.
+    """
+    known = moderators_of(fit)
+    if fit.table.rows.frame is not None:
+        column_of(fit, name, argument)
+    if name not in known:
+        names = ", ".join(map(str, known)) or "none"
+        raise OptionError(
+            f"{argument}={name!r} is no moderator of the model.{suggestion(name, map(str, known))} "
+            f"There are: {names}."
+        )
+    return data_of(fit)[name]
+
+
+def numbers_of(fit: Fitted, name: Any, argument: str) -> np.ndarray:
+    """A continuous moderator.
+
+    Raises
+    ------
+    OptionError
+        If it is not numeric, or has fewer than two values.
+    """
+    values = moderator(fit, name, argument)
+    if not is_number(values):
+        raise OptionError(
+            f"{argument}={name!r} is not continuous: it has levels, not numbers. plot_orchard "
+            "shows the effects of a factor."
+        )
+    numbers = values.to_numpy(dtype=float)
+    if np.nanmin(numbers) == np.nanmax(numbers):
+        raise OptionError(f"{argument}={name!r} does not vary in the studies.")
+    return numbers
+
+
+def levels_of(fit: Fitted, name: Any, argument: str) -> list[Any]:
+    """Values of a moderator that is treated as a factor: its categories, or what occurs.
+
+    Raises
+    ------
+    OptionError
+        If it has more than 20 values.
+    """
+    values = moderator(fit, name, argument)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        present = set(values)
+        found = [c for c in values.cat.categories if c in present]
+    else:
+        found = list(pd.unique(values.dropna()))
+        if is_number(values):
+            found.sort()
+    if len(found) > 20:
+        raise OptionError(
+            f"{argument}={name!r} has {len(found)} values, too many for levels; plot_bubble shows "
+            "a continuous moderator."
+        )
+    return found
+
+
+def typical(values: pd.Series) -> Any:
+    """The mean of numbers, the most frequent level of a factor (of several the first)."""
+    if is_number(values):
+        return float(values.mean())
+    counts = values.value_counts(sort=False)
+    first = {v: i for i, v in reversed(list(enumerate(values)))}
+    most = counts[counts == counts.max()].index
+    return min(most, key=lambda v: first.get(v, len(values)))
+
+
+def rows_at(fit: Fitted, stated: pd.DataFrame) -> Any:
+    """New moderators in the terms of the model: stated columns, the others typical.
+
+    Raises
+    ------
+    OptionError
+        If a stated column is no moderator.
+    """
+    data = data_of(fit)
+    for name in stated.columns:
+        moderator(fit, name, "at")
+    n = len(stated)
+    columns = {}
+    for name in data.columns:
+        values = data[name]
+        given = stated[name].to_numpy() if name in stated.columns else [typical(values)] * n
+        column = pd.Series(given, index=range(n))
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            column = column.astype(values.dtype)
+        columns[name] = column
+    frame = pd.DataFrame(columns, index=range(n))
+    if fit.table.rows.frame is None:
+        return frame.to_numpy(dtype=float)
+    return frame
+
+
+def at_values(fit: Fitted, at: Any) -> tuple[pd.DataFrame, Any]:
+    """Stated moderators, and complete ones in the terms of the model.
+
+    Raises
+    ------
+    OptionError
+        If `at` is neither a mapping nor a data frame, or is empty.
+    """
+    if isinstance(at, Mapping):
+        scalar = all(np.ndim(v) == 0 for v in at.values())
+        at = pd.DataFrame(dict(at), index=[0] if scalar else None)
+    if not isinstance(at, pd.DataFrame) or at.empty:
+        raise OptionError(
+            f"at must map moderators to values, such as {{'dose': [10, 20]}}; got {at!r}."
+        )
+    stated = at.reset_index(drop=True)
+    return stated, rows_at(fit, stated)
+
+
+def value_text(value: Any) -> str:
+    """A value of a moderator, as it is printed."""
+    if isinstance(value, (float, np.floating)):
+        return f"{value:.4g}".replace("-", "\u2212")
+    return str(value)

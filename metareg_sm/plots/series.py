@@ -1,0 +1,413 @@
+"""Forest-like figures of other tables: cumulative and leave-one-out fits, random effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm.exceptions import OptionError
+from metareg_sm.options import check_alpha, choose, suggestion
+from metareg_sm.plots import marks
+from metareg_sm.plots.canvas import COLOURS, attach
+from metareg_sm.plots.moderators import levels_of, moderator, rows_at, value_text
+from metareg_sm.plots.scale import (
+    TRANSFORMS,
+    Scale,
+    Transform,
+    decimals_for,
+    scale_of,
+)
+from metareg_sm.plots.studies import names_of, weights_of
+from metareg_sm.plots.styles import STYLES, Style
+from metareg_sm.plots.table import Column, Row, Table, lay_out
+from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.prediction import predict_effects
+from metareg_sm.stats.reference import interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# height of the row of a level, in rows
+_CLOUD = 3.4
+
+
+def _term(frame: pd.DataFrame, term: str | None) -> tuple[pd.DataFrame, str]:
+    """The rows of one coefficient of a table with the index (study, term).
+
+    Raises
+    ------
+    OptionError
+        If it is no such table, or has no such term.
+    """
+    needed = ["coef", "ci_lower", "ci_upper"]
+    good = isinstance(frame, pd.DataFrame) and frame.index.nlevels == 2
+    if not good or any(c not in frame.columns for c in needed):
+        raise OptionError(
+            "This figure needs the table of leave_one_out() or cumulative(): index (study, term), "
+            f"columns {', '.join(needed)}; got {type(frame).__name__}."
+        )
+    terms = list(dict.fromkeys(frame.index.get_level_values(1)))
+    chosen = terms[0] if term is None else term
+    if chosen not in terms:
+        raise OptionError(
+            f"term={term!r} is no coefficient.{suggestion(term, map(str, terms))} There are "
+            f"{', '.join(map(str, terms))}."
+        )
+    return frame.xs(chosen, level=1), str(chosen)
+
+
+def _scale(transform: Transform, label: str, null: float | None = 0.0) -> Scale:
+    if transform is None or transform is False:
+        return Scale(label, null=null)
+    function = choose(TRANSFORMS, transform, "transform") if isinstance(transform, str) else None
+    function = function or transform  # type: ignore[assignment]
+    if not callable(function):
+        raise OptionError(f"transform must be a name, a function or None; got {transform!r}.")
+    log = function is np.exp
+    return Scale(f"exp({label})" if log else label, function, log, null)
+
+
+def _intervals(
+    frame: pd.DataFrame,
+    heading: str,
+    scale: Scale,
+    style: Style,
+    reference: float,
+    extra: dict[str, str],
+    xlim: Any,
+    width: Any,
+    ax: Axes | None,
+) -> Figure:
+    """One interval a row, the columns of `extra` beside them (heading by column)."""
+    lower, upper = frame["ci_lower"].to_numpy(float), frame["ci_upper"].to_numpy(float)
+    decimals = decimals_for(scale, lower, upper)
+    rows = []
+    for i, name in enumerate(frame.index):
+        label = ", ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+        value = frame["coef"].iloc[i]
+        if not np.isfinite(value):
+            rows.append(Row("blank", {"study": label, "estimate": "not fitted"}))
+            continue
+        shown = scale.shown([value, lower[i], upper[i]])
+        ends = np.sort(shown[1:])
+        cells = {
+            "study": label,
+            "estimate": style.estimate(float(shown[0]), float(ends[0]), float(ends[1]), decimals),
+        }
+        cells |= {f"data:{c}": f"{frame[c].iloc[i]:#.3g}" for c in extra}
+        rows.append(Row("study", cells, value, lower[i], upper[i]))
+    axis = marks.axis_for(rows, scale, xlim, reference)
+    right = [Column(f"data:{c}", heading, "right") for c, heading in extra.items()]
+    right.append(Column("estimate", style.interval_heading("Estimate", "95"), "right"))
+    table = Table(
+        rows,
+        [Column("study", heading)],
+        right,
+        xlabel=f"{scale.label} (log scale)" if scale.log else scale.label,
+        rule=style.rule,
+    )
+    layout = lay_out(table, ax, width)
+    marks.draw(layout, axis, style)
+    kept = [i for i, row in enumerate(rows) if np.isfinite(row.estimate)]
+    columns = marks.data_columns([rows[i] for i in kept], axis)
+    data = pd.DataFrame(columns, index=frame.index[kept]).assign(y=layout.y[kept])
+    return attach(layout.figure, layout.host, data)
+
+
+def _refits(
+    table: pd.DataFrame,
+    heading: str,
+    term: str | None,
+    transform: Transform,
+    reference: float,
+    xlim: Any,
+    style: str,
+    width: Any,
+    ax: Axes | None,
+) -> Figure:
+    frame, name = _term(table, term)
+    extra = {"tau2": "\u03c4\u00b2"} if "tau2" in frame.columns else {}
+    scale = _scale(transform, name)
+    look = choose(STYLES, style, "style")
+    return _intervals(frame, heading, scale, look, reference, extra, xlim, width, ax)
+
+
+def cumulative(
+    table: pd.DataFrame,
+    term: str | None = None,
+    *,
+    transform: Transform = None,
+    xlim: tuple[float, float] | None = None,
+    style: str = "plain",
+    width: float | str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Forest plot of a cumulative meta-analysis: the estimate as studies are added.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `results.cumulative()` returns.
+    term : str, optional
+        The coefficient; the first by default.
+    transform : {"exp", "tanh", "expit"}, callable, or None
+        Of the coefficients.
+    xlim, style, width, ax
+        As in `forest`.
+
+    Returns
+    -------
+    Figure
+        `metareg_data`: estimate, ci_lower, ci_upper, the same as shown, clipped, and y.
+
+    Raises
+    ------
+    OptionError
+        If it is no such table, or has no such term.
+
+    Notes
+    -----
+    The dashed line is the estimate from all studies.
+    """
+    frame, _ = _term(table, term)
+    last = float(frame["coef"].dropna().iloc[-1]) if frame["coef"].notna().any() else np.nan
+    return _refits(table, "Added", term, transform, last, xlim, style, width, ax)
+
+
+def leave_one_out(
+    table: pd.DataFrame,
+    term: str | None = None,
+    *,
+    reference: float = np.nan,
+    transform: Transform = None,
+    xlim: tuple[float, float] | None = None,
+    style: str = "plain",
+    width: float | str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Forest plot of the estimate without each study in turn.
+
+    Parameters
+    ----------
+    table : DataFrame
+        What `results.leave_one_out()` returns.
+    term : str, optional
+        The coefficient; the first by default.
+    reference : float, optional
+        The estimate from all studies, for a dashed line.
+    transform, xlim, style, width, ax
+        As in `cumulative`.
+
+    Returns
+    -------
+    Figure
+        `metareg_data`: estimate, ci_lower, ci_upper, the same as shown, clipped, and y.
+
+    Raises
+    ------
+    OptionError
+        If it is no such table, or has no such term.
+    """
+    return _refits(table, "Omitted", term, transform, reference, xlim, style, width, ax)
+
+
+def random_effects(
+    results: Any,
+    *,
+    grouping: str | None = None,
+    effects: str = "u",
+    order: bool = True,
+    alpha: float = 0.05,
+    labels: str | Sequence[str] | None = None,
+    style: str = "plain",
+    width: float | str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Caterpillar plot of the predicted random effects.
+
+    Parameters
+    ----------
+    results : results of any model
+        A fit with `random_effects`: a table of the studies, or a mapping from groupings to tables.
+    grouping : str, optional
+        Which of them, where there are several; the first by default.
+    effects : {"u", "theta"}
+        Random effects, or with the expectation added: the shrunken true effects of the studies.
+    order : bool, default True
+        From the smallest to the largest.
+    alpha : float, default 0.05
+        1 minus the coverage of the normal intervals.
+    labels, style, width, ax
+        As in `forest`.
+
+    Returns
+    -------
+    Figure
+        `metareg_data`: estimate, ci_lower, ci_upper, the same as shown, clipped, and y.
+
+    Raises
+    ------
+    OptionError
+        If there are no random effects, or no such grouping or column.
+    """
+    fit: Fitted = plain(results)
+    level = check_alpha(alpha)
+    found = getattr(fit, "random_effects", None)
+    if found is None:
+        raise OptionError("This model predicts no random effects.")
+    of_studies = isinstance(found, pd.DataFrame)
+    if not of_studies:
+        names = list(found)
+        chosen = names[0] if grouping is None else grouping
+        if chosen not in names:
+            raise OptionError(
+                f"grouping={grouping!r} is not known.{suggestion(grouping, map(str, names))} "
+                f"Choose one of {', '.join(map(str, names))}."
+            )
+        found = found[chosen]
+    columns = [c for c in ("u", "theta") if c in found.columns]
+    choose({c: c for c in columns}, effects, "effects")
+    value, se = found[effects].to_numpy(float), found[f"{effects}_se"].to_numpy(float)
+    ends = interval(value, se, level, None)
+    index = pd.Index(names_of(fit, labels), name="study") if of_studies else found.index
+    frame = pd.DataFrame(
+        {"coef": value, "ci_lower": ends[:, 0], "ci_upper": ends[:, 1]}, index=index
+    )
+    if order:
+        frame = frame.sort_values("coef", kind="stable")
+    heading = "Study" if of_studies else str(grouping or next(iter(fit.random_effects)))  # type: ignore[attr-defined]
+    label = "Random effect" if effects == "u" else "True effect"
+    look = choose(STYLES, style, "style")
+    return _intervals(frame, heading, Scale(label), look, np.nan, {}, None, width, ax)
+
+
+def orchard(
+    results: Any,
+    factor: str,
+    *,
+    transform: Transform = "auto",
+    xlim: tuple[float, float] | None = None,
+    alpha: float = 0.05,
+    style: str = "plain",
+    width: float | str | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Orchard plot: the studies of each level, their mean, its interval, the prediction interval.
+
+    Parameters
+    ----------
+    results : results of any model
+        A fit.
+    factor : str
+        A moderator with levels.
+    transform, xlim, alpha, style, width, ax
+        As in `forest`.
+
+    Returns
+    -------
+    Figure
+        `metareg_data`: one row a study (kind "study") and a level (kind "level"): level, estimate,
+        ci_lower, ci_upper, obs_ci_lower, obs_ci_upper, weight.
+
+    Raises
+    ------
+    OptionError
+        If it is no moderator, or has too many values.
+
+    Notes
+    -----
+    Thick lines are confidence intervals of the means, thin ones prediction intervals. Areas of
+    points are proportional to the weights of the studies. Other moderators are held at their mean,
+    factors at their most frequent level; points are the outcomes as they are.
+
+    References
+    ----------
+    Nakagawa, S., et al. (2021). The orchard plot: Cultivating a forest plot for use in ecology,
+    evolution, and beyond. Research Synthesis Methods, 12(1), 4-12.
+
+    Examples
+    --------
+    >>> import metareg_sm
+    >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+    >>> res = metareg_sm.MetaReg.from_formula("yi ~ alloc", bcg, vi="vi").fit()
+    >>> fig = res.plot_orchard("alloc")
+    >>> fig.metareg_data.query("kind == 'level'")["estimate"].round(3).tolist()
+    [-0.965, -0.54, -0.437]
+    """
+    fit: Fitted = plain(results)
+    look: Style = choose(STYLES, style, "style")
+    level = check_alpha(alpha)
+    levels = levels_of(fit, factor, "factor")
+    values = moderator(fit, factor, "factor").to_numpy()
+    scale = scale_of(fit, transform)
+    stated = pd.DataFrame({factor: levels})
+    frame = predict_effects(fit, rows_at(fit, stated), True, None, None).summary_frame(level)
+    weights = weights_of(fit)
+    lower, upper = frame["mean_ci_lower"].to_numpy(), frame["mean_ci_upper"].to_numpy()
+    decimals = decimals_for(scale, lower, upper)
+    rows, studies = [], []
+    for j, name in enumerate(levels):
+        which = values == name
+        p = frame.iloc[j]
+        middle = float(scale.shown(p["mean"]))
+        low, high = np.sort(scale.shown([lower[j], upper[j]]))
+        row = Row(
+            "cloud",
+            {
+                "study": f"{value_text(name)} (k = {int(which.sum())})",
+                "estimate": look.estimate(middle, float(low), float(high), decimals),
+            },
+            p["mean"],
+            lower[j],
+            upper[j],
+            obs_lower=p["obs_ci_lower"],
+            obs_upper=p["obs_ci_upper"],
+            cloud=fit.table.endog[which],
+            cloud_shares=weights[which] / weights.max(),
+            height=_CLOUD,
+            colour=COLOURS[j % len(COLOURS)],
+        )
+        rows.append(row)
+        studies.append(
+            pd.DataFrame(
+                {
+                    "kind": "study",
+                    "level": name,
+                    "estimate": row.cloud,
+                    "weight": weights[which] / weights.sum(),
+                },
+                index=fit.table.rows.labels[which] if fit.table.rows.labels is not None else None,
+            )
+        )
+    axis = marks.axis_for(rows, scale, xlim)
+    if xlim is None:
+        ends = [x for r in rows for x in (r.obs_lower, r.obs_upper)]
+        axis = replace(axis, low=min(axis.low, *ends), high=max(axis.high, *ends))
+    heading = look.interval_heading(scale.label, f"{100 * (1 - level):g}")
+    table = Table(
+        rows,
+        [Column("study", str(factor))],
+        [Column("estimate", heading, "right")],
+        xlabel=f"{scale.label} (log scale)" if scale.log else scale.label,
+        rule=look.rule,
+    )
+    layout = lay_out(table, ax, width)
+    marks.draw(layout, axis, look)
+    means = pd.DataFrame(
+        {
+            "kind": "level",
+            "level": levels,
+            "estimate": frame["mean"].to_numpy(),
+            "ci_lower": lower,
+            "ci_upper": upper,
+            "obs_ci_lower": frame["obs_ci_lower"].to_numpy(),
+            "obs_ci_upper": frame["obs_ci_upper"].to_numpy(),
+            "y": layout.y,
+        }
+    )
+    return attach(layout.figure, layout.host, pd.concat([means, *studies]))

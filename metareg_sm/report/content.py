@@ -1,0 +1,221 @@
+"""What a report is about: the fit, and everything that its sentences and tables are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metareg_sm._typing import Array, Mask, Seed
+from metareg_sm.exceptions import MetaRegError, OptionError
+from metareg_sm.options import check_alpha, whole_number
+from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
+from metareg_sm.postestimation.heterogeneity import Heterogeneity, heterogeneity
+from metareg_sm.postestimation.inference import OmnibusTest, omnibus_test
+from metareg_sm.postestimation.multiplicity import adjust_pvalues
+from metareg_sm.postestimation.permutation import PermutationTest, permutation_test
+from metareg_sm.postestimation.prediction import MetaRegPrediction
+from metareg_sm.report.frames import coefficients
+from metareg_sm.report.scale import (
+    Place,
+    Scale,
+    coefficient_names,
+    scale_of,
+    stated_place,
+    typical_place,
+)
+
+
+class Reported(Fitted, Protocol):
+    """A fit that predicts."""
+
+    def get_prediction(self, exog: Any = None, transform: bool = True) -> MetaRegPrediction:
+        """Mean effects at given moderators, and the true effects of new studies."""
+
+
+class Deletions(Protocol):
+    """What a report tells of deletion diagnostics."""
+
+    @property
+    def labels(self) -> Sequence[Any] | pd.Index:
+        """What is deleted, (n,)."""
+
+    @property
+    def influential(self) -> Mask:
+        """Deletions that stand out, (n,)."""
+
+    @property
+    def params_not_obsi(self) -> Array:
+        """Coefficients without the studies, (n, p)."""
+
+    @property
+    def tau2_deleted(self) -> Array:
+        """Heterogeneity without them, (n,)."""
+
+    @property
+    def reason(self) -> npt.NDArray[np.object_]:
+        """Why a deletion leaves nothing to fit; empty where it does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adjusted:
+    """p-values adjusted for their number.
+
+    Attributes
+    ----------
+    method : str
+        Of statsmodels' `multipletests`.
+    frame : DataFrame
+        One row a coefficient beside the constant: pvalue, pvalue_adjusted, reject.
+    """
+
+    method: str
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a report is made of.
+
+    Attributes
+    ----------
+    fit : Reported
+        The fit.
+    alpha : float
+        1 minus the coverage of all intervals.
+    scale : Scale
+        How its numbers are shown.
+    names : list of str, (p,)
+        Coefficients as a text calls them.
+    table : DataFrame
+        Coefficients on the scale that is shown.
+    omnibus : OmnibusTest
+        Test of all moderators.
+    heterogeneity : Heterogeneity, MetaRegError or None
+        The error where it is undefined; None for a random part that is not one tau2.
+    place, predictions : Place and DataFrame, or None
+        Where predictions are made, and what they are, on the scale that is shown.
+    influence, permutation, adjusted : optional
+        Sensitivity analyses that were asked for.
+    """
+
+    fit: Reported
+    alpha: float
+    scale: Scale
+    names: list[str]
+    table: pd.DataFrame
+    omnibus: OmnibusTest
+    heterogeneity: Heterogeneity | MetaRegError | None
+    place: Place | None
+    predictions: pd.DataFrame | None
+    influence: Deletions | None
+    permutation: PermutationTest | None
+    adjusted: Adjusted | None
+
+    @property
+    def coverage(self) -> str:
+        """Coverage of the intervals, in percent."""
+        return f"{100.0 * (1.0 - self.alpha):g}%"
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the model has no moderators."""
+        return self.fit.df_model <= 0 and bool(self.fit.k_constant)
+
+    @property
+    def common(self) -> bool:
+        """Whether the studies are taken to have one true effect (given their moderators)."""
+        return has_tau2(self.fit) and self.fit.estimator is None and self.fit.tau2 == 0.0
+
+
+def has_tau2(fit: Fitted) -> TypeGuard[Tau2Fitted]:
+    """Whether the random part of a fit is tau2 alone."""
+    return hasattr(fit, "null_studies") and hasattr(fit, "estimator")
+
+
+def gather(
+    fit: Reported,
+    alpha: float,
+    exponentiate: bool | None,
+    at: Any,
+    influence: bool | Deletions,
+    permutation: PermutationTest | int | None,
+    adjust: str | None,
+    rng: Seed,
+) -> Content:
+    """Compute what a report is made of; see `ModelResults.report` for the arguments."""
+    level = check_alpha(alpha)
+    if exponentiate not in (None, True, False):
+        raise OptionError(f"exponentiate must be True, False or None; got {exponentiate!r}.")
+    scale = scale_of(fit, exponentiate)
+    pooled = fit.df_model <= 0 and bool(fit.k_constant)
+    if at is not None:
+        place: Place | None = stated_place(fit, at)
+    elif pooled:
+        place = Place(fit.table.exog[:1], False, [{}])
+    else:
+        place = typical_place(fit)
+    return Content(
+        fit,
+        level,
+        scale,
+        coefficient_names(fit),
+        coefficients(fit, level, scale.exponentiate),
+        omnibus_test(fit),
+        _heterogeneity(fit),
+        place,
+        None if place is None else _predictions(fit, place, scale, level),
+        _influence(fit, influence),
+        _permutation(fit, permutation, rng),
+        None if adjust is None else Adjusted(adjust, adjust_pvalues(fit, adjust, level)),
+    )
+
+
+def _heterogeneity(fit: Reported) -> Heterogeneity | MetaRegError | None:
+    if not has_tau2(fit):
+        return None
+    try:
+        return heterogeneity(fit)
+    except MetaRegError as error:
+        return error
+
+
+def _predictions(fit: Reported, place: Place, scale: Scale, alpha: float) -> pd.DataFrame:
+    frame = fit.get_prediction(place.exog, transform=place.transform).summary_frame(alpha)
+    shown = {"mean": scale.values(frame["mean"])}
+    for kind in ("mean_ci", "obs_ci"):
+        ends = scale.values(frame[[f"{kind}_lower", f"{kind}_upper"]])
+        # a falling transformation swaps the ends
+        shown[f"{kind}_lower"], shown[f"{kind}_upper"] = np.sort(ends, axis=1).T
+    return pd.DataFrame(shown)
+
+
+def _influence(fit: Reported, influence: bool | Deletions) -> Deletions | None:
+    if influence is False:
+        return None
+    if influence is not True:
+        return influence
+    diagnostics = getattr(fit, "get_influence", None)
+    if diagnostics is None:
+        raise OptionError(
+            f"influence=True needs get_influence(), which {type(fit).__name__} does not have."
+        )
+    return diagnostics()
+
+
+def _permutation(
+    fit: Reported, permutation: PermutationTest | int | None, rng: Seed
+) -> PermutationTest | None:
+    if permutation is None or isinstance(permutation, PermutationTest):
+        return permutation
+    n = whole_number(permutation, "permutation")
+    if not has_tau2(fit):
+        raise OptionError(
+            "permutation= needs a model with one tau2; give the PermutationTest of a model that "
+            "has one."
+        )
+    return permutation_test(fit, n, "rows", rng)

@@ -1,0 +1,370 @@
+"""What came out, in sentences: PRISMA 2020, item 20."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm._typing import Array
+from metareg_sm.exceptions import IntervalWarning, VarianceError
+from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
+from metareg_sm.postestimation.inference import OmnibusTest
+from metareg_sm.report.content import Content, Deletions, has_tau2
+from metareg_sm.report.methods import counted, listed
+from metareg_sm.report.scale import term_name
+from metareg_sm.report.typeset import (
+    I2,
+    R2,
+    TAU2,
+    Equation,
+    Part,
+    Sentence,
+    Symbol,
+    decimals_for,
+    percent,
+    pvalue,
+    rounded,
+    significant,
+    statistic,
+)
+
+_B = Symbol.of("b")
+_EXP_B = Symbol("exp(b)", "exp(*b*)", r"\exp(b)", "exp(<i>b</i>)")
+_NORMAL_WIDTH = 3.92
+
+
+def findings(content: Content) -> Iterator[Sentence]:
+    """Sentences on the results."""
+    if content.pooled:
+        yield _pooled(content)
+    else:
+        yield _coefficients(content)
+        yield from _together(content)
+        yield from _factors(content)
+    yield from _heterogeneity(content)
+    if not content.pooled:
+        yield from _predicted(content)
+    yield from _permuted(content)
+    yield from _adjusted(content)
+    if content.influence is not None:
+        yield from _influence(content, content.influence)
+
+
+def _interval(low: float, high: float, decimals: int, digits: int = 1) -> list[Part]:
+    return [rounded(low, decimals, digits), " to ", rounded(high, decimals, digits)]
+
+
+def _test(content: Content, j: int) -> list[Part]:
+    """Statistic and p-value of a coefficient."""
+    df = content.fit.contrast_df()
+    value = rounded(float(content.table["statistic"].iloc[j]), 2)
+    own = None if df is None else float(np.broadcast_to(df, len(content.names))[j])
+    symbol = statistic("z") if own is None else statistic("t", own)
+    return [Equation(symbol, "=", value), ", ", pvalue(float(content.table["pvalue"].iloc[j]))]
+
+
+def _coefficient(content: Content, j: int) -> list[Part]:
+    row = content.table.iloc[j]
+    exponentiate = content.scale.exponentiate
+    symbol, digits = (_EXP_B, 2) if exponentiate else (_B, 1)
+    decimals = decimals_for(row["se"])
+    return [
+        Equation(symbol, "=", rounded(row["coef"], decimals, digits)),
+        f" ({content.coverage} CI ",
+        *_interval(row["ci_lower"], row["ci_upper"], decimals, digits),
+        ", ",
+        *_test(content, j),
+        ")",
+    ]
+
+
+def _coefficients(content: Content) -> Sentence:
+    constant = content.fit.terms.constant
+    order = [j for j in range(len(content.names)) if j != constant]
+    parts: list[Part] = ["The coefficients were: "]
+    for j in order:
+        parts += [f"{content.names[j]}, ", *_coefficient(content, j), "; "]
+    if constant is None:
+        return (*parts[:-1], ".")
+    return (*parts, "intercept, ", *_coefficient(content, constant), ".")
+
+
+def _joint(test: OmnibusTest) -> list[Part]:
+    if test.df_denom is None:
+        symbol = statistic("chi2", test.df_num)
+    else:
+        symbol = statistic("F", test.df_num, test.df_denom)
+    return [Equation(symbol, "=", significant(test.statistic)), ", ", pvalue(test.pvalue)]
+
+
+def _together(content: Content) -> Iterator[Sentence]:
+    """The omnibus test, where it is not that of the one coefficient."""
+    if content.omnibus.df_num > 1:
+        yield ("All moderators together: ", *_joint(content.omnibus), ".")
+
+
+def _factors(content: Content) -> Iterator[Sentence]:
+    """Joint tests of terms of several columns, where there are other terms, too."""
+    fit = content.fit
+    terms, constant = fit.terms.of_columns(), fit.terms.constant
+    columns = [j for j in range(len(terms)) if j != constant]
+    tested = [(t, list(js)) for t, js in groupby(columns, key=lambda j: terms[j])]
+    if len(tested) < 2:
+        return
+    for term, js in tested:
+        if len(js) < 2 or set(fit.redundant) & {fit.terms.names[j] for j in js}:
+            continue
+        found = fit.wald_test(np.eye(len(terms))[js], scalar=True)
+        is_f = found.distribution == "F"
+        df = (found.df_num, float(found.df_denom)) if is_f else (found.df_denom, None)
+        test = OmnibusTest(float(found.statistic), float(found.pvalue), *df)
+        yield (
+            f"{term_name(term)}, {counted(len(js), 'coefficient')} together: ",
+            *_joint(test),
+            ".",
+        )
+
+
+# --- effects -----------------------------------------------------------------------------------
+
+
+def _effect(content: Content, row: Mapping[str, float]) -> tuple[list[Part], list[Part]]:
+    """An effect with its interval, and its prediction interval."""
+    digits = 1 if content.scale.back is None else 2
+    low, high = row["mean_ci_lower"], row["mean_ci_upper"]
+    decimals = decimals_for((high - low) / _NORMAL_WIDTH)
+    effect: list[Part] = [
+        rounded(row["mean"], decimals, digits),
+        f" ({content.coverage} CI ",
+        *_interval(low, high, decimals, digits),
+    ]
+    return effect, _interval(row["obs_ci_lower"], row["obs_ci_upper"], decimals, digits)
+
+
+def _pooled(content: Content) -> Sentence:
+    predictions = content.predictions
+    assert predictions is not None
+    effect, new = _effect(content, predictions.iloc[0])
+    parts = [f"The pooled {content.scale.shown} was ", *effect, ", ", *_test(content, 0), ")"]
+    if not content.common:
+        parts += [
+            f", and the {content.coverage} prediction interval for the true effect in a new study "
+            "was ",
+            *new,
+        ]
+    return (*parts, ".")
+
+
+def _value(value: Any) -> str:
+    number = isinstance(value, (float, int, np.number)) and not isinstance(value, bool)
+    return f"{value:.10g}" if number else str(value)
+
+
+def _predicted(content: Content) -> Iterator[Sentence]:
+    if content.place is None or content.predictions is None:
+        return
+    for stated, row in zip(
+        content.place.stated, content.predictions.to_dict("records"), strict=True
+    ):
+        where = listed([f"{name} = {_value(value)}" for name, value in stated.items()])
+        effect, new = _effect(content, row)
+        parts: list[Part] = [
+            f"At {where}, the expected {content.scale.shown} was ",
+            *effect,
+            ")",
+        ]
+        if not content.common:
+            parts += [
+                f", and the {content.coverage} prediction interval for the true effect in a new "
+                "study was ",
+                *new,
+            ]
+        yield (*parts, ".")
+
+
+# --- heterogeneity -----------------------------------------------------------------------------
+
+
+def _variance(value: float, se: float) -> list[Part]:
+    decimals = decimals_for(se)
+    shown: list[Part] = [rounded(value, decimals, 2)]
+    return [*shown, " (SE ", rounded(se, decimals, 2), ")"] if se > 0.0 else shown
+
+
+def _tau2_interval(fit: Tau2Fitted, alpha: float, coverage: str, decimals: int) -> list[Part]:
+    """The Q-profile set of tau2, whatever its kind."""
+    with warnings.catch_warnings():
+        # what it would say stands in the sentence
+        warnings.simplefilter("ignore", IntervalWarning)
+        frame = conf_int_tau2(fit, alpha, "q-profile")
+    kind = frame.attrs["kind"]
+    low, high = (float(frame.loc["tau2", f"ci_{end}"]) for end in ("lower", "upper"))
+    if kind == "empty":
+        return [f", the {coverage} CI being empty: the studies vary less than sampling error does"]
+    gaps = [" with gaps"] if kind == "disjoint" else []
+    return [f", {coverage} CI ", *_interval(low, high, decimals, 2), *gaps]
+
+
+def _tau2(content: Content, fit: Tau2Fitted) -> list[Part]:
+    if fit.estimator is None:
+        return [Equation(TAU2, "=", rounded(fit.tau2, 0, 4)), " (held fixed)"]
+    decimals = decimals_for(fit.tau2_se)
+    return [
+        Equation(TAU2, "=", rounded(fit.tau2, decimals, 2)),
+        " (SE ",
+        rounded(fit.tau2_se, decimals, 2),
+        *(
+            []
+            if isinstance(content.heterogeneity, VarianceError) or fit.df_resid <= 0
+            else _tau2_interval(fit, content.alpha, content.coverage, decimals)
+        ),
+        ")",
+    ]
+
+
+def _heterogeneity(content: Content) -> Iterator[Sentence]:
+    fit, found = content.fit, content.heterogeneity
+    if not has_tau2(fit):
+        components = fit.components
+        rows = zip(components.names, components.values, components.se, strict=True)
+        parts = [[f"{name} ", *_variance(float(v), float(se))] for name, v, se in rows]
+        yield ("The variance components were: ", *_joined(parts, "; "), ".")
+        return
+    residual = "The" if content.pooled else "The residual"
+    if not isinstance(found, Heterogeneity):
+        why = (
+            "a sampling variance is 0"
+            if isinstance(found, VarianceError)
+            else "there are no more studies than coefficients"
+        )
+        yield (
+            f"{residual} heterogeneity was ",
+            *_tau2(content, fit),
+            "; ",
+            I2,
+            f" and Q are undefined, because {why}.",
+        )
+        return
+    q: list[Part] = [
+        Equation(statistic("Q", found.q_df), "=", significant(found.q)),
+        ", ",
+        pvalue(found.q_pvalue),
+    ]
+    if content.common:
+        yield (f"{residual} heterogeneity: ", *q, ".")
+        return
+    yield (
+        f"{residual} heterogeneity was ",
+        *_tau2(content, fit),
+        ", with ",
+        Equation(I2, "=", percent(found.i2), "%"),
+        " (from ",
+        TAU2,
+        ") and ",
+        *q,
+        ".",
+    )
+    if content.pooled or fit.estimator is None:
+        return
+    without = Equation(TAU2, "=", rounded(found.tau2_null, decimals_for(fit.tau2_se), 2))
+    about = "" if fit.k_constant else ", about a mean of 0"
+    if found.tau2_null == 0.0:
+        yield (
+            "Without the moderators there was no heterogeneity to explain (",
+            without,
+            f"{about}).",
+        )
+        return
+    explained = Equation(R2, "=", percent(found.r2), "%")
+    yield (
+        "The moderators explained ",
+        explained,
+        " of the heterogeneity (",
+        without,
+        f" without them{about}).",
+    )
+
+
+def _joined(items: Sequence[Sequence[Part]], by: str) -> list[Part]:
+    parts: list[Part] = []
+    for item in items:
+        parts += [*([by] if parts else []), *item]
+    return parts
+
+
+# --- sensitivity -------------------------------------------------------------------------------
+
+
+def _p_each(content: Content, values: pd.Series) -> list[Part]:
+    """p-values of the moderators, by name."""
+    known = dict(zip(content.fit.terms.names, content.names, strict=True))
+    return _joined([[f"{known[n]}, ", pvalue(float(p))] for n, p in values.items()], "; ")
+
+
+def _permuted(content: Content) -> Iterator[Sentence]:
+    test = content.permutation
+    if test is None:
+        return
+    constant, names = content.fit.terms.constant, content.fit.terms.names
+    kept = [n for j, n in enumerate(names) if j != constant]
+    if not kept:
+        yield ("Permutation test: ", pvalue(float(test.pvalues.iloc[0])), ".")
+        return
+    yield ("Permutation test: ", *_p_each(content, test.pvalues[kept]), ".")
+    if len(kept) > 1:
+        yield (
+            "Allowing for their number, by the largest of the statistics: ",
+            *_p_each(content, test.pvalues_fwer[kept]),
+            "; all together, ",
+            pvalue(test.omnibus_pvalue),
+            ".",
+        )
+
+
+def _adjusted(content: Content) -> Iterator[Sentence]:
+    if content.adjusted is not None:
+        yield ("Adjusted: ", *_p_each(content, content.adjusted.frame["pvalue_adjusted"]), ".")
+
+
+def _range(values: Array, decimals: int, digits: int = 1) -> list[Part]:
+    return _interval(float(values.min()), float(values.max()), decimals, digits)
+
+
+def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
+    good = np.asarray(found.reason == "", dtype=bool)
+    marked = np.flatnonzero(found.influential & good)
+    if len(marked):
+        who = listed([str(found.labels[int(i)]) for i in marked])
+        yield (f"{counted(len(marked), 'study was', 'studies were')} influential ({who}).",)
+    else:
+        yield ("No study was influential.",)
+    if not good.any():
+        return
+    params = found.params_not_obsi[good]
+    scale, constant = content.scale, content.fit.terms.constant
+    shown = np.exp(params) if scale.exponentiate else params
+    digits = 2 if scale.exponentiate else 1
+    ranges: list[list[Part]] = []
+    for j, name in enumerate(content.names):
+        if content.pooled:
+            back = scale.values(params[:, j])
+            name, values = f"the {scale.shown}", back  # noqa: PLW2901
+        elif j == constant:
+            continue
+        else:
+            values = shown[:, j]
+        se = content.table["se"].iloc[j]
+        ranges.append([f"{name} from ", *_range(values, decimals_for(se), digits)])
+    if has_tau2(content.fit) and content.fit.estimator is not None:
+        decimals = decimals_for(content.fit.tau2_se)
+        ranges.append([TAU2, " from ", *_range(found.tau2_deleted[good], decimals, 2)])
+    yield ("Without one study at a time, ", *_joined(ranges, "; "), ".")
+    if not good.all():
+        n = int((~good).sum())
+        yield (f"Without {counted(n, 'study', 'studies')} the model could not be fitted.",)

@@ -1,0 +1,254 @@
+"""What was done, in sentences: PRISMA 2020, items 13d to 13f."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+
+import statsmodels
+from statsmodels.stats.multitest import multitest_alias, multitest_methods_names
+
+from metareg_sm._version import __version__
+from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.postestimation.heterogeneity import Heterogeneity
+from metareg_sm.postestimation.permutation import PermutationTest
+from metareg_sm.report import references as cited
+from metareg_sm.report.content import Content, has_tau2
+from metareg_sm.report.notes import moderators
+from metareg_sm.report.references import Reference
+from metareg_sm.report.scale import term_name
+from metareg_sm.report.typeset import (
+    I2,
+    R2,
+    TAU2,
+    Citation,
+    Equation,
+    Part,
+    Sentence,
+    rounded,
+    statistic,
+)
+
+
+def listed(items: Sequence[str]) -> str:
+    """Items as prose lists them.
+
+    Examples
+    --------
+    >>> listed(["dose", "year", "age"])
+    'dose, year and age'
+    """
+    *first, last = items
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "study", "studies"), counted(13, "study", "studies")
+    ('1 study', '13 studies')
+    """
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
+
+
+def methods(content: Content) -> Iterator[Sentence]:
+    """Sentences on the methods."""
+    yield _model(content)
+    yield from _estimation(content)
+    yield from _tests(content)
+    yield from _heterogeneity(content)
+    yield from _scale(content)
+    yield from _sensitivity(content)
+    yield (
+        f"Analyses were done with metareg_sm {__version__} and statsmodels "
+        f"{statsmodels.__version__} ",
+        Citation((cited.STATSMODELS,)),
+        f" in Python {platform.python_version()}.",
+    )
+
+
+def _model(content: Content) -> Sentence:
+    fit = content.fit
+    k = int(fit.nobs)
+    single = has_tau2(fit)
+    studies = counted(k, "study", "studies") if single else counted(k, "effect")
+    kind = "common-effect" if content.common else "random-effects" if single else "multilevel"
+    outcome = content.scale.outcome
+    if content.pooled:
+        start = f"We pooled {outcome} of {studies} in a {kind} meta-analysis"
+    else:
+        terms = listed([term_name(t) for t in moderators(fit)])
+        start = f"We fitted a {kind} meta-regression of {outcome} on {terms} to {studies}"
+    if content.common:
+        return (f"{start}, with the inverse of the sampling variances as weights.",)
+    if not single:
+        parts = listed(fit.components.names)
+        return (
+            f"{start}, with known sampling variances and random effects with the variance "
+            f"{'component' if len(fit.components.names) == 1 else 'components'} {parts}.",
+        )
+    return (
+        f"{start}, each weighted by the inverse of the sum of its sampling variance and the "
+        f"{'' if content.pooled else 'residual '}variance of the true effects, ",
+        TAU2,
+        ".",
+    )
+
+
+def _estimation(content: Content) -> Iterator[Sentence]:
+    fit = content.fit
+    if content.common:
+        return
+    if not has_tau2(fit):
+        maximised = fit.components.maximised
+        if maximised is None:
+            yield (f"Variance components were obtained by: {fit.components.label}.",)
+            return
+        entry = ESTIMATORS[maximised]
+        yield (
+            f"Variance components were estimated by {entry.title} ",
+            Citation((Reference.of(entry.citation),)),
+            ".",
+        )
+        return
+    if fit.estimator is None:
+        yield (Equation(TAU2, "=", rounded(fit.tau2, 0, 4)), " was held fixed.")
+        return
+    title, *_ = fit.estimator.title.split(";")
+    yield (
+        TAU2,
+        f" was estimated by {title} ({fit.estimator.label}) "
+        if fit.estimator.kind.likelihood
+        else f" was estimated by the method {title} ({fit.estimator.label}) ",
+        Citation((Reference.of(fit.estimator.citation),)),
+        ".",
+    )
+
+
+def _reference_distribution(content: Content) -> str:
+    df = content.fit.contrast_df()
+    if df is None:
+        return "the normal distribution"
+    if isinstance(df, float | int):
+        return f"the t distribution with {counted_df(df)}"
+    return "t distributions with degrees of freedom of their own"
+
+
+def counted_df(df: float) -> str:
+    """Degrees of freedom in words."""
+    return f"{df:.4g} degree{'' if df == 1 else 's'} of freedom"
+
+
+def _tests(content: Content) -> Iterator[Sentence]:
+    fit = content.fit
+    references = cited.COVARIANCES.get(fit.cov_type.lower(), ())
+    if fit.covariance.sandwich is not None:
+        references = (*references, cited.SMALL_SAMPLE_CLUSTERS)
+    text = fit.covariance.description.removesuffix(".")
+    if content.common and fit.cov_type == "nonrobust":
+        text = "Standard errors take the sampling variances as known"
+    before, tau2, after = text.partition("tau2")
+    description: list[Part] = [before, TAU2, after] if tau2 else [text]
+    if references:
+        description += [" ", Citation(references)]
+    yield (*description, ".")
+    yield (
+        f"Tests and {content.coverage} confidence intervals (CI) refer to "
+        f"{_reference_distribution(content)}; p-values are two-sided.",
+    )
+    if content.omnibus.df_num <= 1:
+        return
+    if fit.covariance.sandwich is not None:
+        yield (
+            "All moderators together were tested by an approximate Hotelling test ",
+            Citation((cited.HOTELLING,)),
+            ".",
+        )
+    else:
+        test: Part = "F" if content.omnibus.df_denom is not None else statistic("chi2")
+        yield ("All moderators together were tested by a Wald-type ", test, " test.")
+
+
+def _heterogeneity(content: Content) -> Iterator[Sentence]:
+    fit, found = content.fit, content.heterogeneity
+    if isinstance(found, Heterogeneity):
+        residual = "" if content.pooled else "residual "
+        parts: list[Part] = [
+            f"The {residual}heterogeneity was assessed by Cochran's Q with weights of the "
+            "inverse sampling variances ",
+            Citation((cited.COCHRAN,)),
+            " and by ",
+            I2,
+            ", the share of ",
+            TAU2,
+            " in the sum of ",
+            TAU2,
+            " and a typical sampling variance ",
+            Citation((cited.I2,)),
+        ]
+        if has_tau2(fit) and fit.estimator is not None:
+            parts += [", with a Q-profile interval for ", TAU2, " ", Citation((cited.Q_PROFILE,))]
+        yield (*parts, ".")
+        if not content.pooled and has_tau2(fit) and fit.estimator is not None:
+            yield (
+                R2,
+                " is the proportion by which ",
+                TAU2,
+                " is smaller than without the moderators, by the same estimator ",
+                Citation((cited.R2,)),
+                ".",
+            )
+    if content.predictions is not None and not content.common:
+        yield (
+            "Prediction intervals are for the true effect in a new study ",
+            Citation((cited.PREDICTION,)),
+            ".",
+        )
+
+
+def _scale(content: Content) -> Iterator[Sentence]:
+    scale = content.scale
+    if scale.exponentiate and content.pooled:
+        yield (f"The estimate was exponentiated to a {scale.shown}.",)
+    elif scale.exponentiate:
+        yield (
+            f"Coefficients were exponentiated: exp(b) is the factor on the {scale.shown} for one "
+            "unit of the moderator; tests are on the scale of the model.",
+        )
+    elif scale.back is not None:
+        what = "The estimate was" if content.pooled else "Predicted effects were"
+        yield (f"{what} taken back to the scale of the {scale.shown}.",)
+
+
+def _resamples(test: PermutationTest) -> str:
+    what = {
+        "rows": "permutations of the moderators among the studies",
+        "residuals": "permutations of residuals",
+        "signs": "changes of signs of the outcomes",
+    }[test.method]
+    kind = f"all {test.n_resamples} distinct" if test.exact else f"{test.n_resamples} random"
+    return f"{kind} {what}"
+
+
+def _sensitivity(content: Content) -> Iterator[Sentence]:
+    if content.influence is not None:
+        yield (
+            "As sensitivity analyses, the model was fitted again without each study in turn, and "
+            "influence was judged by DFFITS, Cook's distances, leverages and DFBETAS ",
+            Citation((cited.INFLUENCE,)),
+            ".",
+        )
+    if content.permutation is not None:
+        yield (
+            f"p-values were also obtained by a permutation test ({_resamples(content.permutation)}"
+            "), with ",
+            TAU2,
+            " estimated anew in each ",
+            Citation((cited.PERMUTATION,)),
+            ".",
+        )
+    if content.adjusted is not None:
+        name = multitest_methods_names[multitest_alias[content.adjusted.method]]
+        yield (f"p-values of the moderators were adjusted for their number (method: {name}).",)

@@ -1,0 +1,208 @@
+"""On which scale a report gives its numbers, and at which moderators its predictions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm._typing import Array
+from metareg_sm.design.formula import Terms
+from metareg_sm.effectsizes import Measure, measure_of
+from metareg_sm.exceptions import DesignError
+from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.report.typeset import decimals_for
+
+_WORD = re.compile(r"[^\W\d]\w*(?!\w*\s*\()")
+_FACTOR = re.compile(r"(?:C\((?P<inside>\w+)(?:,.*)?\)|(?P<column>\w+))\[T\.(?P<level>.+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How the numbers of a fit are shown.
+
+    Attributes
+    ----------
+    outcome : str
+        What the model explains, in words.
+    exponentiate : bool
+        Coefficients are shown as exp(b).
+    shown : str
+        What effects are once they are taken back.
+    back : callable or None
+        Takes effects back; None leaves them on the scale of the model.
+    """
+
+    outcome: str
+    exponentiate: bool
+    shown: str
+    back: Callable[[Any], Array] | None
+
+    def values(self, effects: Any) -> Array:
+        """Effects as they are shown."""
+        values = np.asarray(effects, dtype=float)
+        return values if self.back is None else np.asarray(self.back(values), dtype=float)
+
+    def interval(self, effects: Any) -> tuple[float, float]:
+        """Ends of an interval as they are shown; a falling transformation swaps them."""
+        low, high = np.sort(self.values(effects))
+        return float(low), float(high)
+
+
+def measure_of_fit(fit: Fitted) -> Measure | None:
+    """The measure of the outcomes, where the model or its table knows it."""
+    found = getattr(getattr(fit, "model", None), "measure", None)
+    return found if isinstance(found, Measure) else measure_of(fit.table.rows.frame)
+
+
+def _lower(label: str) -> str:
+    """A label of an axis within a sentence."""
+    words = label.split(" (", maxsplit=1)[0].split()
+    return " ".join(w if w.endswith("'s") else w.lower() for w in words)
+
+
+def scale_of(fit: Fitted, exponentiate: bool | None) -> Scale:
+    """The scale of a report.
+
+    Parameters
+    ----------
+    fit : Fitted
+        The fit.
+    exponentiate : bool or None
+        Whether to show ratios; None does so where the measure of the outcomes is known to be a
+        logarithm, and takes effects of other measures back to their natural scale.
+    """
+    measure = measure_of_fit(fit)
+    outcome = fit.terms.outcome if measure is None else f"{measure.title} ({fit.terms.outcome})"
+    logarithm = measure is not None and measure.back is np.exp
+    if exponentiate or (exponentiate is None and logarithm):
+        shown = _lower(measure.natural_label) if measure is not None and logarithm else "ratio"
+        return Scale(outcome, True, shown, np.exp)
+    plain = "effect" if measure is None else _lower(measure.label)
+    if exponentiate is None and measure is not None and measure.back and not measure.sized:
+        return Scale(outcome, False, _lower(measure.natural_label), measure.natural)
+    return Scale(outcome, False, plain, None)
+
+
+# --- names -------------------------------------------------------------------------------------
+
+
+def term_name(term: str) -> str:
+    """A term as a text calls it: a factor by its column."""
+    return re.sub(r"\bC\((\w+)(?:,[^()]*(?:\([^()]*\))?)?\)", r"\1", term)
+
+
+def coefficient_names(fit: Fitted) -> list[str]:
+    """Coefficients as a text calls them: a level of a factor beside its reference.
+
+    A name of another form stays as it is in the summary.
+    """
+    names = list(fit.terms.names)
+    found = {name: m for name in names if (m := _FACTOR.fullmatch(name)) and "]:" not in name}
+    levels: dict[str, list[str]] = {}
+    for match in found.values():
+        levels.setdefault(match["inside"] or match["column"], []).append(match["level"])
+    frame = fit.table.rows.frame
+
+    def text(name: str, match: re.Match[str] | None) -> str:
+        if match is None:
+            return name
+        column = match["inside"] or match["column"]
+        if frame is None or column not in frame.columns:
+            return name
+        others = {str(v) for v in frame[column].unique()} - set(levels[column])
+        return f"{column} {match['level']} against {others.pop()}" if len(others) == 1 else name
+
+    return [text(name, found.get(name)) for name in names]
+
+
+# --- where predictions are made ----------------------------------------------------------------
+
+
+def _is_number(values: pd.Series) -> bool:
+    kind = values.dtype
+    return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
+
+
+def _typical(values: pd.Series) -> Any:
+    """The mean of numbers, as it is printed; the most frequent level of a factor."""
+    if _is_number(values) and values.nunique() > 2:
+        return float(round(float(values.mean()), decimals_for(float(values.std()))))
+    return values.value_counts(sort=False).idxmax()
+
+
+def _columns(terms: Terms, frame: pd.DataFrame) -> list[Any]:
+    """Columns of the data that the moderators are made of."""
+    text = " ".join(terms.of_columns())
+    words = set(_WORD.findall(text))
+    return [
+        c for c in frame.columns if (str(c) in words if str(c).isidentifier() else str(c) in text)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a prediction is made.
+
+    Attributes
+    ----------
+    exog : object
+        What `get_prediction` takes.
+    transform : bool
+        Whether it goes through the formula.
+    stated : sequence of mappings
+        For each prediction the moderators by name.
+    """
+
+    exog: Any
+    transform: bool
+    stated: Sequence[Mapping[str, Any]]
+
+
+def typical_place(fit: Fitted) -> Place | None:
+    """Moderators at their means (rounded as they are stated), factors at their commonest level.
+
+    None where the moderators are no plain columns of the data.
+    """
+    terms, table = fit.terms, fit.table
+    frame = table.rows.frame
+    if terms.spec is None or frame is None:
+        columns = {n: pd.Series(table.exog[:, j]) for j, n in enumerate(terms.names)}
+        row = {n: 1.0 if j == terms.constant else _typical(c) for j, (n, c) in _counted(columns)}
+        stated = {n: v for j, (n, v) in _counted(row) if j != terms.constant}
+        return Place(np.array([list(row.values())], dtype=float), False, [stated])
+    names = _columns(terms, frame)
+    values = {c: _typical(frame[c]) for c in names}
+    exog = pd.DataFrame({c: pd.Series([v], dtype=_kept(frame[c])) for c, v in values.items()})
+    try:
+        terms.new_rows(exog)
+    except DesignError:
+        return None
+    return Place(exog, True, [{str(c): v for c, v in values.items()}])
+
+
+def _counted(mapping: Mapping[str, Any]) -> Any:
+    return enumerate(mapping.items())
+
+
+def _kept(values: pd.Series) -> Any:
+    return values.dtype if not _is_number(values) else float
+
+
+def stated_place(fit: Fitted, at: Any) -> Place:
+    """Moderators that the user states, in the terms of the model."""
+    if isinstance(at, Mapping):
+        scalar = all(np.ndim(v) == 0 for v in at.values())
+        at = pd.DataFrame(dict(at), index=[0] if scalar else None)
+    if isinstance(at, pd.DataFrame):
+        rows = at.to_dict("records")
+        return Place(at, True, [{str(name): v for name, v in row.items()} for row in rows])
+    names = fit.terms.names
+    values = np.atleast_2d(np.asarray(at, dtype=float))
+    kept = [j for j in range(len(names)) if j != fit.terms.constant]
+    stated = [{names[j]: row[j] for j in kept} for row in values if len(row) == len(names)]
+    return Place(at, True, stated)

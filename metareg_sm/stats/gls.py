@@ -1,0 +1,129 @@
+"""Weighted regression at given variances, in whitened coordinates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import orthonormalize
+from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
+from metareg_sm.core.likelihood.choose import compressible
+from metareg_sm.core.pivot_regression import PivotedFit
+from metareg_sm.core.studies import Studies
+
+
+@dataclass(frozen=True)
+class WeightedRegression:
+    """A weighted regression in whitened coordinates.
+
+    Attributes
+    ----------
+    G : ndarray, (p, r)
+        Maps Q'y, with y whitened, to the coefficients; GG' is (X'WX)^-1.
+    resid : ndarray, (k,)
+        Whitened residuals: residuals times the square root of the weights.
+    theta : ndarray, (k,)
+        Marginal variances v + tau2, the inverse weights.
+    unscaled : ndarray, (p, p)
+        GG'.
+    Z : ndarray, (k, r)
+        Basis of the design.
+    inverse : ndarray, (r, r)
+        What makes the columns of the weighted basis orthonormal.
+    factor : ndarray, (k, r), or None
+        Q, where it was needed to come so far.
+    """
+
+    G: Array
+    resid: Array
+    theta: Array
+    unscaled: Array
+    Z: Array
+    inverse: Array
+    factor: Array | None = None
+
+    @cached_property
+    def Q(self) -> Array:
+        """Orthonormal basis of the weighted design, (k, r)."""
+        if self.factor is not None:
+            return self.factor
+        return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
+
+    @property
+    def leverage(self) -> Array:
+        """Diagonal of the hat matrix X(X'WX)^-1X'W, (k,)."""
+        return np.einsum("kr,kr->k", self.Q, self.Q)
+
+    @property
+    def df_resid(self) -> int:
+        """K - r."""
+        return len(self.resid) - self.G.shape[1]
+
+    @property
+    def scale(self) -> float:
+        """Knapp-Hartung factor: the weighted residual sum of squares over k - r."""
+        return float(self.resid @ self.resid / self.df_resid)
+
+
+def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedRegression, Array]:
+    """Weighted regression of one data set at a given tau2.
+
+    Parameters
+    ----------
+    studies : Studies
+        One data set.
+    tau2 : float
+        Heterogeneity.
+    to_params : ndarray, (p, r)
+        Maps coefficients of the basis Z to those wanted (`Basis.to_params`).
+
+    Returns
+    -------
+    fit : WeightedRegression
+    params : ndarray, (p,)
+        Coefficients.
+    """
+    theta = studies.v + tau2
+    root = 1.0 / np.sqrt(theta)
+    # for a fixed tau2 nothing but this needs an evaluator, and this only these two
+    special = compressible(studies) or unequal(studies.v)
+    profile = studies.profile(True) if special else None
+    if isinstance(profile, PivotedProfile):
+        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), theta, to_params)
+    if isinstance(profile, CompressedProfile):
+        cross, coefs = profile.solve(np.asarray(tau2))
+        G = np.linalg.inv(np.linalg.cholesky(cross)).T
+        resid = studies.resid - studies.Z @ coefs
+        resid *= root
+        H = to_params @ G
+        whitened = WeightedRegression(H, resid, theta, H @ H.T, studies.Z, G)
+        return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
+    Q, inverse = orthonormalize(root[:, None] * studies.Z)
+    if inverse is None:  # an orthonormal basis times positive weights
+        raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
+    resid = root * studies.resid
+    coefs = resid @ Q
+    H = to_params @ inverse
+    whitened = WeightedRegression(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
+    return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
+
+
+def _whiten_pivoted(
+    studies: Studies, fit: PivotedFit, theta: Array, to_params: Array
+) -> tuple[WeightedRegression, Array]:
+    """`whiten` from a regression in the coordinates of pivot studies."""
+    root, rows = 1.0 / np.sqrt(theta), fit.pivots.rows[:, 0]
+    half, inverse = fit.root()
+    Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
+    Q[rows] = inverse
+    resid = root * fit.resid[:, 0]
+    resid[rows] = -root[rows] * fit.shift[:, 0]
+    from_columns = to_params if studies.from_columns is None else studies.from_columns
+    from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
+    H = from_pivots @ half
+    to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
+    whitened = WeightedRegression(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
+    return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
