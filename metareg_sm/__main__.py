@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--exp", action="store_true", help="show exp(coef), for ratio measures on the log scale"
     )
+    parser.add_argument("--report", metavar="FILE.html", help="write a page on the fit")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     raw = parser.add_argument_group(
         "effect sizes from counts, means or correlations",
@@ -158,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    given = sys.argv[1:] if argv is None else list(argv)
+    arguments = parser.parse_args(given)
     cells = {n: getattr(arguments, n) for n in _CELLS if getattr(arguments, n) is not None}
     if arguments.data is not None and arguments.formula is None:
         parser.error("a formula must follow the data file, for instance 'yi ~ age'")
@@ -175,6 +178,12 @@ def _run(argv: Sequence[str] | None) -> int:
             results = _model(arguments, cells).fit(
                 tau2=arguments.tau2, cov_type=arguments.cov_type, cov_kwds=cov_kwds
             )
+            if arguments.report is not None:
+                results.to_html(
+                    arguments.report,
+                    exponentiate=arguments.exp or None,
+                    call=shlex.join(["python", "-m", "metareg_sm", *given]),
+                )
             if arguments.json:
                 shown = json.dumps(describe(results), indent=2)
             else:

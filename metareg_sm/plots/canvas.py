@@ -105,7 +105,7 @@ def text_widths(ax: Axes, texts: Sequence[str], bold: bool = False) -> np.ndarra
             probe.set_text(text)
             widest = 0.0
             # small letters are moved to whole pixels, which can make a line longer
-            for size in (7.0, 20.0):
+            for size in (5.0, 7.0, 20.0):
                 probe.set_fontsize(size)
                 widest = max(widest, probe.get_window_extent().width / size)
             known[text] = widest * 72.0 / figure.dpi

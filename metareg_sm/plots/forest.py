@@ -322,7 +322,7 @@ def forest(
     >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
     >>> fig = res.plot_forest(by="alloc", left=["tpos", "cpos"], transform="exp")
     >>> fig.metareg_data.query("kind == 'diamond'")["shown"].round(3).tolist()
-    [0.571, 0.375, 0.655, 0.489]
+    [0.379, 0.582, 0.654, 0.489]
     """
     fit: Fitted = plain(results)
     look: Style = choose(STYLES, style, "style")

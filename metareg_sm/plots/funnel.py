@@ -168,7 +168,7 @@ def funnel(
     >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
     >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
     >>> fig = res.plot_funnel(contours=True)
-    >>> bool((fig.metareg_data["x"] == bcg["yi"]).all())
+    >>> bool((fig.metareg_data["x"].to_numpy() == bcg["yi"]).all())
     True
     """
     fit: Fitted = plain(results)

@@ -14,7 +14,7 @@ from metareg_sm.exceptions import OptionError
 from metareg_sm.plots.canvas import GREY, INK, text_widths
 from metareg_sm.plots.scale import Scale, limits_of, set_ticks
 from metareg_sm.plots.styles import Style
-from metareg_sm.plots.table import Layout, Row, side_texts, sides_in_one_line
+from metareg_sm.plots.table import HEADING, Layout, Row, side_texts, sides_in_one_line
 
 # side of the largest square and half height of a diamond, in rows
 _SQUARE, _DIAMOND, _BAR = 0.72, 0.36, 0.16
@@ -336,16 +336,17 @@ def _labels_of_axis(layout: Layout, axis: Axis) -> None:
         return
     first, second = text_widths(host, texts) * size
     gap = 0.5 * size
-    start = max(middle - gap - first, 1.0)
+    edge = 0.3 * size
+    start = max(middle - gap - first, edge)
     other = max(middle + gap, start + first + gap)
-    other = min(other, width - second - 1.0)
+    other = min(other, width - second - edge)
     step = 0.0
     if sides_in_one_line(table, host, width / size):
         start = min(start, other - gap - first)
     else:
-        step = 1.25 * size
+        step = 1.3 * size
     if table.sides_above:
-        y = layout_top(layout)
+        y = layout_top(layout) - HEADING * table.heading_lines * size
     style = {"ha": "left", "va": "bottom", "fontsize": size, "color": INK}
     host.text(start, y - step, texts[0], **style)
     host.text(other, y, texts[1], **style)

@@ -337,7 +337,7 @@ def orchard(
     >>> res = metareg_sm.MetaReg.from_formula("yi ~ alloc", bcg, vi="vi").fit()
     >>> fig = res.plot_orchard("alloc")
     >>> fig.metareg_data.query("kind == 'level'")["estimate"].round(3).tolist()
-    [-0.965, -0.54, -0.437]
+    [-0.966, -0.518, -0.429]
     """
     fit: Fitted = plain(results)
     look: Style = choose(STYLES, style, "style")

@@ -37,7 +37,8 @@ Align = Literal["left", "right", "center"]
 _LINE, _GAP, _EDGE = 1.5, 1.0, 0.5
 # share of the width that the intervals have at least, and mm that they have if there is room
 _PANEL, _WISHED = 0.22, 62.0
-_TICKS = 2.2
+# from line to line of a heading, and from the axis to the labels below it
+HEADING, _TICKS = 1.4, 2.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +270,9 @@ def _margins(table: Table, ax: Axes, width: float) -> tuple[float, float]:
     lines = int(table.sides is not None) * (1 if sides_in_one_line(table, ax, width) else 2)
     headings = table.heading_lines
     if table.sides_above:
-        headings, lines = max(headings, lines), 0
-    return _TICKS + 1.4 * bool(table.xlabel) + 1.3 * lines, 0.85 * _LINE * headings + 0.6
+        # above the headings, which stand beside the panel
+        headings, lines = headings + lines, 0
+    return _TICKS + 1.4 * bool(table.xlabel) + 1.3 * lines, HEADING * headings + 0.6
 
 
 def lay_out(table: Table, ax: Axes | None = None, width: Any = None) -> Layout:
@@ -397,7 +399,7 @@ def _write(layout: Layout, widths: Mapping[str, float], top: float) -> None:
         for i, line in enumerate(reversed(column.heading.split("\n"))):
             host.text(
                 place,
-                top - (0.7 + 0.85 * _LINE * i) * size,
+                top - (0.7 + HEADING * i) * size,
                 line,
                 ha=column.align,
                 va="baseline",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -187,9 +188,10 @@ def predict_effects(
         if obs_df <= 0:
             raise OptionError("df='riley' is k - p - 1 and needs at least p + 2 studies.")
     elif df is not None:
-        if isinstance(df, str):
+        number = isinstance(df, Real) and not isinstance(df, (bool, np.bool_))
+        if not number or not np.isfinite(df) or df <= 0:
             raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
-        mean_df = obs_df = finite_number(df, "df", least=0.0, above=True)
+        mean_df = obs_df = float(df)
     variance = np.einsum("np,pq,nq->n", rows, np.asarray(fit.cov_params()), rows)
     return MetaRegPrediction(
         rows @ np.asarray(fit.params),

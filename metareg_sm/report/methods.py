@@ -179,15 +179,18 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
             f"The {residual}heterogeneity was assessed by Cochran's Q with weights of the "
             "inverse sampling variances ",
             Citation((cited.COCHRAN,)),
-            " and by ",
-            I2,
-            ", the share of ",
-            TAU2,
-            " in the sum of ",
-            TAU2,
-            " and a typical sampling variance ",
-            Citation((cited.I2,)),
         ]
+        if not content.common:
+            parts += [
+                " and by ",
+                I2,
+                ", the share of ",
+                TAU2,
+                " in the sum of ",
+                TAU2,
+                " and a typical sampling variance ",
+                Citation((cited.I2,)),
+            ]
         if has_tau2(fit) and fit.estimator is not None:
             parts += [", with a Q-profile interval for ", TAU2, " ", Citation((cited.Q_PROFILE,))]
         yield (*parts, ".")

@@ -79,7 +79,7 @@ def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
             f"is up to {family_wise_error(m, alpha):.2f}; see adjust_pvalues()."
         )
     found += participant_notes(fit.participants)
-    if m and fit.participants is None:
+    if m > (len(fit.participants.names) if fit.participants else 0):
         found.append(
             "Associations are between studies. They need not hold between individuals within "
             "studies (ecological bias)."

@@ -74,7 +74,7 @@ class Reference:
             authors or ((found["authors"], ""),),
             found["year"],
             found["title"],
-            MappingProxyType(fields),
+            fields,
         )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +35,15 @@ class Scale:
         What effects are once they are taken back.
     back : callable or None
         Takes effects back; None leaves them on the scale of the model.
+    transform : str or None
+        What figures of the fit call this scale.
     """
 
     outcome: str
     exponentiate: bool
     shown: str
     back: Callable[[Any], Array] | None
+    transform: str | None
 
     def values(self, effects: Any) -> Array:
         """Effects as they are shown."""
@@ -79,13 +82,14 @@ def scale_of(fit: Fitted, exponentiate: bool | None) -> Scale:
     measure = measure_of_fit(fit)
     outcome = fit.terms.outcome if measure is None else f"{measure.title} ({fit.terms.outcome})"
     logarithm = measure is not None and measure.back is np.exp
+    transform = {None: "auto", True: "exp", False: None}[exponentiate]
     if exponentiate or (exponentiate is None and logarithm):
         shown = _lower(measure.natural_label) if measure is not None and logarithm else "ratio"
-        return Scale(outcome, True, shown, np.exp)
+        return Scale(outcome, True, shown, np.exp, transform)
     plain = "effect" if measure is None else _lower(measure.label)
     if exponentiate is None and measure is not None and measure.back and not measure.sized:
-        return Scale(outcome, False, _lower(measure.natural_label), measure.natural)
-    return Scale(outcome, False, plain, None)
+        return Scale(outcome, False, _lower(measure.natural_label), measure.natural, transform)
+    return Scale(outcome, False, plain, None, transform)
 
 
 # --- names -------------------------------------------------------------------------------------
@@ -128,20 +132,30 @@ def _is_number(values: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind)
 
 
-def _typical(values: pd.Series) -> Any:
+def _continuous(values: pd.Series, factors: Collection[str] = ()) -> bool:
+    """Whether a moderator is a number of more than two values, and no factor by C()."""
+    return _is_number(values) and values.nunique() > 2 and str(values.name) not in factors
+
+
+def _factors(terms: Terms) -> list[str]:
+    return re.findall(r"\bC\((\w+)", " ".join(terms.of_columns()))
+
+
+def _typical(values: pd.Series, factors: Collection[str] = ()) -> Any:
     """The mean of numbers, as it is printed; the most frequent level of a factor."""
-    if _is_number(values) and values.nunique() > 2:
+    if _continuous(values, factors):
         return float(round(float(values.mean()), decimals_for(float(values.std()))))
     return values.value_counts(sort=False).idxmax()
 
 
 def _columns(terms: Terms, frame: pd.DataFrame) -> list[Any]:
-    """Columns of the data that the moderators are made of."""
+    """Columns of the data that the moderators are made of, in the order of the model."""
     text = " ".join(terms.of_columns())
     words = set(_WORD.findall(text))
-    return [
+    found = [
         c for c in frame.columns if (str(c) in words if str(c).isidentifier() else str(c) in text)
     ]
+    return sorted(found, key=lambda c: text.index(str(c)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +190,24 @@ def typical_place(fit: Fitted) -> Place | None:
         stated = {n: v for j, (n, v) in _counted(row) if j != terms.constant}
         return Place(np.array([list(row.values())], dtype=float), False, [stated])
     names = _columns(terms, frame)
-    values = {c: _typical(frame[c]) for c in names}
+    factors = _factors(terms)
+    values = {c: _typical(frame[c], factors) for c in names}
     exog = pd.DataFrame({c: pd.Series([v], dtype=_kept(frame[c])) for c, v in values.items()})
     try:
         terms.new_rows(exog)
     except DesignError:
         return None
     return Place(exog, True, [{str(c): v for c, v in values.items()}])
+
+
+def continuous_moderators(fit: Fitted) -> list[Any]:
+    """Columns of the data, or of the arrays, that are moderators with more than two values."""
+    frame, terms = fit.table.rows.frame, fit.terms
+    if terms.spec is None or frame is None:
+        X = fit.table.exog
+        return [n for j, n in enumerate(terms.names) if _continuous(pd.Series(X[:, j]))]
+    factors = _factors(terms)
+    return [c for c in _columns(terms, frame) if _continuous(frame[c], factors)]
 
 
 def _counted(mapping: Mapping[str, Any]) -> Any:

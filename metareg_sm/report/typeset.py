@@ -266,6 +266,8 @@ def significant(value: float, digits: int = 3) -> Number:
     >>> significant(30.733).text, significant(0.0012345).text, significant(1234.5).text
     ('30.7', '0.00123', '1234')
     """
+    if math.isfinite(value) and abs(value) >= 1e7:
+        return Number(f"{value:.{digits - 1}e}")
     return rounded(value, 0, digits)
 
 
