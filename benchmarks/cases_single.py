@@ -46,7 +46,7 @@ def array(repeat: int | None) -> list[Finding]:
     X = np.column_stack([np.ones(len(y)), bcg["ablat"], bcg["year"]])
     what = "one fit from arrays, 13 studies: bse, p-values, tau2"
     turns, answers = beside_wls(y, X, v, repeat or 500)
-    return [slower("array", what, "statsmodels WLS", turns, 2.0, answers)]
+    return [slower("array", what, "statsmodels WLS", turns, 1.7, answers)]
 
 
 def large(repeat: int | None) -> list[Finding]:
@@ -58,7 +58,7 @@ def large(repeat: int | None) -> list[Finding]:
     y = X @ [0.3, 0.2, -0.1] + rng.normal(size=k) * np.sqrt(v + 0.1)
     turns, answers = beside_wls(y, X, v, repeat or 7)
     what = "one fit, a million studies, 3 coefficients"
-    return [slower("large", what, "statsmodels WLS", turns, 1.0, answers)]
+    return [slower("large", what, "statsmodels WLS", turns, 0.9, answers)]
 
 
 def beside_wls(y: np.ndarray, X: np.ndarray, v: np.ndarray, pairs: int) -> tuple[Turns, str]:

@@ -30,6 +30,9 @@ speed <- function(path, iterations) {
   cat("influence", seconds(10, function() influence(res)), "\n")
   cat("permutation", spent / iterations, "\n")
   cat("tau2", sprintf("%.17g", exact$tau2), "\n")
+  deleted <- influence(exact)
+  cat("cook", sprintf("%.17g", deleted$inf$cook.d), "\n")
+  cat("rstudent", sprintf("%.17g", deleted$inf$rstudent), "\n")
   cat("beta", sprintf("%.17g", c(exact$beta)), "\n")
   cat("pvalues", sprintf("%.17g", perm$pval), "\n")
 }

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.gram import inverse as gram_inverse
@@ -252,14 +251,8 @@ def inverse(B: Array, d: Array) -> Array:
     if not len(B):
         return B
     C, root = scaled(B, d)
-    if C.shape[-1] == 1:
-        factor, failed = lapack.dpotrf(C[..., 0])
-        if failed:
-            return np.full_like(C, np.nan)
-        upper = np.triu(lapack.dpotri(factor)[0])
-        C = (upper + np.triu(upper, 1).T)[..., None]
-    elif C.shape[-1] <= _FEW:
-        C = np.moveaxis(np.asarray(np.linalg.inv(np.moveaxis(C, -1, 0)), dtype=float), 0, -1)
+    if C.shape[-1] <= _FEW:
+        C = np.asarray(np.linalg.inv(C.transpose(2, 0, 1)), dtype=float).transpose(1, 2, 0)
     else:
         C = gram_inverse(C, overwrite=True)
     C *= root[:, None]

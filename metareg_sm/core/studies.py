@@ -23,14 +23,15 @@ LARGEST_OUTCOME, SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e45, 1e-70, 1e90
 
 def residuals(y: Array, Z: Array) -> Array:
     """Least-squares residuals of outcomes (..., k) that carry no trace of a large level."""
+    # where the first residuals are small beside what came off, rounding shows in them
     if y.ndim == 1:
-        y = y - Z @ (y @ Z)
-        return y - Z @ (y @ Z)
+        coefs = y @ Z
+        y = y - Z @ coefs
+        return y - Z @ (y @ Z) if coefs @ coefs > 100.0 * (y @ y) else y
     gram = Gram(Z)
     coefs = gram.linear(y)
     y = y - gram.combine(coefs)
     if np.any(dot(coefs, coefs) > 100.0 * np.einsum("...k,...k->...", y, y)):
-        # the first residuals are so small that rounding shows in them
         y = y - gram.combine(gram.linear(y))
     return y
 

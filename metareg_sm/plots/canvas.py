@@ -137,7 +137,7 @@ def thin_ticks(ax: Axes, size: float, which: str = "both") -> None:
     for name, axis, length in (("x", ax.xaxis, width), ("y", ax.yaxis, height)):
         if which not in ("both", name):
             continue
-        for bins in (7, 5, 4, 3, 2):
+        for bins in (8, 6, 5, 4, 3, 2):
             axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]))
             ticks = [t for t in axis.get_majorticklocs() if _inside(t, axis.get_view_interval())]
             labels = axis.get_major_formatter().format_ticks(ticks)

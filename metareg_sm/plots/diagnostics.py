@@ -316,7 +316,9 @@ def influence(
         )
         axes.set_xlim(0.0, k + 1.0)
     cells.settle()
-    for axes in cells.axes:
+    for axes, (name, *_) in zip(cells.axes, panels, strict=True):
+        seen = data[np.isfinite(data[name])]
+        make_room(axes, seen["number"].to_numpy(), seen[name].to_numpy(), _small(cells.size, k))
         thin_ticks(axes, cells.size)
     cells.settle()
     return attach(cells.figure, cells.host, data)

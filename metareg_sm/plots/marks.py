@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -11,13 +11,15 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import OptionError
-from metareg_sm.plots.canvas import GREY, INK, text_widths
+from metareg_sm.plots.canvas import GREY, INK, box_in_points, text_widths
+from metareg_sm.plots.layout import HEADING, Layout
 from metareg_sm.plots.scale import Scale, limits_of, set_ticks
 from metareg_sm.plots.styles import Style
-from metareg_sm.plots.table import HEADING, Layout, Row, side_texts, sides_in_one_line
+from metareg_sm.plots.table import Row, side_texts, sides_in_one_line
 
-# side of the largest square and half height of a diamond, in rows
-_SQUARE, _DIAMOND, _BAR = 0.72, 0.36, 0.16
+# side of the largest square, half heights of diamonds and bars, diameter of the largest point of
+# a cloud, in rows
+_SQUARE, _DIAMOND, _BAR, _POINT = 0.72, 0.36, 0.16, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,13 @@ def _prediction(layout: Layout, axis: Axis, style: Style, row: Row, y: float) ->
     _line(layout, axis, row, y, colour, 0.8)
 
 
+def with_room(layout: Layout, axis: Axis) -> Axis:
+    """The axis with room for half a point of a cloud at its ends."""
+    share = min((0.5 * _POINT * layout.unit + 1.0) / box_in_points(layout.panel)[0], 0.2)
+    more = (axis.high - axis.low) * share / (1.0 - 2.0 * share)
+    return replace(axis, low=axis.low - more, high=axis.high + more)
+
+
 def _cloud(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
     """Studies of one level above their mean, its interval and its prediction interval."""
     panel, colour = layout.panel, row.colour or style.square
@@ -263,7 +272,7 @@ def _cloud(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None
     panel.scatter(
         axis.scale.shown(row.cloud[inside]),
         y + 2.0 * spread * offset[order][inside],
-        s=row.cloud_shares[inside] * (0.9 * layout.unit) ** 2,
+        s=row.cloud_shares[inside] * (_POINT * layout.unit) ** 2,
         color=colour,
         alpha=0.45,
         linewidths=0.0,

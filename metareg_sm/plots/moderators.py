@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm.design.formula import mentioned_columns
-from metareg_sm.exceptions import OptionError
+from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.options import suggestion
 from metareg_sm.plots.studies import column_of, is_number
 from metareg_sm.postestimation.fitted import Fitted
+
+# more values are no levels
+_LEVELS = 20
 
 
 def moderators_of(fit: Fitted) -> list[str]:
@@ -78,7 +81,7 @@ def levels_of(fit: Fitted, name: Any, argument: str) -> list[Any]:
     Raises
     ------
     OptionError
-        If it has more than 20 values.
+        If it has more values than a figure has room for.
     """
     values = moderator(fit, name, argument)
     if isinstance(values.dtype, pd.CategoricalDtype):
@@ -88,7 +91,7 @@ def levels_of(fit: Fitted, name: Any, argument: str) -> list[Any]:
         found = list(pd.unique(values.dropna()))
         if is_number(values):
             found.sort()
-    if len(found) > 20:
+    if len(found) > _LEVELS:
         raise OptionError(
             f"{argument}={name!r} has {len(found)} values, too many for levels; plot_bubble shows "
             "a continuous moderator."
@@ -96,14 +99,29 @@ def levels_of(fit: Fitted, name: Any, argument: str) -> list[Any]:
     return found
 
 
-def typical(values: pd.Series) -> Any:
-    """The mean of numbers, the most frequent level of a factor (of several the first)."""
-    if is_number(values):
-        return float(values.mean())
+def most_frequent(values: pd.Series) -> Any:
+    """The most frequent value; of several that which comes first."""
     counts = values.value_counts(sort=False)
     first = {v: i for i, v in reversed(list(enumerate(values)))}
     most = counts[counts == counts.max()].index
     return min(most, key=lambda v: first.get(v, len(values)))
+
+
+def typical(fit: Fitted, data: pd.DataFrame, name: Any) -> Any:
+    """The mean of a moderator; of a factor the most frequent level, be its levels numbers."""
+    values = data[name]
+    if not is_number(values):
+        return most_frequent(values)
+    mean = float(values.mean())
+    if fit.table.rows.frame is None or values.nunique() > _LEVELS or (values == mean).any():
+        return mean
+    row = data.iloc[[0]].astype({name: float}).assign(**{name: mean})
+    try:
+        fit.terms.new_rows(row, True)
+    except DesignError:
+        # the formula makes levels of the numbers
+        return most_frequent(values)
+    return mean
 
 
 def rows_at(fit: Fitted, stated: pd.DataFrame) -> Any:
@@ -121,7 +139,9 @@ def rows_at(fit: Fitted, stated: pd.DataFrame) -> Any:
     columns = {}
     for name in data.columns:
         values = data[name]
-        given = stated[name].to_numpy() if name in stated.columns else [typical(values)] * n
+        given = (
+            stated[name].to_numpy() if name in stated.columns else [typical(fit, data, name)] * n
+        )
         column = pd.Series(given, index=range(n))
         if isinstance(values.dtype, pd.CategoricalDtype):
             column = column.astype(values.dtype)

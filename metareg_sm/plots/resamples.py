@@ -278,7 +278,7 @@ def bootstrap(
     wanted = _chosen(quantities, [str(c) for c in record.distribution.columns], "quantities")
     ends = record.conf_int(level, kind).loc[wanted]  # type: ignore[arg-type]
     data = record.distribution[wanted].copy()
-    cells = grid(len(wanted), ax, width, 0.75)
+    cells = grid(len(wanted), ax, width, 0.85, 2)
     for axes, name in zip(cells.axes, wanted, strict=True):
         values = data[name].to_numpy()
         _histogram(axes, values[np.isfinite(values)], cells.size, _LABELS.get(name, name))

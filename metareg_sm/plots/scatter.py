@@ -209,7 +209,7 @@ def _free(
                 ring
                 + 4.0 * crossed
                 + 4.0 * _within(others, box).sum()
-                + 1.5 * _within(lines, box).any()
+                + 3.0 * _within(lines, box).any()
             )
             if best is None or cost < best[0]:
                 best = (cost, box)

@@ -55,6 +55,12 @@ def weights_of(fit: Fitted) -> Array:
     return 1.0 / fit.regression.theta
 
 
+def has_moderators(fit: Fitted) -> bool:
+    """Whether expected effects can differ between studies."""
+    X = fit.table.exog
+    return not bool((X[0] == X).all())
+
+
 def column_of(fit: Fitted, name: Any, argument: str) -> pd.Series:
     """A column of the data, for the studies of the fit.
 

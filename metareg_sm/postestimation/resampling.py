@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from metareg_sm.core.basis import SPECTRAL_LIMIT, Basis, design_basis
@@ -11,8 +13,17 @@ from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.resampling import Refit
 
 
-def refit_of(fit: Tau2Fitted) -> Refit:
+def refit_of(fit: Tau2Fitted, what: str = "Resampling", same_studies: bool = False) -> Refit:
     """How a fit is repeated on resamples.
+
+    Parameters
+    ----------
+    fit : MetaRegResults
+        The fit.
+    what : str
+        What needs it, for errors.
+    same_studies : bool, default False
+        Each resample has the same studies in the same places, so that weights of theirs go along.
 
     Raises
     ------
@@ -24,15 +35,17 @@ def refit_of(fit: Tau2Fitted) -> Refit:
     factor = fit.covariance_type.factor
     if factor is None:
         known = ", ".join(repr(t.name) for t in COVARIANCES.values() if t.factor is not None)
-        raise OptionError(f"Resampling needs cov_type {known}; this fit has {fit.cov_type!r}.")
-    if fit.genq_weights is not None:
-        raise OptionError("Resampling does not carry over weights=; fit without them.")
+        raise OptionError(f"{what} needs cov_type {known}; this fit has {fit.cov_type!r}.")
+    estimator, weights = fit.estimator, fit.genq_weights
+    if weights is not None and not same_studies:
+        raise OptionError(f"{what} does not carry over weights=; fit without them.")
     basis = fit.table.basis
     if basis.redundant:
-        raise DesignError(
-            f"Resampling needs moderators that are not redundant; see {fit.redundant}."
-        )
-    return Refit(basis, fit.estimator, fit.tau2, factor)
+        raise DesignError(f"{what} needs moderators that are not redundant; see {fit.redundant}.")
+    if weights is not None and estimator is not None:
+        solve = estimator.solve
+        estimator = replace(estimator, solve=lambda studies, _: solve(studies, weights))
+    return Refit(basis, estimator, fit.tau2, factor)
 
 
 def null_basis(fit: Tau2Fitted) -> Basis:

@@ -61,6 +61,19 @@ class Deletions(Protocol):
         """Why a deletion leaves nothing to fit; empty where it does not."""
 
 
+class LevelHeterogeneity(Protocol):
+    """Heterogeneity of a random part of several terms, in all and by term."""
+
+    q: float
+    q_df: int
+    q_pvalue: float
+    i2: float
+    r2: float
+    tau2: float
+    tau2_null: float
+    levels: pd.DataFrame
+
+
 @dataclass(frozen=True, slots=True)
 class Adjusted:
     """p-values adjusted for their number.
@@ -97,6 +110,8 @@ class Content:
         Test of all moderators.
     heterogeneity : Heterogeneity, MetaRegError or None
         The error where it is undefined; None for a random part that is not one tau2.
+    levels : LevelHeterogeneity or None
+        The same for a random part of several terms.
     place, predictions : Place and DataFrame, or None
         Where predictions are made, and what they are, on the scale that is shown.
     influence, permutation, adjusted : optional
@@ -110,6 +125,7 @@ class Content:
     table: pd.DataFrame
     omnibus: OmnibusTest
     heterogeneity: Heterogeneity | MetaRegError | None
+    levels: LevelHeterogeneity | None
     place: Place | None
     predictions: pd.DataFrame | None
     influence: Deletions | None
@@ -167,6 +183,7 @@ def gather(
         coefficients(fit, level, scale.exponentiate),
         omnibus_test(fit),
         _heterogeneity(fit),
+        _levels(fit),
         place,
         None if place is None else _predictions(fit, place, scale, level),
         _influence(fit, influence),
@@ -182,6 +199,14 @@ def _heterogeneity(fit: Reported) -> Heterogeneity | MetaRegError | None:
         return heterogeneity(fit)
     except MetaRegError as error:
         return error
+
+
+def _levels(fit: Reported) -> LevelHeterogeneity | None:
+    try:
+        found = None if has_tau2(fit) else getattr(fit, "heterogeneity", None)
+    except MetaRegError:
+        return None
+    return found if hasattr(found, "levels") else None
 
 
 def _predictions(fit: Reported, place: Place, scale: Scale, alpha: float) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ _MOST_BUBBLES = 6
 
 _DROPPED = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>", re.DOTALL)
 _NAMESPACES = re.compile(r'\s(?:xmlns(?::\w+)?|version)="[^"]*"')
-_IDS = re.compile(r'(\bid="|(?:xlink:)?href="#|url\(#)')
+_ID = re.compile(r'\sid="([^"]*)"')
+_TARGET = re.compile(r'(?:\bhref="#|url\(#)([^")]+)')
+_NAMED = re.compile(r'(\sid="|\bhref="#|url\(#)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +36,23 @@ class Drawing:
     ----------
     caption : str
         What it shows.
-    svgs : tuple of str
-        For each of `WIDTHS`; empty where it could not be drawn.
+    svgs : mapping of str to str
+        By the widths at which it could be drawn.
     problem : str
-        Why not.
+        Why not at the last of the others.
     """
 
     caption: str
-    svgs: tuple[str, ...]
+    svgs: Mapping[str, str]
     problem: str = ""
 
 
 def svg_of(figure: Figure, prefix: str) -> str:
     """A figure as an SVG element within HTML.
 
-    Text is drawn as outlines, so that it looks the same everywhere. Identifiers have a prefix, so
-    that several can stand on one page; comments, metadata and namespaces, which HTML does not
-    need, are gone.
+    Text is drawn as outlines, so that it looks the same everywhere. Identifiers that something
+    refers to have a prefix, so that several figures can stand on one page. The others are gone, as
+    are comments, metadata and namespaces, which HTML does not need.
     """
     import matplotlib as mpl
 
@@ -62,7 +64,10 @@ def svg_of(figure: Figure, prefix: str) -> str:
     opening, rest = text.split(">", 1)
     opening = _NAMESPACES.sub("", opening)
     rest = rest.replace("xlink:href=", "href=")
-    return _IDS.sub(rf"\g<1>{prefix}-", f"{opening}>{rest}")
+    svg = f"{opening}>{rest}"
+    targets = set(_TARGET.findall(svg))
+    svg = _ID.sub(lambda m: m[0] if m[1] in targets else "", svg)
+    return _NAMED.sub(rf"\g<1>{prefix}-", svg)
 
 
 def has_matplotlib() -> bool:
@@ -92,14 +97,16 @@ def _drawing(
 ) -> Drawing:
     from matplotlib import pyplot as plt
 
-    svgs = []
+    svgs: dict[str, str] = {}
+    problem = ""
     for width in WIDTHS:
         try:
             figure = draw(
                 *arguments, transform=content.scale.transform, alpha=content.alpha, width=width
             )
         except MetaRegError as error:
-            return Drawing(caption, (), str(error))
-        svgs.append(svg_of(figure, f"{prefix}{width[0]}"))
+            problem = str(error)
+            continue
+        svgs[width] = svg_of(figure, f"{prefix}{width[0]}")
         plt.close(figure)
-    return Drawing(caption, tuple(svgs))
+    return Drawing(caption, svgs, problem)

@@ -16,7 +16,7 @@ from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
 from metareg_sm.report.content import Content, Deletions, has_tau2
-from metareg_sm.report.methods import counted, listed
+from metareg_sm.report.methods import counted, listed, random_part, with_symbols
 from metareg_sm.report.scale import term_name
 from metareg_sm.report.typeset import (
     I2,
@@ -233,8 +233,11 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
     if not has_tau2(fit):
         components = fit.components
         rows = zip(components.names, components.values, components.se, strict=True)
-        parts = [[f"{name} ", *_variance(float(v), float(se))] for name, v, se in rows]
-        yield ("The variance components were: ", *_joined(parts, "; "), ".")
+        parts = [
+            [*with_symbols(f"{name} "), *_variance(float(v), float(se))] for name, v, se in rows
+        ]
+        yield (f"The {random_part(content)} were: ", *_joined(parts, "; "), ".")
+        yield from _levels(content)
         return
     residual = "The" if content.pooled else "The residual"
     if not isinstance(found, Heterogeneity):
@@ -289,6 +292,25 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
         without,
         f" without them{about}).",
     )
+
+
+def _levels(content: Content) -> Iterator[Sentence]:
+    """Q, I2 and R2 of a random part of several terms."""
+    found = content.levels
+    if found is None:
+        return
+    shares = found.levels["i2"]
+    each: list[Part] = []
+    if len(shares) > 1:
+        items = [[f"{name} ", percent(float(share)), "%"] for name, share in shares.items()]
+        each = [" (", *_joined(items, ", "), ")"]
+    q = Equation(statistic("Q", found.q_df), "=", significant(found.q))
+    i2 = Equation(I2, "=", percent(found.i2), "%")
+    residual = "The" if content.pooled else "The residual"
+    yield (f"{residual} heterogeneity: ", i2, *each, "; ", q, ", ", pvalue(found.q_pvalue), ".")
+    if not content.pooled:
+        r2 = Equation(R2, "=", percent(found.r2), "%")
+        yield ("The moderators explained ", r2, " of the heterogeneity.")
 
 
 def _joined(items: Sequence[Sequence[Part]], by: str) -> list[Part]:

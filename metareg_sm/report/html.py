@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib import resources
 from os import PathLike
@@ -23,13 +22,13 @@ from metareg_sm.postestimation.heterogeneity import Heterogeneity
 from metareg_sm.report.call import call_of
 from metareg_sm.report.content import Content, Reported, gather, has_tau2
 from metareg_sm.report.figures import Drawing, drawings, has_matplotlib
+from metareg_sm.report.markup import Cell, Html, cell, interval_cell, named, p_cell, table
 from metareg_sm.report.notes import moderators
 from metareg_sm.report.paragraph import Report, paragraphs
-from metareg_sm.report.typeset import I2, R2, TAU2, Symbol, pvalue
+from metareg_sm.report.typeset import I2, R2, TAU2
 
 #: rows of the data that a page shows
 MOST_ROWS = 500
-_LONG = 20
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -59,83 +58,6 @@ _PAGE = """<!DOCTYPE html>
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-@dataclass(frozen=True, slots=True)
-class Html:
-    """What is HTML already, and not to be escaped."""
-
-    text: str
-
-
-Cell = str | float | int | Html | None
-
-
-def _cell(value: Any) -> str:
-    """What stands in a cell: numbers with all their digits as their value."""
-    if isinstance(value, Html):
-        return value.text
-    if value is None or value is pd.NA or value is pd.NaT:
-        return ""
-    if isinstance(value, (float, np.floating)):
-        number = float(value)
-        return "" if np.isnan(number) else f'<data value="{number!r}">{_digits(number)}</data>'
-    return escape(str(value))
-
-
-def _digits(value: float) -> str:
-    """Four significant digits; whole numbers in full."""
-    size = abs(value)
-    if value == 0.0 or not np.isfinite(value):
-        return f"{value:g}"
-    if size < 1e15 and value.is_integer():
-        return f"{value:.0f}"
-    return f"{value:.1f}" if 1e3 <= size < 1e7 else f"{value:#.4g}"
-
-
-def _kind(cell: Cell, *kinds: str) -> str:
-    """Classes of a cell with text: long ones may break into lines."""
-    if not isinstance(cell, str):
-        return ""
-    names = [*kinds, *(["long"] if len(cell) > _LONG else [])]
-    return f' class="{" ".join(names)}"' if names else ""
-
-
-def table(headings: Sequence[Cell], rows: Iterable[Sequence[Cell]], kind: str = "") -> str:
-    """A table whose first column names the rows; its texts are escaped."""
-    lines = []
-    words: set[int] = set()
-    for first, *others in rows:
-        words |= {j for j, c in enumerate(others, start=1) if isinstance(c, str)}
-        cells = [f"<td{_kind(c, 't')}>{_cell(c)}</td>" for c in others]
-        lines.append(f'<tr><th scope="row"{_kind(first)}>{_cell(first)}</th>{"".join(cells)}</tr>')
-    head = "".join(
-        f'<th scope="col"{" class=t" if j in words else ""}>{_cell(h)}</th>'
-        for j, h in enumerate(headings)
-    )
-    thead = f"<thead><tr>{head}</tr></thead>\n" if headings else ""
-    body = "\n".join(lines)
-    # a region that scrolls must be within reach of a keyboard
-    return (
-        f'<div class="scroll {kind}" tabindex="0"><table>\n{thead}<tbody>\n{body}\n</tbody>'
-        "</table></div>"
-    )
-
-
-def _p_cell(p: float) -> Html:
-    if np.isnan(p):
-        return Html("")
-    equation = pvalue(p)
-    sign = "" if equation.relation == "=" else f"{escape(equation.relation)} "
-    return Html(f'<data value="{float(p)!r}">{sign}{equation.number.text}</data>')
-
-
-def _interval(low: float, high: float) -> Html:
-    return Html(f"{_cell(float(low))} to {_cell(float(high))}")
-
-
-def _symbol(symbol: Symbol, rest: str = "") -> Html:
-    return Html(symbol.html + escape(rest))
-
-
 # --- sections ----------------------------------------------------------------------------------
 
 
@@ -154,8 +76,8 @@ def _coefficients(content: Content) -> str:
         [
             name,
             float(row.coef),
-            _interval(row.ci_lower, row.ci_upper),
-            _p_cell(float(row.pvalue)),
+            interval_cell(row.ci_lower, row.ci_upper),
+            p_cell(float(row.pvalue)),
             float(row.statistic),
             float(row.se),
         ]
@@ -174,7 +96,7 @@ def _omnibus(content: Content) -> list[tuple[Cell, Cell]]:
         name = Html(f"<i>F</i>({test.df_num:g}, {test.df_denom:.4g})")
     return [
         (Html(f"All moderators: {name.text}"), test.statistic),
-        (Html("All moderators: <i>p</i>"), _p_cell(test.pvalue)),
+        (Html("All moderators: <i>p</i>"), p_cell(test.pvalue)),
     ]
 
 
@@ -182,9 +104,9 @@ def _heterogeneity(content: Content) -> str:
     fit, found = content.fit, content.heterogeneity
     rows: list[tuple[Cell, Cell]] = []
     if has_tau2(fit):
-        rows.append((_symbol(TAU2), fit.tau2))
+        rows.append((named(TAU2), fit.tau2))
         if fit.estimator is not None:
-            rows.append((_symbol(TAU2, ": standard error"), fit.tau2_se))
+            rows.append((named(TAU2, ": standard error"), fit.tau2_se))
         rows.append((Html("<i>\u03c4</i>"), float(np.sqrt(fit.tau2))))
     else:
         parts = fit.components
@@ -194,16 +116,29 @@ def _heterogeneity(content: Content) -> str:
     if isinstance(found, Heterogeneity):
         rows += [
             (Html(f"<i>Q</i>({found.q_df}), weights 1/v"), found.q),
-            (Html("<i>Q</i>: <i>p</i>"), _p_cell(found.q_pvalue)),
+            (Html("<i>Q</i>: <i>p</i>"), p_cell(found.q_pvalue)),
             (Html(f"{I2.html} from {TAU2.html}, %"), 100.0 * found.i2),
             (Html(f"{I2.html} from <i>Q</i>, %"), 100.0 * found.i2_q),
             (Html("<i>H</i><sup>2</sup>"), found.h2),
         ]
         if fit.df_model > 0 and has_tau2(fit) and fit.estimator is not None:
             rows += [
-                (_symbol(TAU2, " without moderators"), found.tau2_null),
-                (_symbol(R2, ", %"), 100.0 * found.r2),
+                (named(TAU2, " without moderators"), found.tau2_null),
+                (named(R2, ", %"), 100.0 * found.r2),
             ]
+    elif content.levels is not None:
+        level = content.levels
+        rows += [
+            (Html(f"<i>Q</i>({level.q_df})"), level.q),
+            (Html("<i>Q</i>: <i>p</i>"), p_cell(level.q_pvalue)),
+            (named(I2, ", %"), 100.0 * level.i2),
+            *(
+                (named(I2, f" of {n}, %"), 100.0 * float(i2))
+                for n, i2 in level.levels["i2"].items()
+            ),
+        ]
+        if fit.df_model > 0:
+            rows.append((named(R2, ", %"), 100.0 * level.r2))
     elif isinstance(found, MetaRegError):
         note = f'<p class="note">{escape(str(found))}</p>'
     rows += _omnibus(content)
@@ -234,8 +169,8 @@ def _predictions(content: Content) -> Iterator[str]:
         [
             *(map(_value_cell, stated.values()) if names else ["All studies"]),
             float(row.mean),
-            _interval(row.mean_ci_lower, row.mean_ci_upper),
-            _interval(row.obs_ci_lower, row.obs_ci_upper),
+            interval_cell(row.mean_ci_lower, row.mean_ci_upper),
+            interval_cell(row.obs_ci_lower, row.obs_ci_upper),
         ]
         for stated, row in zip(place.stated, frame.itertuples(), strict=True)
     ]
@@ -246,11 +181,14 @@ def _figure(drawing: Drawing) -> str:
     caption = escape(drawing.caption)
     if not drawing.svgs:
         return f'<p class="note">{caption}: not drawn. {escape(drawing.problem)}</p>'
+    # where there is one drawing alone it is shown on phones, too, and can be moved
+    kinds = {"column": "narrow", "page": "wide"} if len(drawing.svgs) > 1 else {}
     shown = "".join(
-        f'<div class="{kind}" role="img" aria-label="{caption}">{svg}</div>'
-        for kind, svg in zip(("narrow", "wide"), drawing.svgs, strict=True)
+        f'<div class="{kinds.get(width, "only")}" role="img" aria-label="{caption}">{svg}</div>'
+        for width, svg in drawing.svgs.items()
     )
-    return f'<figure><div class="box">{shown}</div><figcaption>{caption}</figcaption></figure>'
+    box = f'<div class="box" tabindex="0">{shown}</div>'
+    return f"<figure>{box}<figcaption>{caption}</figcaption></figure>"
 
 
 def _figures(content: Content) -> Iterator[str]:
@@ -333,14 +271,14 @@ def _keys(content: Content) -> str:
             (escape(f"Pooled {content.scale.shown}"), float(content.predictions["mean"][0]))
         )
     elif fit.df_model > 0:
-        items.append(("All moderators, <i>p</i>", _p_cell(content.omnibus.pvalue)))
+        items.append(("All moderators, <i>p</i>", p_cell(content.omnibus.pvalue)))
     if has_tau2(fit):
         items.append((TAU2.html, fit.tau2))
     if isinstance(found, Heterogeneity):
         items.append((f"{I2.html} from {TAU2.html}", Html(f"{100.0 * found.i2:.1f}%")))
         if fit.df_model > 0 and has_tau2(fit) and fit.estimator is not None:
             items.append((R2.html, Html(f"{100.0 * found.r2:.1f}%")))
-    inner = "".join(f"<div><dt>{name}</dt><dd>{_cell(v)}</dd></div>" for name, v in items)
+    inner = "".join(f"<div><dt>{name}</dt><dd>{cell(v)}</dd></div>" for name, v in items)
     return f'<dl class="keys">{inner}</dl>'
 
 
@@ -392,17 +330,17 @@ def to_html(
     rng: Any = None,
 ) -> str | None:
     """Write a page on a fit, or give it; see `ModelResults.to_html`."""
+    if path is not None and not isinstance(path, (str, PathLike)):
+        raise OptionError(f"path must name a file; got {type(path).__name__}.")
+    if path is not None and not Path(path).parent.is_dir():
+        raise MissingFileError(f"The folder of {str(path)!r} does not exist.")
     fit = plain(results)
     content = gather(fit, alpha, exponentiate, at, influence, permutation, adjust, rng)
     text = page(content, title, call)
     if path is None:
         return text
-    if not isinstance(path, (str, PathLike)):
-        raise OptionError(f"path must name a file; got {type(path).__name__}.")
     try:
         Path(path).write_text(text, encoding="utf-8")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"The folder of {str(path)!r} does not exist.") from error
     except OSError as error:
         raise FileError(f"{str(path)!r} cannot be written: {error.strerror}.") from error
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator, Sequence
 
 import statsmodels
@@ -53,6 +54,21 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
+def with_symbols(text: str) -> Sentence:
+    """A text in which tau2 is written as a symbol."""
+    first, *rest = re.split(r"\btau2\b", text)
+    parts: list[Part] = [first]
+    for piece in rest:
+        parts += [TAU2, piece]
+    return tuple(part for part in parts if part != "")
+
+
+def random_part(content: Content) -> str:
+    """What the components of a random part that is not one tau2 are called."""
+    variances = hasattr(content.fit, "vcomp")
+    return "variance components" if variances else "parameters of the heterogeneity"
+
+
 def methods(content: Content) -> Iterator[Sentence]:
     """Sentences on the methods."""
     yield _model(content)
@@ -74,7 +90,7 @@ def _model(content: Content) -> Sentence:
     k = int(fit.nobs)
     single = has_tau2(fit)
     studies = counted(k, "study", "studies") if single else counted(k, "effect")
-    kind = "common-effect" if content.common else "random-effects" if single else "multilevel"
+    kind = "common-effect" if content.common else "random-effects"
     outcome = content.scale.outcome
     if content.pooled:
         start = f"We pooled {outcome} of {studies} in a {kind} meta-analysis"
@@ -86,8 +102,8 @@ def _model(content: Content) -> Sentence:
     if not single:
         parts = listed(fit.components.names)
         return (
-            f"{start}, with known sampling variances and random effects with the variance "
-            f"{'component' if len(fit.components.names) == 1 else 'components'} {parts}.",
+            f"{start}, with known sampling variances and the {random_part(content)} ",
+            *with_symbols(f"{parts}."),
         )
     return (
         f"{start}, each weighted by the inverse of the sum of its sampling variance and the "
@@ -104,11 +120,11 @@ def _estimation(content: Content) -> Iterator[Sentence]:
     if not has_tau2(fit):
         maximised = fit.components.maximised
         if maximised is None:
-            yield (f"Variance components were obtained by: {fit.components.label}.",)
+            yield (f"The {random_part(content)} were obtained by: {fit.components.label}.",)
             return
         entry = ESTIMATORS[maximised]
         yield (
-            f"Variance components were estimated by {entry.title} ",
+            f"The {random_part(content)} were estimated by {entry.title} ",
             Citation((Reference.of(entry.citation),)),
             ".",
         )
@@ -121,7 +137,7 @@ def _estimation(content: Content) -> Iterator[Sentence]:
         TAU2,
         f" was estimated by {title} ({fit.estimator.label}) "
         if fit.estimator.kind.likelihood
-        else f" was estimated by the method {title} ({fit.estimator.label}) ",
+        else f" was estimated by the {fit.estimator.label} estimator, {title} ",
         Citation((Reference.of(fit.estimator.citation),)),
         ".",
     )
@@ -149,8 +165,7 @@ def _tests(content: Content) -> Iterator[Sentence]:
     text = fit.covariance.description.removesuffix(".")
     if content.common and fit.cov_type == "nonrobust":
         text = "Standard errors take the sampling variances as known"
-    before, tau2, after = text.partition("tau2")
-    description: list[Part] = [before, TAU2, after] if tau2 else [text]
+    description: list[Part] = [*with_symbols(text)]
     if references:
         description += [" ", Citation(references)]
     yield (*description, ".")
@@ -203,6 +218,16 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
                 Citation((cited.R2,)),
                 ".",
             )
+    if content.levels is not None:
+        yield (
+            "The heterogeneity was assessed by Q with weights of the inverse sampling variances ",
+            Citation((cited.COCHRAN,)),
+            " and by ",
+            I2,
+            ", its share in the total variance of a typical effect, in all and by level ",
+            Citation((cited.I2,)),
+            ".",
+        )
     if content.predictions is not None and not content.common:
         yield (
             "Prediction intervals are for the true effect in a new study ",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterator
 from typing import Any, Self
 
@@ -12,10 +11,10 @@ from metareg_sm.options import choose
 from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report.content import Content, Deletions, Reported, gather
 from metareg_sm.report.findings import findings
-from metareg_sm.report.methods import methods
+from metareg_sm.report.methods import methods, with_symbols
 from metareg_sm.report.notes import cautions
 from metareg_sm.report.references import Reference, bibtex
-from metareg_sm.report.typeset import FORMATS, HTML, TAU2, Citation, Format, Part, Sentence
+from metareg_sm.report.typeset import FORMATS, HTML, Citation, Format, Sentence
 
 Paragraphs = tuple[tuple[str, tuple[Sentence, ...]], ...]
 
@@ -102,11 +101,7 @@ def _written(paragraphs: Paragraphs, chosen: Format, between: str) -> str:
 
 def _cautions(content: Content) -> Iterator[Sentence]:
     for note in cautions(content.fit, content.alpha):
-        first, *rest = re.split(r"\btau2\b", note)
-        parts: list[Part] = [first]
-        for piece in rest:
-            parts += [TAU2, piece]
-        yield tuple(parts)
+        yield with_symbols(note)
 
 
 def paragraphs(content: Content) -> Paragraphs:

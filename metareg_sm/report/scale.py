@@ -13,7 +13,7 @@ import pandas as pd
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import Terms
 from metareg_sm.effectsizes import Measure, measure_of
-from metareg_sm.exceptions import DesignError
+from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.report.typeset import decimals_for
 
@@ -80,7 +80,7 @@ def scale_of(fit: Fitted, exponentiate: bool | None) -> Scale:
         logarithm, and takes effects of other measures back to their natural scale.
     """
     measure = measure_of_fit(fit)
-    outcome = fit.terms.outcome if measure is None else f"{measure.title} ({fit.terms.outcome})"
+    outcome = fit.terms.outcome if measure is None else f"the {measure.title} ({fit.terms.outcome})"
     logarithm = measure is not None and measure.back is np.exp
     transform = {None: "auto", True: "exp", False: None}[exponentiate]
     if exponentiate or (exponentiate is None and logarithm):
@@ -219,15 +219,30 @@ def _kept(values: pd.Series) -> Any:
 
 
 def stated_place(fit: Fitted, at: Any) -> Place:
-    """Moderators that the user states, in the terms of the model."""
+    """Moderators that the user states, in the terms of the model.
+
+    Raises
+    ------
+    OptionError
+        If they are neither a mapping nor a data frame, nor, for a model of arrays, numbers.
+    """
+    terms = fit.terms
+    constant = None if terms.constant is None else terms.names[terms.constant]
     if isinstance(at, Mapping):
         scalar = all(np.ndim(v) == 0 for v in at.values())
         at = pd.DataFrame(dict(at), index=[0] if scalar else None)
     if isinstance(at, pd.DataFrame):
         rows = at.to_dict("records")
-        return Place(at, True, [{str(name): v for name, v in row.items()} for row in rows])
-    names = fit.terms.names
-    values = np.atleast_2d(np.asarray(at, dtype=float))
-    kept = [j for j in range(len(names)) if j != fit.terms.constant]
-    stated = [{names[j]: row[j] for j in kept} for row in values if len(row) == len(names)]
+        stated = [{str(n): v for n, v in row.items() if n != constant} for row in rows]
+        return Place(at, True, stated)
+    if terms.spec is not None or not isinstance(at, (np.ndarray, list, tuple)):
+        example = terms.of_columns()[-1]
+        raise OptionError(
+            f"at must map moderators to values, such as {{{example!r}: [1, 2]}}, or be a data "
+            f"frame; got {type(at).__name__}."
+        )
+    values = np.atleast_2d(np.asarray(at))
+    stated = [
+        {n: v for n, v in zip(terms.names, row, strict=False) if n != constant} for row in values
+    ]
     return Place(at, True, stated)

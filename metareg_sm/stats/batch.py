@@ -291,7 +291,7 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
         undefined = (low <= 0.0) & (tau2 <= 2e-12 * total)
         block.reason[(block.reason == 0) & undefined] = Reason.ZERO_VARIANCE
         safe = np.where(undefined, 1.0, tau2)
-    params, unscaled, rss = _regress(studies, safe, basis)
+    params, unscaled, rss = regress(studies, safe, basis)
     if block.shift is not None:
         params = params + block.shift
     q, i2 = _heterogeneity(studies, tau2, low, best if fitting.reml else None)
@@ -307,8 +307,8 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
     return BlockFit(*values)
 
 
-def _regress(studies: Studies, tau2: Array, basis: Basis) -> tuple[Array, Array, Array]:
-    """Coefficients (n, p), packed (X'WX)^-1 (n, q) and y'Py (n,) at tau2."""
+def regress(studies: Studies, tau2: Array, basis: Basis) -> tuple[Array, Array, Array]:
+    """Coefficients (n, p), packed (X'WX)^-1 (n, q) and y'Py (n,) at tau2 (n,)."""
     profile = studies.profile(True)
     if isinstance(profile, PivotedProfile):
         at = profile.regress(tau2)

@@ -32,7 +32,7 @@ class Tau2Set:
 
 
 _EPS = float(np.finfo(float).eps)
-_GRID = np.linspace(0.0, 1.0, 17)
+_GRID = np.linspace(0.0, 1.0, 33)
 _MAX_STEPS = 100
 # after a step of this relative size the next one, of order three, would be below rounding
 _LAST_STEP = 3e-5
@@ -132,6 +132,9 @@ def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> 
     within, beyond = points[last, columns], points[last + 1, columns]
     a, b = values[last, columns] - level, values[last + 1, columns] - level
     share = a / (a - b)
+    low, high = np.maximum(last - 1, 0), np.minimum(last + 2, len(values) - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = _share(values[low, columns] - level, a, b, values[high, columns] - level, share)
     t = np.exp((1.0 - share) * np.log(within + unit) + share * np.log(beyond + unit)) - unit
     done = np.zeros(len(t), dtype=bool)
     for _ in range(_MAX_STEPS):
@@ -150,6 +153,22 @@ def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> 
         if done.all():
             break
     return t
+
+
+def _share(before: Array, a: Array, b: Array, after: Array, linear: Array) -> Array:
+    """Where values at -1, 0, 1, 2 pass through 0 between 0 and 1: of the cubic in the values.
+
+    The linear interpolation where that is outside.
+    """
+    found = np.zeros(len(a))
+    points = ((before, -1.0), (a, 0.0), (b, 1.0), (after, 2.0))
+    for own, place in points:
+        weight = np.full(len(a), place)
+        for other, _ in points:
+            if other is not own:
+                weight = weight * other / (other - own)
+        found += weight
+    return np.where((found > 0.0) & (found < 1.0), found, linear)
 
 
 def _has_gap(profile: Profile, peaks: np.ndarray, inside: np.ndarray, level: float) -> bool:

@@ -1,12 +1,14 @@
-# Deletion diagnostics, fits without each study and cumulative fits, taken by running metafor.
+# Reference values for deletion diagnostics, taken by running metafor.
 #
-#   Rscript make_influence.R             influence.json
+#   Rscript make_influence.R             influence.json (needs data.json, which make_reference.R writes)
 #
-# Iterations are run to convergence; metafor estimates tau2 anew without each study.
+# Each case holds its outcomes, variances and moderators, so that nothing else is needed to use it.
+# Beside what influence(), rstandard() and baujat() return, the model is fitted by rma() to the
+# studies without one study, without a group of them, and to the first studies in an order: what
+# leave1out() and cumul() do, which know no moderators. Those two are run where there are none.
 
 suppressMessages({
   library(metafor)
-  library(metadat)
   library(jsonlite)
 })
 
@@ -14,110 +16,132 @@ args <- commandArgs(trailingOnly = FALSE)
 here <- dirname(normalizePath(sub("^--file=", "", grep("^--file=", args, value = TRUE)[1])))
 source(file.path(here, "json17.R"))
 
-methods <- c("REML", "ML", "DL", "PM", "EB", "HE", "SJ", "HS")
-control <- list(threshold = 1e-12, maxiter = 20000, tol = 1e-14)
+tight <- list(threshold = 1e-12, maxiter = 20000, tol = 1e-14)
 
-bcg <- escalc("RR", ai = tpos, bi = tneg, ci = cpos, di = cneg, data = dat.bcg)
-egger <- escalc("OR", ai = ai, n1i = n1i, ci = ci, n2i = n2i, data = dat.egger2001)
-raud <- dat.raudenbush1985
-raud$weeksc <- pmin(raud$weeks, 3)
-bang <- dat.bangertdrowns2004
-hack <- dat.hackshaw1998
+# ---------------------------------------------------------------- cases
 
-as_case <- function(d, names, order = NULL) {
-  X <- cbind(1, as.matrix(as.data.frame(d)[names]))
-  list(y = as.numeric(d$yi), v = as.numeric(d$vi), X = unname(X), moderators = names,
-       order = if (!is.null(order)) as.numeric(d[[order]]))
+data <- fromJSON(file.path(here, "data.json"), simplifyVector = TRUE)
+
+stored <- function(name) {
+  case <- data$cases[[name]]
+  frame <- data$frames[[case$frame]]
+  X <- as.matrix(case$exog)
+  dimnames(X) <- NULL
+  list(y = as.numeric(frame$yi), v = as.numeric(frame$vi), X = X)
 }
 
+bcg <- stored("bcg_ablat_year")
 cases <- list(
-  bcg = as_case(bcg, character(0), "year"),
-  bcg_ablat = as_case(bcg, "ablat"),
-  bcg_ablat_year = as_case(bcg, c("ablat", "year")),
-  # tau2 is 0, with all studies and without most of them
-  raudenbush_weeks = as_case(raud, "weeksc"),
-  raudenbush = as_case(raud, character(0), "year"),
-  bangertdrowns_grade = as_case(bang, "grade"),
-  hackshaw = as_case(hack, character(0), "year"),
-  egger = as_case(egger, character(0), "year"),
-  # four studies and two coefficients: one degree of freedom is left without a study
-  bcg_k_is_p_plus_2 = as_case(bcg[c(1, 4, 7, 12), ], "ablat")
+  bcg_ablat = list(y = bcg$y, v = bcg$v, X = bcg$X[, 1:2]),
+  bcg_intercept = stored("bcg_intercept"),
+  bcg_alloc = stored("bcg_alloc"),
+  normand_intercept = stored("normand_intercept"),
+  hackshaw_year_design = stored("hackshaw_year_design"),
+  molloy_multi = stored("molloy_multi"),
+  lee_year = stored("lee_year"),
+  raudenbush_weeksc = stored("raudenbush_weeksc"),
+  linde_interaction = stored("linde_interaction"),
+  # a study that alone has a level: without it the design loses a column
+  alone = list(y = bcg$y, v = bcg$v, X = cbind(1, bcg$X[, 2], c(1, rep(0, 12))))
 )
 
-fit <- function(case, method, test, rows = seq_along(case$y)) {
-  X <- case$X[rows, , drop = FALSE]
-  if (ncol(X) == 1) {
-    rma(case$y[rows], case$v[rows], method = method, test = test, control = control)
-  } else {
-    rma(case$y[rows], case$v[rows], mods = X[, -1, drop = FALSE], method = method, test = test,
-        control = control)
-  }
+methods <- c("REML", "ML", "DL", "PM", "HE", "SJ", "HS", "EE")
+tests <- c("z", "knha", "adhoc")
+
+fit <- function(s, method, test, rows = seq_along(s$y)) {
+  X <- s$X[rows, , drop = FALSE]
+  suppressWarnings(rma(s$y[rows], s$v[rows], mods = X, intercept = FALSE, method = method,
+                       test = test, control = tight))
 }
 
-full <- function(res) {
-  list(beta = vec(res$beta), se = vec(res$se), statistic = vec(res$zval), p = vec(res$pval),
-       tau2 = res$tau2, tau2_se = res$se.tau2, QE = res$QE, I2 = res$I2, H2 = res$H2)
+rows_of <- function(r) {
+  list(coef = vec(r$beta), se = vec(r$se), statistic = vec(r$zval), pvalue = vec(r$pval),
+       ci_lower = vec(r$ci.lb), ci_upper = vec(r$ci.ub), tau2 = r$tau2, i2 = r$I2 / 100, q = r$QE)
 }
 
-diagnostics <- function(res) {
+full_rank <- function(s, rows) {
+  X <- s$X[rows, , drop = FALSE]
+  length(rows) > ncol(X) && qr(X)$rank == ncol(X)
+}
+
+refits <- function(s, method, test, sets) {
+  lapply(sets, function(rows) {
+    if (full_rank(s, rows)) rows_of(fit(s, method, test, rows)) else NULL
+  })
+}
+
+part <- function(s, method, test) {
+  res <- fit(s, method, test)
   inf <- suppressWarnings(influence(res, progbar = FALSE))
-  names <- c("rstudent", "dffits", "cook.d", "cov.r", "tau2.del", "QE.del", "hat", "weight")
-  out <- lapply(setNames(nm = names), function(f) vec(inf$inf[[f]]))
-  out$dfbs <- lapply(seq_len(res$p), function(j) vec(inf$dfbs[[j]]))
-  rs <- rstandard(res)
-  rt <- suppressWarnings(rstudent(res, progbar = FALSE))
-  out$rstandard <- list(resid = vec(rs$resid), se = vec(rs$se), z = vec(rs$z))
-  out$rstudent_deleted <- list(resid = vec(rt$resid), se = vec(rt$se), z = vec(rt$z))
+  fields <- c("rstudent", "dffits", "cook.d", "cov.r", "tau2.del", "QE.del", "hat")
+  out <- lapply(setNames(nm = fields), function(f) vec(inf$inf[[f]]))
+  out$dfbetas <- lapply(seq_len(res$p), function(j) vec(inf$dfbs[[j]]))
+  out$influential <- vec(inf$is.infl)
+  out$rstandard <- vec(rstandard(res)$z)
+  pdf(NULL)
+  xy <- suppressWarnings(baujat(res, progbar = FALSE))
+  invisible(dev.off())
+  xy <- xy[order(xy$ids), ]
+  out$baujat <- list(ids = vec(xy$ids), x = vec(xy$x), y = vec(xy$y))
+  k <- length(s$y)
+  if (method %in% c("REML", "SJ")) {
+    without <- lapply(seq_len(k), function(i) seq_len(k)[-i])
+    out$leave_one_out <- refits(s, method, test, without)
+  }
   out
 }
 
-# every deletion and every prefix by a fit of its own, models with moderators included
-refits <- function(case, method, test, sets) {
-  found <- lapply(sets, function(rows) {
-    tryCatch(suppressWarnings(fit(case, method, test, rows)), error = function(e) NULL)
+groups_of <- function(k) (seq_len(k) - 1) %/% 3
+
+deleted_groups <- function(s, method, test) {
+  res <- fit(s, method, test)
+  g <- groups_of(length(s$y))
+  lapply(unique(g), function(label) {
+    rows <- which(g != label)
+    if (!full_rank(s, rows)) return(NULL)
+    without <- fit(s, method, test, rows)
+    delta <- coef(res) - coef(without)
+    list(cook = drop(t(delta) %*% solve(vcov(res)) %*% delta),
+         cov_ratio = det(vcov(without)) / det(vcov(res)),
+         tau2 = without$tau2, q = without$QE, params = vec(coef(without)))
   })
-  p <- ncol(case$X)
-  pick <- function(f) vec(vapply(found, function(r) if (is.null(r)) NA_real_ else f(r), 0))
-  by_term <- function(f) {
-    lapply(seq_len(p), function(j) {
-      pick(function(r) if (length(r$beta) < p) NA_real_ else f(r)[j])
-    })
-  }
-  list(coef = by_term(function(r) r$beta), se = by_term(function(r) r$se),
-       pvalue = by_term(function(r) r$pval),
-       tau2 = pick(function(r) r$tau2), I2 = pick(function(r) r$I2), QE = pick(function(r) r$QE))
 }
 
-try_list <- function(f) tryCatch(f(), error = function(e) list(error = conditionMessage(e)))
-
-solve_case <- function(case) {
-  k <- length(case$y)
-  p <- ncol(case$X)
-  order <- if (is.null(case$order)) seq_len(k) else order(case$order)
-  runs <- list()
-  for (method in methods) for (test in c("z", "knha")) {
-    runs[[method]][[test]] <- try_list(function() {
-      res <- suppressWarnings(fit(case, method, test))
-      out <- list(full = full(res), influence = try_list(function() diagnostics(res)))
-      without <- lapply(seq_len(k), function(i) setdiff(seq_len(k), i))
-      out$deleted <- refits(case, method, test, without)
-      if (method %in% c("REML", "DL", "PM")) {
-        # from the first that leaves a degree of freedom
-        prefixes <- lapply((p + 1):k, function(n) order[seq_len(n)])
-        out$cumulative <- refits(case, method, test, prefixes)
-      }
-      out
-    })
-  }
-  list(y = vec(case$y), v = vec(case$v), exog = case$X, moderators = vec(case$moderators),
-       order = if (!is.null(case$order)) vec(case$order), k = k, p = p, fits = runs)
+# from the largest sampling variance to the smallest
+cumulated <- function(s, method, test) {
+  at <- order(-s$v)
+  refits(s, method, test, lapply(seq_along(at), function(n) at[seq_len(n)]))
 }
+
+own <- function(s, method, test) {
+  if (ncol(s$X) > 1) return(NULL)
+  res <- suppressWarnings(rma(s$y, s$v, method = method, test = test, control = tight))
+  frame <- function(x) lapply(
+    list(coef = x$estimate, se = x$se, pvalue = x$pval, ci_lower = x$ci.lb, ci_upper = x$ci.ub,
+         tau2 = x$tau2, i2 = x$I2 / 100, q = x$Q), vec)
+  list(leave1out = frame(suppressWarnings(leave1out(res, progbar = FALSE))),
+       cumul = frame(suppressWarnings(cumul(res, order = -s$v, progbar = FALSE))))
+}
+
+out <- lapply(cases, function(s) {
+  found <- list(y = vec(s$y), v = vec(s$v), X = s$X)
+  found$fits <- lapply(setNames(nm = methods), function(method) {
+    used <- if (method == "REML") tests else if (method == "EE") "z" else "knha"
+    lapply(setNames(nm = used), function(test) {
+      piece <- part(s, method, test)
+      piece$groups <- deleted_groups(s, method, test)
+      if (method == "DL" || (method == "REML" && test == "knha")) piece$cumulative <- cumulated(s, method, test)
+      if (method %in% c("REML", "PM")) piece$metafor <- own(s, method, test)
+      piece
+    })
+  })
+  found
+})
 
 meta <- list(
   script = "make_influence.R",
   R = as.character(getRversion()),
-  packages = versions(c("metafor", "metadat", "jsonlite")),
+  packages = versions(c("metafor", "jsonlite")),
   control = "threshold=1e-12, maxiter=20000, tol=1e-14"
 )
-solved <- lapply(cases, solve_case)
-write_json17(list(meta = meta, cases = solved), file.path(here, "influence.json"))
+write_json17(list(meta = meta, cases = out), file.path(here, "influence.json"))

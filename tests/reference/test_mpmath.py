@@ -8,7 +8,6 @@ from metareg_sm import MetaReg
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import IntervalWarning
-from metareg_sm.results.metareg import MetaRegResults
 from metareg_sm.stats.heterogeneity import typical_variance
 
 from ._fits import close, fit, model, order, stored
@@ -223,8 +222,7 @@ def test_tau2_deleted(name):
     close(found, [expected[i] for i in known], RTOL, "tau2_deleted, batched")
 
 
-# none without deletion diagnostics
-@pytest.mark.parametrize("name", DELETED if hasattr(MetaRegResults, "get_influence") else [])
+@pytest.mark.parametrize("name", DELETED)
 def test_tau2_deleted_of_influence(name):
     expected = np.array(ALL[name].expected["tau2_deleted"], dtype=float)
     found = np.asarray(results(name, "REML").get_influence().tau2_deleted, dtype=float)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from html import unescape
 from html.parser import HTMLParser
 
@@ -19,7 +20,8 @@ from metareg_sm.exceptions import FileError, MissingFileError, OptionError
 from metareg_sm.report.call import call_of
 from metareg_sm.report.content import gather
 from metareg_sm.report.figures import drawings, svg_of
-from metareg_sm.report.html import MOST_ROWS, page, table
+from metareg_sm.report.html import MOST_ROWS, page
+from metareg_sm.report.markup import table
 
 pytestmark = pytest.mark.plumbing
 
@@ -326,8 +328,8 @@ def test_command_line(bcg, tmp_path, capsys):
 class Drawn:
     """A fit with figures of its own, whatever those of the package look like."""
 
-    def __init__(self, fit):
-        self._fit, self.asked = fit, []
+    def __init__(self, fit, funnel=None):
+        self._fit, self.asked, self.funnel = fit, [], funnel
 
     def __getattr__(self, name):
         return getattr(self._fit, name)
@@ -349,14 +351,16 @@ class Drawn:
         return self._plot("bubble", x, **kwds)
 
     def plot_funnel(self, **kwds):
+        if self.funnel == kwds["width"]:
+            return self._plot("funnel", **kwds)
         raise OptionError("no room for <this>")
 
 
-def drawn_page(res, **kwds):
+def drawn_page(res, funnel=None, **kwds):
     defaults = {"alpha": 0.05, "exponentiate": None, "at": None, "influence": False}
     defaults |= {"permutation": None, "adjust": None, "rng": None}
     content = gather(res._results, **(defaults | kwds))
-    fit = Drawn(res._results)
+    fit = Drawn(res._results, funnel)
     return dataclasses.replace(content, fit=fit), fit
 
 
@@ -383,6 +387,16 @@ def test_figures_are_drawn_for_both_widths(bcg):
     assert {a or b for a, b in targets} <= set(found.ids)
 
 
+def test_figure_that_fits_into_a_page_alone(bcg):
+    content, _ = drawn_page(fit(bcg, "yi ~ ablat"), funnel="page")
+    found = Page(page(content))
+    assert "not drawn" not in found.text
+    assert found.tags.count("svg") == 5
+    kinds = [v for tag, name, v in found.attributes if (tag, name) == ("div", "class")]
+    assert kinds.count("only") == 1
+    assert kinds.count("wide") == kinds.count("narrow") == 2
+
+
 def test_no_forest_of_very_many_studies():
     rng = np.random.default_rng(5)
     frame = pd.DataFrame({"yi": rng.normal(size=300), "vi": 0.1, "x": rng.normal(size=300)})
@@ -400,7 +414,16 @@ def test_svg_is_the_same_each_time():
 
     assert svg() == svg()
     assert svg().startswith("<svg ")
-    assert 'id="p-figure_1"' in svg()
+    assert 'id="p-' in svg()
+    assert "figure_1" not in svg(), "nothing refers to it"
+
+
+def test_matplotlib_waits_until_it_is_needed():
+    code = (
+        "import sys, metareg_sm.report.html; "
+        "assert not {'matplotlib', 'metareg_sm.plots'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_page_without_matplotlib(bcg_res, monkeypatch):
@@ -418,7 +441,8 @@ addEventListener("securitypolicyviolation", e => problems.push("loads: " + e.blo
 addEventListener("load", () => {
   const root = document.documentElement;
   const beyond = [...document.querySelectorAll("body *")].filter(e => {
-    if (e.closest(".scroll") && !e.matches(".scroll")) return false;
+    const frame = e.closest(".scroll, .box");
+    if (frame && frame !== e) return false;
     const box = e.getBoundingClientRect();
     return !e.closest("svg") && box.width > 0 && box.right > innerWidth + 0.5;
   }).map(e => e.tagName);
@@ -454,6 +478,7 @@ def shown(browser, path):
             "--headless=new",
             "--no-sandbox",
             "--disable-gpu",
+            "--disable-dev-shm-usage",
             "--hide-scrollbars",
             f"--user-data-dir={path.parent / 'profile'}",
             "--window-size=1400,1000",
@@ -482,7 +507,7 @@ def awkward_page(bcg):
         "yi ~ Q('a<b>&c') * year + C(alloc) + "
         "C(a_moderator_with_a_name_that_is_longer_than_any_column_of_a_table)",
     )
-    content, _ = drawn_page(res)
+    content, _ = drawn_page(res, funnel="page")
     return res, page(content, call="python " + "x" * 300)
 
 
@@ -506,8 +531,9 @@ def test_no_overflow_and_no_error(awkward_page, browser, tmp_path, width):
     assert float(probe["size"].removesuffix("px")) >= 12
     # of the two drawings of a figure the one that fits is shown, at its own size
     millimetres = 89 if width == 390 else 183
-    assert len(probe["figures"]) == 3
-    assert all(w == pytest.approx(millimetres / 25.4 * 96, rel=0.02) for w in probe["figures"])
+    *widths, alone = [w / 96 * 25.4 for w in probe["figures"]]
+    assert widths == [pytest.approx(millimetres, rel=0.02)] * 3
+    assert alone == pytest.approx(183, rel=0.02), "it can be moved within its frame"
 
 
 def test_numbers_in_the_browser(awkward_page, browser, tmp_path):

@@ -1,5 +1,6 @@
 """The report in words: every number is the results', and what must and must not be said."""
 
+import dataclasses
 import pickle
 import re
 from types import SimpleNamespace
@@ -215,6 +216,8 @@ def test_places_of_predictions(bcg):
     text = arrays.report()
     value = arrays.params.to_numpy() @ [1.0, 33.0]
     check(r"At x1 = 33, the expected effect was N", text, value)
+    text = arrays.report(at=[[1, 10], [1, 20]])
+    check(r"At x1 = 20, the expected effect was N", text, arrays.params.to_numpy() @ [1.0, 20.0])
 
 
 def test_sensitivity_where_asked(bcg):
@@ -385,14 +388,29 @@ def test_several_variance_components(bcg):
         ("district", "district/school"), values, se, values, "REML", "reml", 2
     )
     hidden = ("null_studies", "estimator")
-    text = report(Delegate(res._results, hidden, components=components))
+    shares = pd.DataFrame({"i2": [0.31, 0.17]}, index=["district", "school"])
+    h = SimpleNamespace(
+        q=30.7, q_df=11, q_pvalue=0.0012, i2=0.48, r2=0.21, tau2=0.1, tau2_null=0.2, levels=shares
+    )
+    mixed = Delegate(res._results, hidden, components=components, vcomp=values, heterogeneity=h)
+    text = report(mixed)
+    check(
+        r"heterogeneity: I² = N% \(district N%, school N%\); Q\(11\) = N, p = N\. The moderators "
+        r"explained R² = N% of",
+        text,
+        *(48, 31, 17, 30.7, 0.0012, 21),
+    )
     check(
         r"components were: district N \(SE N\); district/school N \(SE N\)\.",
         text,
         *(values[0], se[0], values[1], se[1]),
     )
-    assert "multilevel" in text
+    assert "to 13 effects" in text
+    assert "the variance components district and district/school." in text
     assert "estimated by restricted maximum likelihood (Viechtbauer, 2005)" in text
+    scale = dataclasses.replace(components, names=("ln tau2: Intercept", "ln tau2: grade"))
+    text = report(Delegate(res._results, hidden, components=scale))
+    check(r"heterogeneity were: ln τ²: Intercept N \(SE", text, values[0])
     with pytest.raises(OptionError, match="one tau2"):
         report(Delegate(res._results, hidden, components=components), permutation=99)
 
@@ -548,6 +566,8 @@ def test_data_are_needed(bcg_res):
 @pytest.mark.parametrize(
     ("kwds", "message"),
     [
+        ({"at": [[10, 1950]]}, "at must map moderators to values"),
+        ({"at": "ablat"}, "at must map moderators to values"),
         ({"alpha": 5}, "alpha"),
         ({"exponentiate": "yes"}, "exponentiate"),
         ({"permutation": 0}, "permutation"),

@@ -10,15 +10,13 @@ import numpy.typing as npt
 from metareg_sm._typing import Array
 from metareg_sm.core.likelihood.compressed import WIDEST, CompressedProfile
 from metareg_sm.core.likelihood.direct import DirectProfile
-from metareg_sm.core.likelihood.pivoted import PivotedProfile
+from metareg_sm.core.likelihood.pivoted import UNEQUAL, PivotedProfile
 from metareg_sm.core.likelihood.profile import Profile
 from metareg_sm.core.likelihood.spectral import SpectralProfile
 
 if TYPE_CHECKING:
     from metareg_sm.core.studies import Studies
 
-# Ratio of variances above which sums over studies lose too many digits for nine to be right.
-UNEQUAL = 1e3
 # Studies of one data set from which on a compression costs less than the evaluations it saves.
 COMPRESSED_FROM = 5000
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import pairs_of
 from metareg_sm.core.likelihood.compressed import in_bands
-from metareg_sm.core.pivots import Pivots, apply, dot, inverse, logdet, product, trace_product
+from metareg_sm.core.pivots import Pivots, apply, dot, inverse, logdet, trace_product
 
 # Studies from which on nodes stand for them.
 _BANDS_FROM = 4000
@@ -32,13 +32,13 @@ class WeightedSums:
 
     Attributes
     ----------
-    products : tuple of ndarray, (r + 1, r + 1, n) each
-        w, w^2, ... times products of two columns of [M g].
+    products : ndarray, (r + 1, r + 1, m, n)
+        w, w^2, ... to the power of m times products of two columns of [M g].
     total, total2 : ndarray, (n,)
         Of w and of w^2.
     """
 
-    products: tuple[Array, ...]
+    products: Array
     total: Array
     total2: Array
 
@@ -46,7 +46,7 @@ class WeightedSums:
 def sums_of_each(
     w: Array, columns: Array, counted: Array | None, others: Array | None, work: Array
 ) -> WeightedSums:
-    """Sums where each data set has its own products.
+    """Sums of three powers where each data set has its own products.
 
     Parameters
     ----------
@@ -66,18 +66,48 @@ def sums_of_each(
     twice = np.multiply(once, w, out=work[1])
     counted_once = once if counted is None else counted * w
     counted = columns if counted is None else counted
-    pairs = ((once, counted), (twice, counted), (twice, counted_once))
-    products = tuple(_products(a, b, w.shape[-1]) for a, b in pairs)
+    products = np.empty((len(columns), len(columns), 3, w.shape[-1]))
+    for i, j in pairs_of(len(columns)):
+        np.einsum("kn,kn->n", once[i], counted[j], out=products[i, j, 0])
+        np.einsum("kn,kn->n", twice[i], counted[j], out=products[i, j, 1])
+        np.einsum("kn,kn->n", twice[i], counted_once[j], out=products[i, j, 2])
+        if i != j:
+            products[j, i] = products[i, j]
     return WeightedSums(products, total, total2)
 
 
-def _products(a: Array, b: Array, n: int) -> Array:
-    S = np.empty((len(a), len(a), n))
-    for i, j in pairs_of(len(a)):
-        np.einsum("kn,kn->n", a[i], b[j], out=S[i, j])
-        if i != j:
-            S[j, i] = S[i, j]
-    return S
+@dataclass(frozen=True, slots=True)
+class _Residuals:
+    """Residuals of weighted regressions as combinations [M g] e of the columns.
+
+    Attributes
+    ----------
+    T : ndarray, (r, r, n)
+        (D^-1 + B)^-1.
+    p1 : ndarray, (r, n)
+        Py of the pivots.
+    applied : ndarray, (r + 1, m, n)
+        Se for the sums S of each power of the weights.
+    forms, sizes : ndarray, (m, n)
+        Quadratic forms e'Se, and what they would be if nothing cancelled.
+    """
+
+    T: Array
+    p1: Array
+    applied: Array
+    forms: Array
+    sizes: Array
+
+    @classmethod
+    def of(cls, S: Array, d: Array) -> _Residuals:
+        """Of weighted sums of products and inverse weights (r, n) of the pivots."""
+        r = len(d)
+        T = inverse(S[:r, :r, 0], d)
+        e = np.ones((r + 1, S.shape[-1]))
+        np.negative(np.einsum("ijn,jn->in", T, S[:r, r, 0]), out=e[:r])
+        applied = np.einsum("ijmn,jn->imn", S, e)
+        forms = np.einsum("in,imn->mn", e, applied)
+        return cls(T, e[:r] / d, applied, forms, np.einsum("iimn,in->mn", S, e * e))
 
 
 def derivatives_from(
@@ -94,77 +124,56 @@ def derivatives_from(
     reml : bool
         Traces of P and PP, else of W and WW.
     """
-    S1, S2, S3 = sums.products
-    r = len(d)
-    B = S1[:r, :r]
-    T = inverse(B, d)
-    # residuals are [M g] e, those of the pivots -shift
-    e = np.ones((r + 1, S1.shape[-1]))
-    shift = apply(T, S1[:r, r])
-    np.negative(shift, out=e[:r])
-    p1 = -shift / d
-    S2e = apply(S2, e)
-    rss, ypp = dot(e, apply(S1, e)), dot(e, S2e)
-    change = apply(T, S2e[:r] - apply(B, p1))
+    S, r = sums.products, len(d)
+    B, at = S[:r, :r, 0], _Residuals.of(S, d)
+    T, p1, forms, sizes = at.T, at.p1, at.forms, at.sizes
+    S2e = at.applied[:r, 1]
+    change = apply(T, S2e - apply(B, p1))
     x = p1 + change
-    yppp = dot(e, apply(S3, e)) + dot(x, apply(B, x) - 2.0 * S2e[:r])
-    lost = yppp < _LEFT * (_size(S3, e) + _size(B, x))
-    lost |= (rss < _LEFT * _size(S1, e)) | (ypp < _LEFT * _size(S2, e))
-    out = np.empty((5, S1.shape[-1]))
-    out[0] = ypp + dot(p1, p1)
-    out[1] = yppp + dot(change, change / d)
-    out[2:4] = reml_traces(sums, B, T, d) if reml else ml_traces(sums, d)
-    out[4] = rss + dot(p1 * d, p1)
+    forms[2] += dot(x, apply(B, x) - 2.0 * S2e)
+    sizes[2] += np.einsum("iin,in->n", B, x * x)
+    lost = np.logical_or.reduce(forms < _LEFT * sizes, 0)
+    out = np.empty((5, S.shape[-1]))
+    out[0] = forms[1] + dot(p1, p1)
+    out[1] = forms[2] + dot(change, change / d)
+    out[2:4] = reml_traces(sums, T, d) if reml else ml_traces(sums, d)
+    out[4] = forms[0] + dot(p1 * d, p1)
     return out, lost
 
 
 def rss_and_ypp_from(sums: WeightedSums, d: Array) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
     """Forms y'Py and y'PPy, (n,), and where differences lost too much; see `derivatives_from`."""
-    S1, S2 = sums.products[:2]
-    r = len(d)
-    e = np.ones((r + 1, S1.shape[-1]))
-    shift = apply(inverse(S1[:r, :r], d), S1[:r, r])
-    np.negative(shift, out=e[:r])
-    p1 = shift / d
-    rss, ypp = dot(e, apply(S1, e)), dot(e, apply(S2, e))
-    lost = (rss < _LEFT * _size(S1, e)) | (ypp < _LEFT * _size(S2, e))
-    return rss + dot(p1, shift), ypp + dot(p1, p1), lost
+    at = _Residuals.of(sums.products, d)
+    (rss, ypp), p1 = at.forms, at.p1
+    lost = np.logical_or.reduce(at.forms < _LEFT * at.sizes, 0)
+    return rss + dot(p1, p1 * d), ypp + dot(p1, p1), lost
 
 
 def loglike_from(
     shared: SharedProducts, t: Array, d: Array, reml: bool
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Log-likelihood but for its constant at t (n,), and where differences lost too much."""
-    sums = shared.sums(t, 1)
-    (S1,) = sums.products
-    r = len(d)
-    e = np.ones((r + 1, len(t)))
-    np.negative(apply(inverse(S1[:r, :r], d), S1[:r, r]), out=e[:r])
-    rss = dot(e, apply(S1, e))
-    lost = rss < _LEFT * _size(S1, e)
+    S, r = shared.sums(t, 1).products, len(d)
+    at = _Residuals.of(S, d)
+    (rss,) = at.forms
     logs = np.log(shared.v + t[:, None]) @ shared.table[:, -1]
-    logs += logdet(S1[:r, :r], d) - shared.logdet if reml else np.log(d).sum(0)
-    return -0.5 * (logs + rss + dot(e[:r] / d, e[:r])), lost
+    logs += logdet(S[:r, :r, 0], d) - shared.logdet if reml else np.log(d).sum(0)
+    return -0.5 * (logs + rss + dot(at.p1, at.p1 * d)), rss < _LEFT * at.sizes[0]
 
 
-def _size(S: Array, e: Array) -> Array:
-    """Sum of squares in a quadratic form e'Se, (n,)."""
-    return dot(np.einsum("iin->in", S), e * e)
-
-
-def reml_traces(sums: WeightedSums, B: Array, T: Array, d: Array) -> tuple[Array, Array]:
+def reml_traces(sums: WeightedSums, T: Array, d: Array) -> tuple[Array, Array]:
     """Tr P and tr PP."""
     r = len(d)
     if not r:
         return sums.total, sums.total2
-    _, S2, S3 = sums.products
-    half = product(T, S2[:r, :r])
-    own = product(T, B)
-    own /= d[:, None]
-    cross = np.einsum("ijn,jin->in", half, T)
-    trace = sums.total - np.einsum("iin->n", half) + np.einsum("iin->n", own)
-    trace2 = sums.total2 - 2.0 * trace_product(T, S3[:r, :r]) + trace_product(half, half)
-    return trace, trace2 + 2.0 * (cross / (d * d)).sum(0) + trace_product(own, own)
+    TS = np.einsum("ijn,jlmn->ilmn", T, sums.products[:r, :r])
+    half = TS[:, :, 1]
+    own = TS[:, :, 0] / d[:, None]
+    traces = np.einsum("iimn->mn", TS)
+    cross = np.einsum("ijn,jin,in->n", half, T, 1.0 / (d * d))
+    trace = sums.total - traces[1] + np.einsum("iin->n", own)
+    trace2 = sums.total2 - 2.0 * traces[2] + trace_product(half, half)
+    return trace, trace2 + 2.0 * cross + trace_product(own, own)
 
 
 def ml_traces(sums: WeightedSums, d: Array) -> tuple[Array, Array]:
@@ -220,9 +229,8 @@ class SharedProducts:
         for i in range(1, powers):
             np.multiply(W[i - 1], W[0], out=W[i])
         found = (W.reshape(-1, k) @ self.table).T.reshape(-1, powers, n)
-        products = found[self.square]
         return WeightedSums(
-            tuple(products[:, :, i] for i in range(powers)),
+            found[self.square],
             found[-1, 0],
             found[-1, min(powers, 2) - 1],
         )

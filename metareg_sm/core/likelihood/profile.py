@@ -69,8 +69,28 @@ class Limit(NamedTuple):
     mean: Array
 
 
-class Profile(Protocol):
-    """A profile likelihood of one or many data sets; `rows` picks data sets for given tau2."""
+class Likelihood(Protocol):
+    """What a search for a maximum asks for; `rows` picks data sets for given tau2."""
+
+    def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
+        """Ingredients of the derivatives at `tau2`."""
+        ...
+
+    def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
+        """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
+        ...
+
+    def limit(self) -> Limit:
+        """Behaviour of all data sets as tau2 grows."""
+        ...
+
+    def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
+        """Log-likelihood at `tau2`."""
+        ...
+
+
+class Profile(Likelihood, Protocol):
+    """A profile likelihood of one or many data sets."""
 
     @property
     def grid_pays(self) -> bool:
@@ -86,24 +106,8 @@ class Profile(Protocol):
         """The restricted or the full likelihood of the same data."""
         ...
 
-    def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
-        """Ingredients of the derivatives at `tau2`."""
-        ...
-
-    def derivatives_and_rss(self, tau2: Array) -> tuple[Derivatives, Array]:
-        """Ingredients of the derivatives, and y'Py, of all data sets at `tau2`."""
-        ...
-
     def rss_and_ypp(self, tau2: Array) -> tuple[Array, Array]:
         """Form y'Py and minus its derivative, y'PPy, of all data sets at `tau2`."""
-        ...
-
-    def limit(self) -> Limit:
-        """Behaviour of all data sets as tau2 grows."""
-        ...
-
-    def loglike(self, tau2: Array, rows: Rows | None = None) -> Array:
-        """Log-likelihood at `tau2`."""
         ...
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:

@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.likelihood.profile import Derivatives, Limit, Profile
+from metareg_sm.core.likelihood.profile import Derivatives, Likelihood, Limit
 from metareg_sm.core.search.cells import (
     Cells,
     examine,
     guess,
-    halves,
     middle_of,
     peak,
     pick,
     point_inside,
+    slices,
     to_infinity,
 )
 
@@ -92,19 +92,25 @@ class Brackets:
 
 
 def find_brackets(
-    profile: Profile, lower: Array, upper: Array, at: Derivatives | None = None
+    profile: Likelihood,
+    lower: Array,
+    upper: Array,
+    at: Derivatives | None = None,
+    points: Array | None = None,
 ) -> Brackets:
     """Bracket every local maximum of every data set between `lower` and `upper`.
 
     Parameters
     ----------
-    profile : Profile
+    profile : Likelihood
         Likelihood of n data sets.
     lower, upper : ndarray, (n,)
         Range of tau2; the log-likelihood must fall beyond `upper`. `lower` is 0 unless a zero
         variance leaves the likelihood undefined there.
     at : Derivatives, optional
         At `lower`, where they are known.
+    points : ndarray, (m,), optional
+        Ascending values above `lower` at which the range is cut first, all in one evaluation.
 
     Returns
     -------
@@ -123,8 +129,12 @@ def find_brackets(
         at_low = pick(at, falls)
         found.append(Brackets(falls, low, low, low, np.zeros(len(falls)), at_low, certified))
     cells = to_infinity(np.arange(n), lower, at, limit)
+    if points is not None:
+        rows = np.tile(np.arange(n), len(points))
+        places = np.repeat(points, n)
+        cells = slices(cells, places, profile.derivatives(places, rows))
     for cut in range(_MAX_CUTS):
-        certain, falling = examine(cells, upper)
+        certain, falling = examine(cells, limit, upper)
         if cut == _MAX_CUTS - 1:
             certified[cells.row[~certain]] = False
             certain[:] = True
@@ -138,7 +148,7 @@ def find_brackets(
         cells = cells.some(open_)
         point = point_inside(cells, falling[open_], limit, upper)
         at = profile.derivatives(point, cells.row)
-        cells = halves(cells, point, at)
+        cells = slices(cells, point, at)
     return _sorted(found, n)
 
 
@@ -192,14 +202,14 @@ def _brackets(
     return Brackets(row, low, high, start, information, left, certified)
 
 
-def climb(profile: Profile, brackets: Brackets, n: int) -> tuple[Array, npt.NDArray[np.bool_]]:
+def climb(profile: Likelihood, brackets: Brackets, n: int) -> tuple[Array, npt.NDArray[np.bool_]]:
     """Maximum inside each bracket, by safeguarded steps to the root of 1/h - 1.
 
     A step is Newton's, or the cubic interpolation from the last two points where both agree.
 
     Parameters
     ----------
-    profile : Profile
+    profile : Likelihood
         Likelihood of n data sets.
     brackets : Brackets
         Cells with one maximum each.
@@ -275,14 +285,16 @@ class Optimum:
     certified: npt.NDArray[np.bool_]
 
 
-def maximize(profile: Profile, lower: Array, upper: Array) -> Optimum:
+def maximize(
+    profile: Likelihood, lower: Array, upper: Array, points: Array | None = None
+) -> Optimum:
     """Global maximum of the profile log-likelihood of each of n data sets.
 
     Parameters are those of `find_brackets`. Of equally high maxima the smallest tau2 is taken.
     """
     n = len(upper)
     at, rss = profile.derivatives_and_rss(lower)
-    found = find_brackets(profile, lower, upper, at)
+    found = find_brackets(profile, lower, upper, at, points)
     tau2, converged = climb(profile, found, n)
     maxima = np.bincount(found.row, minlength=n)
     first = np.cumsum(maxima) - maxima

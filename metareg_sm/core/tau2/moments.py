@@ -18,6 +18,8 @@ from metareg_sm.core.studies import Studies
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
 _MAX_NEWTON = 200
+# relative error to leave after an interpolation
+_ERROR = 1e-15
 _POLE = 1e-3
 # so small that it is 0 for every purpose, and its cube is not
 _TINY = 1e-100
@@ -97,7 +99,8 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Root
     """Solve F(tau2) = target where F = sum c/(d + tau2) with positive c, such as y'Py.
 
     1/F is an increasing concave function of tau2, a weighted harmonic mean of d + tau2 and linear
-    for equal variances: Newton's method on it converges from everywhere.
+    for equal variances: Newton's method on it converges from everywhere. A cubic through the
+    last two points takes its place where both agree.
 
     Parameters
     ----------
@@ -122,13 +125,32 @@ def falling_root(evaluate: Falling, target: Array | float, lower: Array) -> Root
     if absent.any():
         absent &= evaluate(np.where(absent, floor, t))[0] < target
     done = absent.copy()
+    goal = 1.0 / target
+    before = None
     for _ in range(_MAX_NEWTON):
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            scale = value / slope
-            step = scale * (value / target - 1.0)
+            # 1/F and what tau2 gains with it
+            height, scale = 1.0 / value, value / slope
+            gain = value * scale
+            step = gain * (goal - height)
+            small = np.abs(step) <= _LAST_STEP * scale
+            if before is not None:
+                # Newton's method knows this point alone, an interpolation that before it, too
+                last, last_height, last_gain = before
+                rise = height - last_height
+                s = (goal - last_height) / rise
+                cubic = (t - last) * (s * s * (3.0 - 2.0 * s) - 1.0)
+                cubic += rise * s * (1.0 - s) * ((1.0 - s) * last_gain - s * gain)
+                change = np.abs(cubic - step)
+                close = change <= 0.5 * np.abs(step)
+                # the error left is smaller than what was corrected by distance squared
+                left = change * np.square((t + cubic - last) / scale)
+                small |= close & (left <= _ERROR * scale)
+                step = np.where(close, cubic, step)
             step = np.where(done, 0.0, np.maximum(step, 0.9 * (floor - t)))
+        before = t, height, gain
         t = t + step
-        done |= np.abs(step) <= _LAST_STEP * scale
+        done |= small
         if done.all():
             break
         value, slope = evaluate(t)
