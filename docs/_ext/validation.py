@@ -200,10 +200,35 @@ def small_study() -> Table:
     return ["data", "k", *quantities], rows, [28, 8, *[16] * len(quantities)]
 
 
+def influence() -> Table:
+    """Deletion diagnostics against metafor, REML and Wald tests, by data set."""
+    names = {
+        "rstudent": lambda i: i.resid_studentized_external,
+        "dffits": lambda i: i.dffits[0],
+        "cook.d": lambda i: i.cooks_distance[0],
+        "cov.r": lambda i: i.cov_ratio,
+        "tau2.del": lambda i: i.tau2_deleted,
+        "QE.del": lambda i: i.q_deleted,
+        "hat": lambda i: i.hat_matrix_diag,
+    }
+    rows = []
+    for name, case in load("influence")["cases"].items():
+        known = case["fits"]["REML"]["z"]
+        largest = Largest()
+        X = np.asarray(case["exog"], dtype=float).reshape(len(case["y"]), -1)
+        model = MetaReg(np.array(case["y"]), X, vi=np.array(case["v"]))
+        found = model.fit(cov_type="nonrobust").get_influence()
+        for quantity, ours in names.items():
+            largest.add(quantity, ours(found), known[quantity])
+        rows.append([f"``{name}``", str(len(case["y"])), *largest.row(names)])
+    return ["data", "k", *names], rows, [24, 6, *[10] * len(names)]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "validation-50-digits": fifty_digits,
     "validation-metafor": metafor_estimators,
     "validation-clubsandwich": club_sandwich,
     "validation-effect-sizes": effect_sizes,
+    "validation-influence": influence,
     "validation-small-study": small_study,
 }
