@@ -1,6 +1,7 @@
 """Meta-regression for statsmodels users.
 
-Importing the package adds `metareg` to `statsmodels.formula.api`, and nothing else.
+Importing the package adds `metareg`, `mixedmetareg` and `lsmetareg` to `statsmodels.formula.api`,
+and nothing else.
 """
 
 from importlib import import_module
@@ -10,12 +11,15 @@ import statsmodels.formula.api as _smf
 
 from metareg_sm import _moved, datasets, exceptions
 from metareg_sm._version import __version__
-from metareg_sm.formula.api import metareg
+from metareg_sm.formula.api import lsmetareg, metareg, mixedmetareg
+from metareg_sm.models.location_scale import LocationScaleMetaReg
 from metareg_sm.models.metareg import MetaReg
+from metareg_sm.models.mixed import MixedMetaReg
 
 if TYPE_CHECKING:
     from metareg_sm import simulate
     from metareg_sm.baseline import baseline_risk
+    from metareg_sm.design.sampling import sampling_covariance
     from metareg_sm.effectsizes import effect_size
     from metareg_sm.imputation import impute
     from metareg_sm.ipd import two_stage
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
     from metareg_sm.screening import screen
 
 __all__ = [
+    "LocationScaleMetaReg",
     "ManyResults",
     "MetaReg",
+    "MixedMetaReg",
     "__version__",
     "baseline_risk",
     "compare_models",
@@ -37,8 +43,11 @@ __all__ = [
     "fit_many",
     "gosh",
     "impute",
+    "lsmetareg",
     "metareg",
+    "mixedmetareg",
     "pool",
+    "sampling_covariance",
     "screen",
     "simulate",
     "two_stage",
@@ -55,6 +64,7 @@ _LAZY = {
     "effectsizes": "effectsizes",
     "impute": "imputation",
     "pool": "pooling",
+    "sampling_covariance": "design.sampling",
     "screen": "screening",
     "simulate": "simulate",
     "two_stage": "ipd",
@@ -78,5 +88,10 @@ def __dir__() -> list[str]:
 
 
 _moved.install()
-if not hasattr(_smf, "metareg"):
-    _smf.metareg = metareg
+for _name, _function in (
+    ("metareg", metareg),
+    ("mixedmetareg", mixedmetareg),
+    ("lsmetareg", lsmetareg),
+):
+    if not hasattr(_smf, _name):
+        setattr(_smf, _name, _function)

@@ -18,6 +18,7 @@ __all__ = [
     "EffectSizeWarning",
     "FewStudiesWarning",
     "FileError",
+    "IdentificationWarning",
     "IntervalWarning",
     "MemoryLimitError",
     "MetaRegError",
@@ -88,6 +89,10 @@ class BaselineWarning(ModelWarning):
 
 class FewStudiesWarning(ModelWarning):
     """There are few studies for what is asked of them."""
+
+
+class IdentificationWarning(ModelWarning):
+    """The data say nothing about some parameter of the random effects."""
 
 
 class IntervalWarning(ModelWarning):

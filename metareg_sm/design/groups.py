@@ -47,17 +47,17 @@ def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple
     else:
         values = groups
         if not isinstance(values, pd.Series) and np.ndim(values) == 1 and len(values) == rows.total:
-            picked = _labels(values)
+            picked = labels_of(values)
             values = picked[rows.positions]
         values = align(values, argument, rows.labels, k, "the studies in the model")
-    codes, levels = pd.factorize(_labels(values), use_na_sentinel=True)
+    codes, levels = pd.factorize(labels_of(values), use_na_sentinel=True)
     if (codes < 0).any():
         first = row_label(rows.labels, int(np.flatnonzero(codes < 0)[0]))
         raise DesignError(f"{argument} is missing for {first}.")
     return np.asarray(codes, dtype=np.intp), pd.Index(levels)
 
 
-def _labels(values: Any) -> Any:
+def labels_of(values: Any) -> Any:
     """Labels as an array in which what is missing stays missing."""
     if isinstance(values, np.ma.MaskedArray):
         out = np.asarray(values, dtype=object).copy()

@@ -7,7 +7,7 @@ column.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -179,6 +179,7 @@ def formula_studies(
     subset: Any,
     missing: Missing,
     context: Mapping[str, Any],
+    also: Sequence[str] = (),
 ) -> tuple[StudyRows, Array]:
     """Apply the subset, resolve the variances and drop what is missing, before any design.
 
@@ -196,6 +197,8 @@ def formula_studies(
         "none" raises, as everywhere with formulas in statsmodels.
     context : mapping
         Names that the formula found where it was written.
+    also : sequence of str
+        Further formulas whose columns must be complete.
 
     Returns
     -------
@@ -229,7 +232,7 @@ def formula_studies(
         if absent.all():
             raise MissingStudiesError(f"No study is left: {label} is missing for every row.")
         rows, v = rows.keep(~absent), v[~absent]
-    return _complete(formula, rows, v, missing, context)
+    return _complete([formula, *also], rows, v, missing, context)
 
 
 def _variances_of(
@@ -251,11 +254,13 @@ def _variances_of(
 
 
 def _complete(
-    formula: Any, rows: StudyRows, v: Array, missing: Missing, context: Mapping[str, Any]
+    formulas: Sequence[Any], rows: StudyRows, v: Array, missing: Missing, context: Mapping[str, Any]
 ) -> tuple[StudyRows, Array]:
     """Rows without a missing outcome or moderator, their columns fit for a formula engine."""
     assert rows.frame is not None
-    used = mentioned_columns(rows.frame, formula)
+    used: dict[Any, pd.Series] = {}
+    for formula in formulas:
+        used |= mentioned_columns(rows.frame, formula)
     for name, values in used.items():
         if getattr(values.dtype, "kind", "O") == "c":
             raise DesignError(f"column {name!r} is complex; outcomes and moderators are real.")
@@ -267,8 +272,10 @@ def _complete(
         used |= plain
     if any(_has_missing(values) for values in used.values()):
         assert rows.frame is not None
-        with formula_faults(formula, rows.frame):
-            gone = missing_rows(formula, rows.frame, context)
+        gone = np.zeros(len(rows.frame), dtype=bool)
+        for formula in formulas:
+            with formula_faults(formula, rows.frame):
+                gone |= missing_rows(formula, rows.frame, context)
         if missing != "drop" and gone.any():
             first = row_label(rows.labels, int(np.flatnonzero(gone)[0]))
             raise MissingStudiesError(

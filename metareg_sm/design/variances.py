@@ -10,7 +10,7 @@ import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.design.values import container, numeric, row_label
-from metareg_sm.exceptions import DesignError, VarianceError
+from metareg_sm.exceptions import DesignError, MetaRegError, VarianceError
 from metareg_sm.options import suggestion
 
 Variances = str | npt.ArrayLike | pd.Series
@@ -175,23 +175,23 @@ def as_variances(values: Any, name: str, index: pd.Index | None = None) -> Array
     return numeric(values, name, index, VarianceError, kinds="fiu")
 
 
-def column(frame: pd.DataFrame, name: str, argument: str) -> pd.Series:
+def column(
+    frame: pd.DataFrame, name: str, argument: str, error: type[MetaRegError] = VarianceError
+) -> pd.Series:
     """A column of the user's table by its name.
 
     Raises
     ------
-    VarianceError
+    MetaRegError
         If there is no such column, or more than one.
     """
     if name not in frame.columns:
         columns = [str(c) for c in frame.columns]
-        raise VarianceError(
+        raise error(
             f"{argument}={name!r}: the data have no such column.{suggestion(name, columns)} They "
             f"have {', '.join(columns)}."
         )
     found = frame[name]
     if isinstance(found, pd.DataFrame):
-        raise VarianceError(
-            f"{argument}={name!r}: the data have {found.shape[1]} columns of this name."
-        )
+        raise error(f"{argument}={name!r}: the data have {found.shape[1]} columns of this name.")
     return found

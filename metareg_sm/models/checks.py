@@ -123,7 +123,12 @@ def check_degrees_of_freedom(
         )
 
 
-def refuse_zero_variance(vi: Array, labels: pd.Index | None, why: str) -> None:
+def refuse_zero_variance(
+    vi: Array,
+    labels: pd.Index | None,
+    why: str,
+    advice: str = "It is where tau2 > 0: try another estimator, or leave the study out.",
+) -> None:
     """Refuse a sampling variance of 0 where the model is then undefined.
 
     Raises
@@ -135,7 +140,7 @@ def refuse_zero_variance(vi: Array, labels: pd.Index | None, why: str) -> None:
     if zero.size:
         raise VarianceError(
             f"vi of {row_label(labels, int(zero[0]))} is 0, and {why}: the model is not defined. "
-            "It is where tau2 > 0: try another estimator, or leave the study out."
+            f"{advice}"
         )
 
 

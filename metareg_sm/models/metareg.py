@@ -2,61 +2,37 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-from statsmodels.base.model import LikelihoodModel
-from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm._typing import Array, Missing
-from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.likelihood import Derivatives
-from metareg_sm.core.studies import Studies, out_of_range
+from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS, Estimator
-from metareg_sm.design import values
-from metareg_sm.design.control_arm import warn_of_baseline
-from metareg_sm.design.formula import (
-    Terms,
-    design_columns,
-    formula_context,
-    formula_faults,
-    portable,
-    restored,
-    used_columns,
-)
-from metareg_sm.design.participants import Participants, participants
-from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
-from metareg_sm.design.variances import Variances, variances
-from metareg_sm.exceptions import (
-    ConvergenceWarning,
-    DesignError,
-    MissingStudiesError,
-    OptionError,
-    RankDeficiencyWarning,
-)
+from metareg_sm.design.variances import Variances
+from metareg_sm.exceptions import ConvergenceWarning, OptionError
 from metareg_sm.models import checks
+from metareg_sm.models.base import KnownVarianceModel
 from metareg_sm.models.optimizers import check_optimizer, optimize_tau2, starting_tau2
-from metareg_sm.options import check_keywords, choose, whole_number
+from metareg_sm.options import choose, whole_number
 from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
 from metareg_sm.stats.components import Likelihood, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import whiten
 
 if TYPE_CHECKING:
-    from metareg_sm.effectsizes import Measure
+    pass
 
 __all__ = ["MetaReg"]
 
 
-class MetaReg(LikelihoodModel):
+class MetaReg(KnownVarianceModel):
     r"""Random-effects meta-regression.
 
     Study i reports y_i = x_i'beta + u_i + e_i, with sampling errors e_i ~ N(0, v_i) of known
@@ -135,134 +111,11 @@ class MetaReg(LikelihoodModel):
     0.076348
     """
 
-    endog: Array
-    exog: Array
-    vi: Array
-
-    def __init__(
-        self,
-        endog: npt.ArrayLike,
-        exog: npt.ArrayLike | None = None,
-        vi: Variances | None = None,
-        sei: Variances | None = None,
-        missing: Missing = "none",
-        hasconst: bool | None = None,
-        participant_level: str | Sequence[str] | None = None,
-        participant_sd: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        if exog is None:
-            raise DesignError(
-                "exog is required; for the pooled mean pass a column of ones, or use the formula "
-                "'y ~ 1'."
-            )
-        check_missing(missing)
-        hasconst = checks.truth_value(hasconst, "hasconst")
-        if kwargs:
-            check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
-        by_formula = "formula" in kwargs
-        if not by_formula:
-            endog, exog = values.clean_endog(endog), values.clean_exog(exog)
-        index = values.index_of(endog)
-        self._named = values.has_names(exog)
-        total = np.shape(endog)[0] if np.ndim(endog) else 0
-        if not by_formula:
-            exog = values.aligned_rows(exog, index)
-            vi = variances(vi, sei, index, total)
-            values.check_values(endog, exog, np.asarray(vi), index, missing)
-        if isinstance(exog, np.ndarray) and len(exog) >= TALL:
-            # what statsmodels and the fit do with each column is slow across the rows of a table
-            exog = np.asfortranarray(exog)
-        try:
-            super().__init__(endog, exog, vi=vi, missing=missing, hasconst=hasconst, **kwargs)
-        except MissingDataError:
-            # a formula has dropped what is missing, so that only infinite values are left to name
-            values.check_values(endog, exog, np.asarray(vi), index, missing)
-            raise
-        self._data_attr.extend(["vi", "basis", "studies", "rows"])
-        self.context: Mapping[str, Any] = {}
-        self.measure_name: str | None = None
-        self.participants: Participants | None = None
-        if not by_formula:
-            self._total = total
-            if participant_level is not None or participant_sd is not None:
-                frame = pd.DataFrame(self.exog, columns=self.exog_names)
-                self.participants = participants(
-                    participant_level, participant_sd, frame, self.exog_names
-                )
-
-    @property
-    def measure(self) -> Measure | None:
-        """What the outcomes measure, where `effect_size` computed them."""
-        if self.measure_name is None:
-            return None
-        from metareg_sm.effectsizes import MEASURES
-
-        return MEASURES[self.measure_name.lower()]
-
-    @property
-    def terms(self) -> Terms:
-        """Names of the design, and how new rows of it are made."""
-        data = self.data
-        spec = getattr(data, "model_spec", None)
-        formula = getattr(self, "formula", None)
-        names = list(self.exog_names)
-        return Terms(
-            names, self.endog_names, data.const_idx, formula, spec, self.context, self._named
-        )
-
-    @cached_property
-    def rows(self) -> StudyRows:
-        """Which rows of the user's table the studies are."""
-        return _rows_of_arrays(self.data, self._total)
-
     def initialize(self) -> None:
         """Check the studies and prepare the column space of the moderators."""
-        self._check_studies()
-        self.basis = design_basis(self.exog)
+        super().initialize()
+        self._data_attr.append("studies")
         self.studies = Studies.build(self.endog, self.vi, self.basis)
-        self.redundant = self.basis.redundant
-        self.nobs = self.endog.shape[0]
-        self.df_model = float(self.basis.rank - self.k_constant)
-        self.df_resid = float(self.nobs - self.basis.rank)
-        if self.redundant:
-            names = ", ".join(repr(self.exog_names[j]) for j in self.redundant)
-            warnings.warn(
-                f"The moderators are redundant: {names} depend(s) linearly on the columns before. "
-                "The fit uses the pseudo-inverse; single coefficients are not identified.",
-                RankDeficiencyWarning,
-                stacklevel=4,
-            )
-
-    def _check_studies(self) -> None:
-        k, p = self.exog.shape
-        if not math.isfinite(np.vdot(self.endog, self.endog)):
-            endog, exog = self.data.orig_endog, self.data.orig_exog
-            values.check_values(endog, exog, self.vi, values.index_of(endog), "none")
-        if self.endog.ndim != 1:
-            raise DesignError(f"endog must have one column; it has shape {self.endog.shape}.")
-        if k < p:
-            raise DesignError(
-                f"There are fewer studies than coefficients: {k} studies, {p} coefficients. Use "
-                "fewer moderators."
-            )
-        if np.isnan(np.add.reduce(self.vi)):
-            row = int(np.flatnonzero(np.isnan(self.vi))[0])
-            raise MissingStudiesError(
-                f"vi of {values.row_label(self.data.row_labels, row)} is missing. missing='drop' "
-                "drops such studies."
-            )
-        if out_of_range(self.endog, self.vi):
-            raise DesignError(
-                f"The outcomes (up to {np.abs(self.endog).max():.3g}) or their sampling variances "
-                f"({self.vi[self.vi > 0].min(initial=np.inf):.3g} to {self.vi.max():.3g}) are so "
-                "large or small that their powers leave floating point. Measure the outcome in "
-                "another unit."
-            )
-        if self.endog.dtype != np.float64:
-            self.endog = self.endog.astype(float)
-        if self.exog.dtype != np.float64:
-            self.exog = self.exog.astype(float)
 
     @classmethod
     def from_formula(
@@ -339,36 +192,21 @@ class MetaReg(LikelihoodModel):
             if vi is not None or len(args) > 1:
                 raise OptionError("Give the sampling variances once, as vi=.")
             vi = args[0]
-        known = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
-        check_keywords(kwargs, known, "from_formula")
-        eval_env = kwargs.pop("eval_env", None)
-        context = formula_context(formula, eval_env, sys._getframe(1))
-        rows, v = formula_studies(formula, data, vi, sei, subset, missing, context)
-        with formula_faults(formula, rows.frame):
-            if drop_cols is not None:
-                checks.check_dropped(drop_cols, design_columns(formula, rows.frame, context))
-            model = super().from_formula(
-                formula,
-                rows.frame,
-                None,
-                drop_cols,
-                vi=v,
-                missing=missing,
-                eval_env=context,
-                **kwargs,
-            )
-        model.context = context
-        model.measure_name = _measure_name(data, model.endog_names)
-        model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
-        assert rows.frame is not None
-        if participant_level is not None or participant_sd is not None:
-            used = used_columns(rows.frame, formula)
-            model.participants = participants(
-                participant_level, participant_sd, model.rows.frame, used
-            )
-        if baseline is not None or "effect_size" in rows.frame.attrs:
-            warn_of_baseline(formula, rows.frame, baseline)
-        return model
+        caller = sys._getframe(1)
+        return cls._of_formula(
+            formula,
+            data,
+            caller,
+            vi,
+            sei,
+            subset,
+            drop_cols,
+            missing,
+            kwargs,
+            participant_level=participant_level,
+            participant_sd=participant_sd,
+            baseline=baseline,
+        )
 
     def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
         """Profile log-likelihood of tau2; the coefficients are profiled out.
@@ -587,45 +425,3 @@ class MetaReg(LikelihoodModel):
 
     def _refuse_zero_variance(self, why: str) -> None:
         checks.refuse_zero_variance(self.vi, self.data.row_labels, why)
-
-    def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:
-        """Expected effects x'beta.
-
-        Parameters
-        ----------
-        params : array_like, (p,)
-            Coefficients.
-        exog : array_like, (n, p), optional
-            Moderators; those of the studies by default.
-
-        Returns
-        -------
-        ndarray, (n,)
-        """
-        return np.dot(self.exog if exog is None else exog, np.asarray(params))
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__() if hasattr(super(), "__getstate__") else self.__dict__
-        return {**state, "context": portable(getattr(self, "context", {}))}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.context = restored(state["context"])
-
-
-def _measure_name(data: Any, outcome: str) -> str | None:
-    """Name of the measure that `effect_size` computed the outcome of a table in."""
-    attrs = getattr(data, "attrs", None) or {}
-    name = attrs.get("measure")
-    if not isinstance(name, str) or outcome != attrs.get("effect_size", {}).get("outcome", "yi"):
-        return None
-    from metareg_sm.effectsizes import MEASURES
-
-    return name if name.lower() in MEASURES else None
-
-
-def _rows_of_arrays(data: Any, total: int) -> StudyRows:
-    """Rows of a model of arrays, of which statsmodels has dropped some."""
-    labels = data.row_labels
-    keep = np.delete(np.arange(total), list(getattr(data, "missing_row_idx", None) or ()))
-    return StudyRows(None, None if labels is None else pd.Index(labels), keep, total, total)

@@ -134,7 +134,7 @@ def condition_number(results: Any, scaled: bool = False) -> float:
     (472591, 574)
     """
     fit: Fitted = plain(results)
-    design = fit.table.exog / np.sqrt(fit.regression.theta)[:, None]
+    design = fit.regression.weighted(fit.table.exog)
     if scaled:
         length = np.linalg.norm(design, axis=0)
         design = design / np.where(length > 0.0, length, 1.0)

@@ -100,6 +100,11 @@ def is_nested(small: Fitted, large: Fitted) -> bool:
 def compare_lr_test(full: Tau2Fitted, restricted: Any, refit: bool) -> LRTest:
     """Likelihood ratio test of nested fits; see `MetaRegResults.compare_lr_test`."""
     restricted = plain(restricted)
+    if restricted.components.interval != full.components.interval:
+        raise ComparisonError(
+            "The models are of different kinds; only models of one kind are tested against each "
+            "other. MixedMetaReg with fewer random terms is nested in one with more."
+        )
     same_studies(full, restricted)
     if not is_nested(restricted, full):
         raise ComparisonError("The restricted model is not nested: it has moderators of its own.")
@@ -304,7 +309,7 @@ def _first_nested(fits: Sequence[Any], i: int) -> tuple[int, LRTest] | None:
             if not is_nested(restricted, full):
                 continue
             try:
-                return j, compare_lr_test(full, restricted, refit=False)
+                return j, full.compare_lr_test(restricted)
             except ComparisonError:
                 # equal designs with equal or fixed tau2: the other order, or no test at all
                 continue

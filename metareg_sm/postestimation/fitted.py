@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.formula import Terms
 from metareg_sm.design.participants import Participants
+from metareg_sm.design.random import RandomTerm
 from metareg_sm.design.rows import StudyTable
+from metareg_sm.design.sampling import SamplingCovariance
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.gls import WeightedRegression
@@ -182,6 +185,30 @@ class Tau2Fitted(Fitted, Protocol):
 
     def fit_again(self, endog: Array, exog: Array, vi: Array) -> Any:
         """Results of other studies, fitted with the same options."""
+
+
+class MixedFitted(Fitted, Protocol):
+    """A fit with dependent effects."""
+
+    @property
+    def solution(self) -> MixedSolution:
+        """The regression and the variances at the maximum."""
+
+    @property
+    def random_terms(self) -> tuple[RandomTerm, ...]:
+        """Random terms with their groups."""
+
+    @property
+    def sampling(self) -> SamplingCovariance | None:
+        """Sampling covariance; None where errors are independent."""
+
+    @property
+    def blocks(self) -> Codes:
+        """Finest groups of effects that are independent of each other, (k,)."""
+
+    @property
+    def reml(self) -> bool:
+        """Whether the likelihood is the restricted one."""
 
 
 def plain(results: Any) -> Any:

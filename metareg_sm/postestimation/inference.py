@@ -14,7 +14,6 @@ from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted
-from metareg_sm.stats.sandwich import Sandwich
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +73,32 @@ def constraints(r_matrix: Any, names: list[str]) -> tuple[Array, Array]:
     return R, q
 
 
-def satterthwaite_t_test(
-    found: ContrastResults, sandwich: Sandwich, contrasts: Array
-) -> ContrastResults:
+def with_df(found: ContrastResults, df: Array) -> ContrastResults:
     """Statsmodels' t test with degrees of freedom for each contrast."""
-    df = sandwich.satterthwaite(contrasts)
     if np.ndim(found.sd) == 2:
         df = df[:, None]
     return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
+
+
+def smallest_df(contrasts: Array, df: Array) -> Array:
+    """Smallest degrees of freedom of the coefficients in each contrast.
+
+    Parameters
+    ----------
+    contrasts : ndarray, (m, p)
+        In units of the standard errors, so that rounding of a 0 can be told from a weight.
+    df : ndarray, (p,)
+        Degrees of freedom of the coefficients.
+
+    Returns
+    -------
+    ndarray, (m,)
+    """
+    size = np.abs(contrasts)
+    inside = size > 1e-10 * size.max(1, keepdims=True)
+    # a contrast of nothing has those of all coefficients
+    inside |= ~inside.any(1, keepdims=True)
+    return np.where(inside, df, np.inf).min(1)
 
 
 def omnibus_contrasts(exog: Array, basis: Basis, constant: bool) -> Array:

@@ -38,7 +38,7 @@ class MetaRegPrediction(PredictionResults, Printed):
         self,
         predicted_mean: Array,
         var_pred_mean: Array,
-        tau2: float,
+        tau2: float | Array,
         df: float | Array | None,
         df_obs: float | Array | None,
         row_labels: Any,
@@ -176,9 +176,17 @@ def predict(fit: Fitted, exog: Any, transform: bool) -> Any:
 
 
 def predict_effects(
-    fit: Fitted, exog: Any, transform: Any, row_labels: Any, df: Any
+    fit: Fitted,
+    exog: Any,
+    transform: Any,
+    row_labels: Any,
+    df: Any,
+    between: float | Array | None = None,
 ) -> MetaRegPrediction:
-    """Predictions of a fit; see `get_prediction` of its results."""
+    """Predictions of a fit; see `get_prediction` of its results.
+
+    `between` is the variance of true effects about their expectation, where it differs by row.
+    """
     outward = transform if callable(transform) else None
     rows, labels = new_rows(fit, exog, True if outward else bool(transform))
     mean_df = fit.contrast_df(rows)
@@ -196,7 +204,7 @@ def predict_effects(
     return MetaRegPrediction(
         rows @ np.asarray(fit.params),
         variance,
-        fit.between_variance,
+        fit.between_variance if between is None else between,
         mean_df,
         obs_df,
         labels if row_labels is None else row_labels,

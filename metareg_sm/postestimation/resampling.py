@@ -8,7 +8,7 @@ import numpy as np
 
 from metareg_sm.core.basis import SPECTRAL_LIMIT, Basis, design_basis
 from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.resampling import Refit
 
@@ -48,7 +48,7 @@ def refit_of(fit: Tau2Fitted, what: str = "Resampling", same_studies: bool = Fal
     return Refit(basis, estimator, fit.tau2, factor)
 
 
-def null_basis(fit: Tau2Fitted) -> Basis:
+def null_basis(fit: Fitted) -> Basis:
     """The constant alone, or nothing where the model has none."""
     k = int(fit.nobs)
     if fit.k_constant:

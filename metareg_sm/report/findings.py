@@ -302,7 +302,9 @@ def _levels(content: Content) -> Iterator[Sentence]:
     shares = found.levels["i2"]
     each: list[Part] = []
     if len(shares) > 1:
-        items = [[f"{name} ", percent(float(share)), "%"] for name, share in shares.items()]
+        items: list[list[Part]] = [
+            [f"{name} ", percent(float(share)), "%"] for name, share in shares.items()
+        ]
         each = [" (", *_joined(items, ", "), ")"]
     q = Equation(statistic("Q", found.q_df), "=", significant(found.q))
     i2 = Equation(I2, "=", percent(found.i2), "%")

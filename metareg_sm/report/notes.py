@@ -52,17 +52,21 @@ def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
             "Coefficients are exponentiated: the factor for one unit. Their standard errors are by "
             "the delta method; tests are on the scale of the model."
         )
-    if fit.components.n_estimated:
-        zero = [
-            name
-            for name, value in zip(fit.components.names, fit.components.values, strict=True)
-            if value == 0.0
-        ]
+    components = fit.components
+    if components.n_estimated and components.boundary:
+        ends = dict(zip(components.names, components.values, strict=True))
+        zero = [name for name in components.boundary if ends[name] == 0.0]
         if zero:
             found.append(
-                f"{', '.join(zero)} is estimated as 0, on the boundary. This does not show that "
-                "the studies are homogeneous; see conf_int_tau2()."
+                f"{', '.join(zero)} {'are' if len(zero) > 1 else 'is'} estimated as 0, on the "
+                "boundary. This does not show that the studies are homogeneous; see "
+                f"{components.interval}()."
             )
+        found += [
+            f"{name} is estimated as {ends[name]:.3g}, on the boundary."
+            for name in components.boundary
+            if ends[name] != 0.0
+        ]
     if fit.cov_type == "knapp-hartung" and fit.scale < 1.0:
         found.append(
             f"The Knapp-Hartung factor is {fit.scale:.3g}, below 1: standard errors are "

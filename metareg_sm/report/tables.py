@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from metareg_sm.exceptions import MetaRegError, VarianceError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
@@ -15,6 +17,7 @@ from metareg_sm.report.notes import notes, wrapped
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
     from statsmodels.iolib.summary2 import Summary as Summary2
+    from statsmodels.iolib.table import SimpleTable
 
 Items = list[tuple[str, list[str]]]
 
@@ -34,6 +37,26 @@ class Block:
     title: str
     left: Items
     right: Items
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A part of a summary with rows and columns.
+
+    Attributes
+    ----------
+    title : str
+        Above it.
+    header, stubs : list of str
+        Names of the columns and of the rows.
+    cells : list of list of str
+        One list a row.
+    """
+
+    title: str
+    header: list[str]
+    stubs: list[str]
+    cells: list[list[str]]
 
 
 def _omnibus_items(fit: Fitted) -> Items:
@@ -82,7 +105,7 @@ def heterogeneity_block(results: Tau2Fitted) -> Block:
 
 def summary_table(
     results: Fitted,
-    blocks: Sequence[Block],
+    blocks: Sequence[Block | Grid],
     yname: str | None,
     xname: list[str] | None,
     title: str | None,
@@ -127,14 +150,26 @@ def summary_table(
         )
     )
     for block in blocks:
-        smry.add_table_2cols(results, title=block.title, gleft=block.left, gright=block.right)
+        if isinstance(block, Grid):
+            smry.tables.append(_grid_table(block))
+        else:
+            smry.add_table_2cols(results, title=block.title, gleft=block.left, gright=block.right)
     smry.add_extra_txt(wrapped(notes(results, alpha, exponentiate)))
     return smry
 
 
+def _grid_table(grid: Grid) -> SimpleTable:
+    from statsmodels.iolib.table import SimpleTable
+    from statsmodels.iolib.tableformatting import fmt_params
+
+    return SimpleTable(
+        grid.cells, headers=grid.header, stubs=grid.stubs, title=grid.title, txt_fmt=fmt_params
+    )
+
+
 def summary_table2(
     results: Fitted,
-    blocks: Sequence[Block],
+    blocks: Sequence[Block | Grid],
     yname: str | None,
     xname: list[str] | None,
     title: str | None,
@@ -156,7 +191,8 @@ def summary_table2(
         "Df Residuals:": f"{results.df_resid:.0f}",
         "Covariance Type:": results.cov_label,
     }
-    parts = [item for block in blocks for item in (*block.left, *block.right)]
+    two_columns = [block for block in blocks if isinstance(block, Block)]
+    parts = [item for block in two_columns for item in (*block.left, *block.right)]
     for name, value in [*_omnibus_items(results), *_fit_items(results), *parts]:
         info[name] = value[0].strip()
     smry.add_dict(info)
@@ -169,6 +205,9 @@ def summary_table2(
     if xname is not None:
         params.index = xname
     smry.add_df(params, float_format=float_format)
+    for block in blocks:
+        if isinstance(block, Grid):
+            smry.add_df(pd.DataFrame(block.cells, index=block.stubs, columns=block.header))
     smry.add_title(title=title or "Results: Meta-Regression")
     for number, note in enumerate(notes(results, alpha, exponentiate), start=1):
         smry.add_text(f"[{number}] {note}")

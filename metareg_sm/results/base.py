@@ -197,10 +197,23 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         """
         if not self.use_t:
             return None
-        if self.covariance.sandwich is None:
+        if not self._own_df:
             return getattr(self, "df_resid_inference", self.df_resid)
         rows = np.eye(len(self.params)) if contrasts is None else np.atleast_2d(contrasts)
-        return self.covariance.sandwich.satterthwaite(rows)
+        return self._df_of(rows)
+
+    @property
+    def _own_df(self) -> bool:
+        """Whether contrasts have degrees of freedom of their own."""
+        covariance = self.covariance
+        return covariance.sandwich is not None or covariance.coefficient_df is not None
+
+    def _df_of(self, rows: Array) -> Array:
+        covariance = self.covariance
+        if covariance.sandwich is not None:
+            return covariance.sandwich.satterthwaite(rows)
+        assert covariance.coefficient_df is not None
+        return inference.smallest_df(rows * self.bse, covariance.coefficient_df)
 
     # --- coefficients --------------------------------------------------------------------------
 
@@ -245,10 +258,9 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         of its own. Parameters are those of `LikelihoodModelResults.t_test`.
         """
         found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
-        sandwich = self.covariance.sandwich
-        if sandwich is not None and cov_p is None and found.distribution == "t":
+        if self._own_df and cov_p is None and found.distribution == "t":
             R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
-            found = inference.satterthwaite_t_test(found, sandwich, R)
+            found = inference.with_df(found, self._df_of(R))
         return inference.Contrasts(found)
 
     def t_test_pairwise(
@@ -282,7 +294,12 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         R, q = inference.constraints(r_matrix, self.model.data.cov_names)
         R, q = independent_constraints(R, q, np.where(self.bse > 0.0, self.bse, 1.0))
         if sandwich is None or not use_f:
-            return super().wald_test((R, q), use_f=use_f, scalar=scalar)
+            found = super().wald_test((R, q), use_f=use_f, scalar=scalar)
+            if not use_f or not self._own_df:
+                return found
+            return ContrastResults(
+                F=found.statistic, df_denom=float(self._df_of(R).min()), df_num=found.df_num
+            )
         test = hotelling_test(sandwich, R, R @ np.asarray(self.params) - q)
         F: Any = test.statistic if scalar else np.array([[test.statistic]])
         return ContrastResults(F=F, df_denom=test.df_denom, df_num=test.df_num)

@@ -133,8 +133,9 @@ def adjusted_parts(
         Rows of the orthonormal basis.
     clusters : Slack
         Their slack.
-    theta : ndarray, (m, n)
-        Marginal variances.
+    theta : ndarray, (m, n), or (m, n, n)
+        Marginal variances; where the covariance of a cluster is not diagonal, (KK')^-1 with K what
+        whitens it, which is L'L for whitening by the Cholesky factor L.
     correction : str
         "CR2" (A_g is unbiased), "CR3" (A_g is the inverse of C), others: none.
 
@@ -157,7 +158,10 @@ def adjusted_parts(
     own = np.swapaxes(half, -1, -2) @ half
     cross = scores @ Qg
     if correction == "CR2":
-        uneven = np.flatnonzero(theta.min(-1) < theta.max(-1))
+        if theta.ndim == 3:
+            uneven = np.arange(len(theta)) if theta.shape[-1] > 1 else np.arange(0)
+        else:
+            uneven = np.flatnonzero(theta.min(-1) < theta.max(-1))
         if uneven.size:
             totals[uneven], own[uneven], cross[uneven] = _uneven_parts(
                 Qg[uneven], Y[uneven], s[uneven], theta[uneven], clusters.resid[uneven]
@@ -179,7 +183,12 @@ def _uneven_parts(
     U = _left_basis(Y)
     lengths = np.ones((len(s), n))
     lengths[:, : min(n, r)] = s[:, : min(n, r)]
-    K = (theta / theta.max(-1, keepdims=True))[:, :, None] * U * lengths[:, None, :]
+    if theta.ndim == 3:
+        size = np.einsum("mnn->mn", theta)
+        K = (theta / size.max(-1)[:, None, None]) @ U * lengths[:, None, :]
+        theta = size
+    else:
+        K = (theta / theta.max(-1, keepdims=True))[:, :, None] * U * lengths[:, None, :]
     null = n - np.count_nonzero(lengths, axis=-1)
     smallest = np.where(lengths > 0.0, lengths, 1.0).min(-1)
     graded = smallest * theta.min(-1) < _GRADED * theta.max(-1)

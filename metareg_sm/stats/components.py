@@ -33,6 +33,10 @@ class VarianceComponents:
         Parameters that were estimated; 0 where all are held fixed.
     retvals, settings : mapping or None
         What a statsmodels optimizer returned and was given; None where none was needed.
+    boundary : tuple of str
+        Names of those at an end of their range: variances of 0, correlations of -1 or 1.
+    interval : str
+        The method of the results that has their confidence intervals.
     """
 
     names: tuple[str, ...]
@@ -44,6 +48,8 @@ class VarianceComponents:
     n_estimated: int
     retvals: Mapping[str, Any] | None = field(default=None, repr=False)
     settings: Mapping[str, Any] | None = field(default=None, repr=False)
+    boundary: tuple[str, ...] = ()
+    interval: str = "conf_int_tau2"
 
     @classmethod
     def of_tau2(
@@ -59,7 +65,19 @@ class VarianceComponents:
     ) -> VarianceComponents:
         """The one component of a meta-regression with independent effects."""
         values, errors, raw = (np.array([x]) for x in (tau2, se, untruncated))
-        return cls(("tau2",), values, errors, raw, label, maximised, n_estimated, retvals, settings)
+        name = "tau2"
+        return cls(
+            (name,),
+            values,
+            errors,
+            raw,
+            label,
+            maximised,
+            n_estimated,
+            retvals,
+            settings,
+            (name,) if tau2 == 0.0 else (),
+        )
 
     @property
     def tau2(self) -> float:

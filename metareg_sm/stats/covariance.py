@@ -47,6 +47,9 @@ class Covariance:
         Where each contrast has degrees of freedom of its own.
     description : str
         A sentence for the summary.
+    coefficient_df : ndarray, (p,), or None
+        Degrees of freedom of each coefficient, where these differ; a contrast has the smallest of
+        those that are in it.
     """
 
     cov: Array
@@ -54,6 +57,7 @@ class Covariance:
     df: float
     sandwich: Sandwich | None
     description: str
+    coefficient_df: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +173,25 @@ _TYPES = (
 
 COVARIANCES: Mapping[str, CovarianceType] = MappingProxyType({t.name.lower(): t for t in _TYPES})
 """Every covariance type, by its name in lower case."""
+
+
+def _mixed_nonrobust(
+    fit: WeightedRegression, groups: Codes | None, correction: str | None
+) -> Covariance:
+    text = (
+        "Standard errors assume that the sampling covariances and the estimates of the variance "
+        "components are the true ones."
+    )
+    return Covariance(fit.unscaled, 1.0, fit.df_resid, None, text)
+
+
+MIXED_COVARIANCES: Mapping[str, CovarianceType] = MappingProxyType(
+    {
+        t.name: t
+        for t in (
+            CovarianceType("nonrobust", "nonrobust", True, _mixed_nonrobust, of_residuals=False),
+            CovarianceType("cluster", "cluster", True, _cluster),
+        )
+    }
+)
+"""Those of models with dependent effects."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import orthonormalize
 from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
 from metareg_sm.core.likelihood.choose import compressible
@@ -51,6 +52,14 @@ class WeightedRegression:
         if self.factor is not None:
             return self.factor
         return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
+
+    def weighted(self, exog: Array) -> Array:
+        """Columns (k, p) of the design times the square root of the weights."""
+        return exog / np.sqrt(self.theta)[:, None]
+
+    def working(self, members: Codes) -> Array:
+        """Marginal variances of clusters of one size, (m, n)."""
+        return self.theta[members]
 
     @property
     def leverage(self) -> Array:
@@ -127,3 +136,72 @@ def _whiten_pivoted(
     to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
     whitened = WeightedRegression(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
     return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
+
+
+@dataclass(frozen=True)
+class BlockRegression(WeightedRegression):
+    """A regression whitened by a root of a marginal covariance that is not diagonal.
+
+    Rows of a cluster are mixed among themselves only; `theta` is the diagonal of the covariance.
+
+    Attributes
+    ----------
+    mixing : mapping or None
+        For each size of clusters (KK')^-1 where K whitens a cluster, (m, n, n), clusters in the
+        order of their codes.
+    """
+
+    mixing: Mapping[int, Array] | None = None
+
+    def weighted(self, exog: Array) -> Array:
+        """Columns (k, p) of the design times the root of the weights."""
+        inside = np.linalg.solve(self.inverse, self.Z.T @ exog)
+        weighted: Array = self.Q @ inside
+        return weighted
+
+    def working(self, members: Codes) -> Array:
+        """What `mixing` holds of clusters of one size; the marginal variances where it is None."""
+        if self.mixing is None:
+            return self.theta[members]
+        return self.mixing[members.shape[1]]
+
+
+def cluster_whitened(
+    fit: WeightedRegression, resid: Array, covariances: Mapping[int, Array], groups: Codes
+) -> BlockRegression:
+    """The same regression whitened cluster by cluster, by the Cholesky factor LL' of each.
+
+    Parameters
+    ----------
+    fit : WeightedRegression
+        The regression in any whitening.
+    resid : ndarray, (k,)
+        Residuals y - Xb, not whitened.
+    covariances : mapping
+        Marginal covariances of the clusters of each size, (m, n, n), in the order of their codes.
+    groups : ndarray of int, (k,)
+        Clusters.
+
+    Returns
+    -------
+    BlockRegression
+    """
+    Q, e = np.empty(fit.Q.shape), np.empty(len(resid))
+    mixing = {}
+    for members in clusters_by_size(groups):
+        L = np.linalg.cholesky(covariances[members.shape[1]])
+        white = np.linalg.solve(L, np.concatenate([fit.Z, resid[:, None]], axis=1)[members])
+        Q[members], e[members] = white[:, :, :-1] @ fit.inverse, white[:, :, -1]
+        mixing[members.shape[1]] = np.swapaxes(L, -1, -2) @ L
+    return BlockRegression(fit.G, e, fit.theta, fit.unscaled, fit.Z, fit.inverse, Q, mixing)
+
+
+def clusters_by_size(groups: Codes) -> list[Codes]:
+    """Rows (m, n) of the clusters of each size, clusters in the order of their codes."""
+    sizes = np.bincount(groups)
+    order = np.argsort(groups, kind="stable")
+    first = np.cumsum(sizes) - sizes
+    return [
+        order[first[np.flatnonzero(sizes == size)][:, None] + np.arange(size)]
+        for size in np.unique(sizes[sizes > 0])
+    ]

@@ -17,10 +17,10 @@ from metareg_sm._typing import Array, Mask
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import Gram, inverse, pairs_of
 from metareg_sm.stats.batch import Reason, block_size, counted_block, regress
+from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.left_out import LeftOut, safe
 from metareg_sm.stats.resampling import Refit
-from metareg_sm.stats.sandwich import Whitened
 
 Codes = npt.NDArray[np.intp]
 Selections = Callable[[Codes], Array]
@@ -215,7 +215,7 @@ class Deletion:
 
 
 def deletion_statistics(
-    regression: Whitened,
+    regression: WeightedRegression,
     v: Array,
     exog: Array,
     to_params: Array,
@@ -227,7 +227,7 @@ def deletion_statistics(
 
     Parameters
     ----------
-    regression : Whitened
+    regression : WeightedRegression
         The fit to all studies.
     v : ndarray, (k,)
         Sampling variances.

@@ -17,7 +17,7 @@ import numpy as np
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.adjustment import Codes, adjusted_parts, leverage_slack, slack
-from metareg_sm.stats.gls import WeightedRegression
+from metareg_sm.stats.gls import WeightedRegression, clusters_by_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +168,20 @@ def cluster_sandwich(fit: WeightedRegression, groups: Codes, correction: str) ->
     meta-regression with dependent effect size estimates. Research Synthesis Methods, 1(1), 39-65.
     """
     k, r = fit.Q.shape
-    sizes = np.bincount(groups)
-    J = len(sizes)
-    order = np.argsort(groups, kind="stable")
-    first = np.cumsum(sizes) - sizes
+    J = int(groups.max()) + 1
     totals: Array = np.empty((J, r))
     own: Array = np.empty((J, r, r))
     cross: Array = np.empty((J, r, r))
     heavy = np.zeros(J, dtype=bool)
-    for size in np.unique(sizes):
-        now = np.flatnonzero(sizes == size)
-        members = order[first[now][:, None] + np.arange(size)]
+    for members in clusters_by_size(groups):
+        now = groups[members[:, 0]]
         Qg = fit.Q[members]
         clusters = slack(fit.Q, fit.resid, members)
         heavy[now] = clusters.heavy
         if correction == "CR3":
             _check_slack(clusters.s, members)
         totals[now], own[now], cross[now] = adjusted_parts(
-            Qg, clusters, fit.theta[members], correction
+            Qg, clusters, fit.working(members), correction
         )
     factor = _FACTORS[correction](J, k, r)
     root = factor**0.5

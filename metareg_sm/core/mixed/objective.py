@@ -89,17 +89,19 @@ class Objective:
         phi, first, second = self._map(theta)
         return self.problem.point(phi, self.reml), first, second
 
+    def everything(self, theta: Array) -> tuple[float, Array, Array]:
+        """Value, gradient (m,) and Hessian (m, m) together."""
+        point, first, second = self._point(theta)
+        k = self.problem.k
+        if point is None:
+            return np.inf, np.zeros(len(theta)), np.eye(len(theta))
+        H = np.outer(first, first) * point.observed - np.diag(second * point.gradient)
+        return -point.value / k, -first * point.gradient / k, H / k
+
     def gradient(self, theta: Array) -> Array:
         """Its gradient, (m,); zeros where the likelihood is undefined."""
-        point, first, _ = self._point(theta)
-        if point is None:
-            return np.zeros(len(theta))
-        return -first * point.gradient / self.problem.k
+        return self.everything(theta)[1]
 
     def hessian(self, theta: Array) -> Array:
         """Its Hessian, (m, m)."""
-        point, first, second = self._point(theta)
-        if point is None:
-            return np.eye(len(theta))
-        H = np.outer(first, first) * point.observed - np.diag(second * point.gradient)
-        return H / self.problem.k
+        return self.everything(theta)[2]

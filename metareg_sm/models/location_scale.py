@@ -1,0 +1,440 @@
+"""The location-scale model: moderators of the mean and of the heterogeneity."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from metareg_sm._compat import Optimizer, handle_formula_data
+from metareg_sm._typing import Array, Missing
+from metareg_sm.core.basis import design_basis, orthonormalize
+from metareg_sm.core.location_scale import LocationScale, ScaleFit, maximize_scale, scale_starts
+from metareg_sm.core.studies import residuals
+from metareg_sm.design import values
+from metareg_sm.design.formula import Terms, formula_error
+from metareg_sm.design.variances import Variances
+from metareg_sm.exceptions import (
+    ConvergenceWarning,
+    DesignError,
+    IdentificationWarning,
+    OptionError,
+)
+from metareg_sm.models import checks
+from metareg_sm.models.base import KnownVarianceModel
+from metareg_sm.models.optimizers import GENERIC, check_optimizer
+from metareg_sm.options import choose, whole_number
+from metareg_sm.results.location_scale import (
+    LocationScaleResults,
+    LocationScaleResultsWrapper,
+    ScaleEstimate,
+)
+from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.covariance import COVARIANCES
+from metareg_sm.stats.gls import WeightedRegression
+
+__all__ = ["LocationScaleMetaReg"]
+
+_SAME = 1e-6
+
+
+class LocationScaleMetaReg(KnownVarianceModel):
+    r"""Meta-regression of the mean and of the heterogeneity.
+
+    y_i = x_i'beta + u_i + e_i with e_i ~ N(0, v_i), u_i ~ N(0, tau2_i) and
+    ln tau2_i = z_i'alpha.
+
+    Parameters
+    ----------
+    endog : array_like, (k,)
+        Effects that the studies report.
+    exog : array_like, (k, p)
+        Moderators of the mean; the formula interface adds an intercept.
+    vi, sei : array_like or Series, (k,)
+        Sampling variances or standard errors; exactly one of the two.
+    scale_exog : array_like, (k, q), optional
+        Moderators of ln tau2, with an intercept where one is wanted; by default an intercept alone.
+    missing : {"none", "drop", "raise"}, default "none"
+        As for `MetaReg`.
+    hasconst : bool, optional
+        Whether the moderators of the mean include a constant.
+    **kwargs
+        Used by the formula interface.
+
+    Raises
+    ------
+    VarianceError, DesignError, MissingStudiesError, OptionError
+        As `MetaReg` does; also where moderators of the scale are redundant.
+
+    References
+    ----------
+    Viechtbauer, W., & López-López, J. A. (2022). Location-scale models for meta-analysis. Research
+    Synthesis Methods, 13(6), 697-715.
+
+    Examples
+    --------
+    >>> import metareg_sm
+    >>> writing = metareg_sm.datasets.bangertdrowns2004.load_pandas().data
+    >>> model = metareg_sm.LocationScaleMetaReg.from_formula(
+    ...     "yi ~ 1", writing, vi="vi", scale_formula="~ grade"
+    ... )
+    >>> model.fit().scale_params.round(4).to_dict()
+    {'Intercept': -3.1051, 'grade': 0.0414}
+    """
+
+    def __init__(
+        self,
+        endog: npt.ArrayLike,
+        exog: npt.ArrayLike | None = None,
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        scale_exog: Any = None,
+        missing: Missing = "none",
+        hasconst: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.scale_formula = kwargs.pop("scale_formula", None)
+        self._scale_given = None if scale_exog is None else values.clean_exog(scale_exog)
+        super().__init__(endog, exog, vi, sei, missing, hasconst, **kwargs)
+
+    def _prepare(self) -> None:
+        spec, formula, names = None, None, ["Intercept"]
+        named = True
+        if self.scale_formula is not None:
+            left = str(self.formula).split("~", maxsplit=1)[0]
+            formula = f"{left}~{_right_side(self.scale_formula)}"
+            try:
+                found, _, spec = handle_formula_data(
+                    self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
+                )
+            except formula_error() as error:
+                raise DesignError(f"scale_formula={self.scale_formula!r}: {error}") from error
+            names, Z = list(found[1].columns), np.asarray(found[1], dtype=float)
+        elif self._scale_given is None:
+            Z = np.ones((len(self.endog), 1))
+        else:
+            given = self._scale_given
+            Z = np.asarray(given, dtype=float).reshape(len(given), -1)
+            if len(Z) != self.rows.total:
+                raise DesignError(f"scale_exog has {len(Z)} rows, and endog {self.rows.total}.")
+            named = values.has_names(given)
+            columns = getattr(given, "columns", range(Z.shape[1]))
+            names = [
+                str(c) if named else ("const" if np.ptp(Z[:, j]) == 0 else f"z{j}")
+                for j, c in enumerate(columns)
+            ]
+            Z = Z[self.rows.positions]
+            self._scale_given = None
+            bad = np.flatnonzero(~np.isfinite(Z).all(1))
+            if bad.size:
+                label = values.row_label(self.rows.labels, int(bad[0]))
+                raise DesignError(f"scale_exog of {label} is missing or infinite.")
+        self.scale_exog = Z
+        basis = design_basis(Z)
+        if basis.redundant:
+            raise DesignError(
+                f"The moderators of the scale are redundant: {names[basis.redundant[0]]!r} depends "
+                "linearly on the columns before."
+            )
+        if len(Z) <= self.basis.rank + Z.shape[1]:
+            raise DesignError(
+                f"There are {len(Z)} studies for {self.basis.rank} coefficients of the mean and "
+                f"{Z.shape[1]} of the scale. Use fewer moderators."
+            )
+        constant = next((j for j in range(Z.shape[1]) if np.ptp(Z[:, j]) == 0.0 != Z[0, j]), None)
+        self.scale_terms = Terms(names, "ln tau2", constant, formula, spec, self.context, named)
+        self._data_attr.extend(["scale_exog", "likelihood"])
+        self.likelihood = LocationScale.build(self.endog, self.vi, self.basis, basis)
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: Any,
+        data: Any,
+        subset: Any = None,
+        drop_cols: Any = None,
+        *args: Any,
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        scale_formula: str = "~ 1",
+        missing: Missing = "drop",
+        **kwargs: Any,
+    ) -> LocationScaleMetaReg:
+        """Create a model from two formulas and a data frame.
+
+        Parameters
+        ----------
+        formula : str
+            Of the mean, for instance "yi ~ age * dose".
+        data : DataFrame
+            One row a study; it is not changed.
+        subset, drop_cols, vi, sei, missing
+            As for `MetaReg.from_formula`; `missing` counts moderators of the scale in.
+        *args
+            A positional `vi`.
+        scale_formula : str, default "~ 1"
+            Of ln tau2, for instance "~ grade".
+        **kwargs
+            `eval_env` and `hasconst`, as everywhere in statsmodels.
+
+        Returns
+        -------
+        LocationScaleMetaReg
+        """
+        if args:
+            if vi is not None or len(args) > 1:
+                raise OptionError("Give the sampling variances once, as vi=.")
+            vi = args[0]
+        caller = sys._getframe(1)
+        right = _right_side(scale_formula)
+        mentions = [f"{str(formula).split('~', maxsplit=1)[0]}~{right}"]
+        return cls._of_formula(
+            formula,
+            data,
+            caller,
+            vi,
+            sei,
+            subset,
+            drop_cols,
+            missing,
+            kwargs,
+            mentions,
+            scale_formula=scale_formula,
+        )
+
+    def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
+        """Profile log-likelihood of alpha; the coefficients of the mean are profiled out.
+
+        Parameters
+        ----------
+        params : array_like, (q,)
+            Coefficients of ln tau2.
+        reml : bool, default True
+            Restricted likelihood, else maximum likelihood.
+
+        Returns
+        -------
+        float
+        """
+        return self.likelihood.loglike(self._working(params), reml)
+
+    def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """First derivative of `loglike`, (q,)."""
+        point = self.likelihood.point(self._working(params), reml)
+        if point is None:
+            raise OptionError("The likelihood is undefined at these parameters.")
+        score: Array = np.linalg.inv(self.likelihood.to_alpha).T @ point.gradient
+        return score
+
+    def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """Second derivative of `loglike`, (q, q)."""
+        point = self.likelihood.point(self._working(params), reml)
+        if point is None:
+            raise OptionError("The likelihood is undefined at these parameters.")
+        inverse = np.linalg.inv(self.likelihood.to_alpha)
+        return -(inverse.T @ point.observed @ inverse)
+
+    def _working(self, params: npt.ArrayLike) -> Array:
+        given = np.atleast_1d(np.asarray(params, dtype=float)).ravel()
+        if given.size != self.scale_exog.shape[1]:
+            raise OptionError(
+                f"There are {self.scale_exog.shape[1]} coefficients of the scale; got {given.size}."
+            )
+        return np.linalg.solve(self.likelihood.to_alpha, given)
+
+    def fit(
+        self,
+        reml: bool = True,
+        cov_type: str = "nonrobust",
+        cov_kwds: Mapping[str, Any] | None = None,
+        use_t: bool | None = None,
+        method: str = "lbfgs",
+        start_params: npt.ArrayLike | None = None,
+        maxiter: int = 500,
+        disp: bool = False,
+        **kwargs: Any,
+    ) -> LocationScaleResultsWrapper:
+        """Estimate the coefficients of the mean and of the scale.
+
+        Parameters
+        ----------
+        reml : bool, default True
+            Restricted maximum likelihood, else maximum likelihood.
+        cov_type : str, default "nonrobust"
+            As for `MetaReg`.
+        cov_kwds : mapping, optional
+            As for `MetaReg`.
+        use_t : bool, optional
+            t and F instead of normal and chi-squared; by default as `cov_type` says.
+        method : str, default "lbfgs"
+            statsmodels optimizer that finds alpha.
+        start_params : array_like, (q,), optional
+            Coefficients of the scale to begin with.
+        maxiter : int, default 500
+            Iterations that the optimizer may take.
+        disp : bool, default False
+            Print what the optimizer prints.
+        **kwargs
+            Further keywords of the optimizer, and `warn_convergence`.
+
+        Returns
+        -------
+        LocationScaleResultsWrapper
+
+        Raises
+        ------
+        OptionError, DesignError
+            As `MetaReg.fit` does.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the optimizer stopped before the maximum, or the likelihood has several maxima.
+        IdentificationWarning
+            If the likelihood grows towards a heterogeneity of 0, where alpha is infinite.
+        """
+        optimizer = check_optimizer(method, kwargs)
+        reml = bool(checks.truth_value(reml, "reml"))
+        covariance_type = choose(COVARIANCES, cov_type, "cov_type")
+        groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
+        use_t = checks.truth_value(use_t, "use_t")
+        use_t = covariance_type.use_t if use_t is None else use_t
+        maxiter = whole_number(maxiter, "maxiter", 0)
+        run, retvals, settings = self._search(optimizer, reml, start_params, maxiter, disp, kwargs)
+        regression = self._regression(run.tau2)
+        names = tuple(f"ln tau2: {name}" for name in self.scale_terms.names)
+        se = np.sqrt(np.diagonal(run.cov_alpha))
+        components = VarianceComponents(
+            names,
+            run.alpha,
+            se,
+            run.alpha,
+            "REML" if reml else "ML",
+            "reml" if reml else "ml",
+            len(names),
+            retvals,
+            settings,
+            (),
+            "scale_conf_int",
+        )
+        return LocationScaleResultsWrapper(
+            LocationScaleResults(
+                self,
+                run.params,
+                regression,
+                covariance_type.compute(regression, groups, correction),
+                components,
+                cov_type=covariance_type,
+                correction=correction,
+                use_t=use_t,
+                scale=ScaleEstimate(
+                    self.scale_terms, run.alpha, run.cov_alpha, run.tau2, run.loglike
+                ),
+            )
+        )
+
+    def _regression(self, tau2: Array) -> WeightedRegression:
+        theta = self.vi + tau2
+        root = 1.0 / np.sqrt(theta)
+        Q, inverse = orthonormalize(root[:, None] * self.basis.Z)
+        if inverse is None:
+            raise DesignError("The weights 1/(vi + tau2) differ by more than floating point holds.")
+        e = root * residuals(self.endog, self.basis.Z)
+        e = e - Q @ (e @ Q)
+        half = self.basis.to_params @ inverse
+        return WeightedRegression(half, e, theta, half @ half.T, self.basis.Z, inverse, Q)
+
+    def _search(
+        self,
+        method: str,
+        reml: bool,
+        start_params: Any,
+        maxiter: int,
+        disp: bool,
+        keywords: Mapping[str, Any],
+    ) -> tuple[ScaleFit, dict[str, Any], dict[str, Any]]:
+        problem, k = self.likelihood, self.likelihood.k
+        q = self.scale_exog.shape[1]
+        begin: Array | None = None
+        if start_params is not None and np.size(start_params) == q:
+            begin = self._working(start_params)
+        elif start_params is not None and np.size(start_params) != self.exog.shape[1]:
+            raise OptionError(f"start_params must have {q} values, the start of alpha.")
+        if begin is None:
+            begin = max(scale_starts(problem), key=lambda a: problem.loglike(a, reml))
+
+        def slopes(alpha: Array) -> tuple[Array, Array]:
+            point = problem.point(alpha, reml)
+            if point is None:
+                return np.zeros(q), np.eye(q)
+            return -point.gradient / k, point.observed / k
+
+        options = {name: v for name, v in keywords.items() if name not in GENERIC}
+        if method == "basinhopping":
+            # a fixed seed: the global random state is not ours to draw from
+            options.setdefault("seed", 0)
+            options.setdefault("niter", 20)
+        alpha, retvals, settings = Optimizer()._fit(
+            lambda a: -problem.loglike(a, reml) / k,
+            lambda a: slopes(a)[0],
+            begin,
+            (),
+            options,
+            hessian=lambda a: slopes(a)[1],
+            method=method,
+            maxiter=maxiter,
+            full_output=True,
+            disp=disp,
+            callback=keywords.get("callback"),
+            retall=bool(keywords.get("retall", False)),
+        )
+        alpha = np.atleast_1d(alpha)
+        retvals = dict(retvals)
+        found = maximize_scale(problem, reml, alpha)
+        if found is None:
+            raise DesignError("The likelihood of the scale is undefined at every start.")
+        value = problem.loglike(alpha, reml)
+        near = found.loglike - value <= _SAME * max(1.0, abs(found.loglike))
+        retvals["converged"] = bool((near or retvals["converged"]) and found.converged)
+        retvals["other_maxima"] = list(found.others)
+        settings["start_params"] = problem.to_alpha @ begin
+        settings.pop("extra_fit_funcs", None)
+        if keywords.get("warn_convergence", True):
+            if found.boundary:
+                warnings.warn(
+                    "The likelihood grows towards a heterogeneity of 0, where ln tau2 is minus "
+                    "infinity: alpha has no maximum, and no standard error. Is there "
+                    "heterogeneity? See MetaReg.",
+                    IdentificationWarning,
+                    stacklevel=3,
+                )
+            elif not retvals["converged"]:
+                warnings.warn(
+                    f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
+                    f"scale. Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
+            if found.others:
+                warnings.warn(
+                    "The likelihood of the scale has several maxima: the highest that was found is "
+                    f"{found.loglike:.6g}, others are {', '.join(map(str, found.others[:3]))}.",
+                    ConvergenceWarning,
+                    stacklevel=3,
+                )
+        return found, retvals, settings
+
+
+def _right_side(scale_formula: Any) -> str:
+    if not isinstance(scale_formula, str) or not scale_formula.strip():
+        raise OptionError(
+            f"scale_formula={scale_formula!r} is no formula; write for instance '~ grade'."
+        )
+    left, tilde, right = scale_formula.rpartition("~")
+    if left.strip():
+        raise OptionError(f"scale_formula={scale_formula!r} has a left side; ln tau2 is meant.")
+    return right if tilde else scale_formula

@@ -1,0 +1,544 @@
+"""The meta-regression model with dependent effects."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from metareg_sm._typing import Array, Codes, Missing
+from metareg_sm.core.mixed.identify import flat_directions
+from metareg_sm.core.mixed.likelihood import MixedLikelihood
+from metareg_sm.core.mixed.solution import MixedSolution, solve
+from metareg_sm.core.mixed.terms import components, is_nested
+from metareg_sm.design.groups import group_codes
+from metareg_sm.design.random import parse_random, random_terms
+from metareg_sm.design.rows import as_frame, selected_rows
+from metareg_sm.design.sampling import SamplingCovariance, as_sampling_covariance
+from metareg_sm.design.values import index_of, row_label
+from metareg_sm.design.variances import Variances
+from metareg_sm.exceptions import (
+    DesignError,
+    IdentificationWarning,
+    OptionError,
+    VarianceError,
+)
+from metareg_sm.models import checks
+from metareg_sm.models.base import KnownVarianceModel
+from metareg_sm.models.mixed_covariance import mixed_regression, reported_covariance
+from metareg_sm.models.mixed_optimizer import MixedRun, mixed_start, optimize_mixed
+from metareg_sm.models.optimizers import check_optimizer
+from metareg_sm.options import check_keywords, choose, whole_number
+from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
+from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.covariance import CORRECTIONS, MIXED_COVARIANCES, CovarianceType
+
+__all__ = ["MixedMetaReg"]
+
+_DFS = {"contain": True, "residual": False}
+
+
+class MixedMetaReg(KnownVarianceModel):
+    r"""Meta-regression with dependent effects: multilevel, crossed and multivariate.
+
+    y = X beta + sum over terms of Z u + e, with sampling errors e ~ N(0, V) of known covariance
+    and random effects u_g ~ N(0, G) of the groups of each term.
+
+    Parameters
+    ----------
+    endog : array_like, (k,)
+        Effects that the studies report.
+    exog : array_like, (k, p)
+        Moderators; an intercept is not included by default. The formula interface adds one.
+    vi, sei : array_like or Series, (k,)
+        Sampling variances or standard errors of independent sampling errors.
+    V : SamplingCovariance, array_like (k, k) or list of blocks
+        Sampling covariance instead: from `sampling_covariance`, dense, or blocks in the order of
+        the rows. Exactly one of `vi`, `sei` and `V`.
+    random : str or list of str
+        Random terms, in columns of `data`: "1 | study" (an intercept each study),
+        "1 | district/school" (nested: districts, and schools within districts),
+        ["1 | article", "1 | species"] (crossed), "0 + outcome | trial" (an effect each outcome of a
+        trial, correlated as `structure` says).
+    structure : str or list of str, default "un"
+        Covariance of the effects of a term with levels: "un" (any), "cs" (equal variances and
+        correlations), "hcs" (unequal variances, equal correlations), "diag" (unequal variances,
+        independent), "id" (equal variances, independent), "ar" (equal variances, correlation
+        rho^|t_i - t_j| of times) or "har" (the same, unequal variances). One for all such terms, or
+        a list with one each.
+    groups, re_formula : str, optional
+        A single term as `mixedlm` has it: the column of the groups, and "1" (default) or
+        "0 + outcome". For arrays `groups` may be the labels themselves.
+    data : DataFrame, optional
+        Columns that `random` names, one row for each of `endog`; a formula brings its own.
+    missing : {"none", "drop", "raise"}, default "none"
+        As for `MetaReg`. A missing group label is always an error.
+    hasconst : bool, optional
+        Whether the moderators include a constant; found out if not given.
+    **kwargs
+        Used by the formula interface.
+
+    Attributes
+    ----------
+    endog, exog, vi : ndarray
+        Outcomes, moderators and sampling variances of the effects in the model.
+    V : SamplingCovariance or None
+        Their sampling covariance; None where errors are independent.
+    random_terms : tuple of RandomTerm
+        The random terms, with their groups.
+    nobs : int
+        Number of effects k.
+
+    Raises
+    ------
+    VarianceError
+        If a sampling variance is 0 or impossible, or V is not positive definite.
+    DesignError
+        If rows do not match, a label or column is missing, a time is not a number, or V correlates
+        effects of different groups.
+    OptionError
+        If `random` or `structure` cannot be read.
+
+    References
+    ----------
+    Konstantopoulos, S. (2011). Fixed effects and variance components estimation in three-level
+    meta-analysis. Research Synthesis Methods, 2(1), 61-76.
+
+    Berkey, C. S., Hoaglin, D. C., Antczak-Bouckoms, A., Mosteller, F., & Colditz, G. A. (1998).
+    Meta-analysis of multiple outcomes by regression with random effects. Statistics in Medicine,
+    17(22), 2537-2550.
+
+    Examples
+    --------
+    >>> import metareg_sm
+    >>> schools = metareg_sm.datasets.konstantopoulos2011.load_pandas().data
+    >>> model = metareg_sm.MixedMetaReg.from_formula(
+    ...     "yi ~ 1", schools, vi="vi", random="1 | district/school"
+    ... )
+    >>> model.fit().vcomp.round(4).to_dict()
+    {'district': 0.0651, 'district/school': 0.0327}
+    """
+
+    def __init__(
+        self,
+        endog: npt.ArrayLike,
+        exog: npt.ArrayLike | None = None,
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        V: Any = None,
+        random: str | Sequence[str] | None = None,
+        structure: str | Sequence[str] = "un",
+        groups: Any = None,
+        re_formula: str | None = None,
+        data: Any = None,
+        missing: Missing = "none",
+        hasconst: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._table: pd.DataFrame | None = None
+        if "formula" not in kwargs:
+            if groups is not None and not isinstance(groups, str):
+                name = getattr(groups, "name", None) or "groups"
+                data, groups = pd.DataFrame({str(name): groups}), str(name)
+            self._table = None if data is None else as_frame(data)
+            V, vi = _variances_of(V, vi, sei, index_of(endog))
+        self._specs = parse_random(random, groups, re_formula)
+        self.structure = structure
+        self._given_V = V
+        super().__init__(endog, exog, vi, sei, missing, hasconst, **kwargs)
+
+    def _prepare(self) -> None:
+        rows = self.rows
+        if self._table is not None:
+            if len(self._table) != rows.total:
+                raise DesignError(f"data has {len(self._table)} rows, and endog {rows.total}.")
+            frame = self._table.iloc[rows.positions]
+            self.rows = rows = replace(rows, frame=frame)
+            self._table = None
+        labels = rows.labels
+        checks.refuse_zero_variance(
+            self.vi, labels, "dependent effects are weighted by the inverse of V", "Leave it out."
+        )
+        self.random_terms = random_terms(self._specs, self.structure, rows)
+        self.V = None
+        if self._given_V is not None:
+            V = self._given_V.take(rows.positions)
+            self._given_V = None
+            V.check_definite(labels)
+            if not V.is_diagonal:
+                self._refuse_foreign_blocks(V)
+                self.V = V
+        self._data_attr.extend(["random_terms", "likelihood", "V"])
+        self.likelihood = MixedLikelihood.build(
+            self.endog,
+            self.basis,
+            self.vi if self.V is None else self.V.blocks(),
+            [t.term for t in self.random_terms],
+        )
+
+    def _refuse_foreign_blocks(self, V: SamplingCovariance) -> None:
+        """Refuse a V that correlates effects which no random term groups together."""
+        for stack in V.stacks:
+            apart = np.ones(len(stack.rows), dtype=bool)
+            for t in self.random_terms:
+                codes = t.term.groups[stack.rows]
+                apart &= (codes != codes[:, :1]).any(1)
+            if apart.any():
+                rows = stack.rows[np.flatnonzero(apart)[0]]
+                codes = self.random_terms[0].term.groups[rows]
+                other = int(rows[(codes != codes[0]).argmax()])
+                labels = self.rows.labels
+                names = ", ".join(t.name for t in self.random_terms)
+                raise DesignError(
+                    f"V correlates {row_label(labels, int(rows[0]))} with "
+                    f"{row_label(labels, other)}, which share no group of random ({names}). Add "
+                    "the grouping that V was made by, for instance as the outermost level."
+                )
+
+    @classmethod
+    def from_formula(
+        cls,
+        formula: Any,
+        data: Any,
+        subset: Any = None,
+        drop_cols: Any = None,
+        *args: Any,
+        vi: Variances | None = None,
+        sei: Variances | None = None,
+        V: Any = None,
+        random: str | Sequence[str] | None = None,
+        structure: str | Sequence[str] = "un",
+        groups: str | None = None,
+        re_formula: str | None = None,
+        missing: Missing = "drop",
+        **kwargs: Any,
+    ) -> MixedMetaReg:
+        """Create a model from a formula and a data frame.
+
+        Parameters
+        ----------
+        formula : str
+            For instance "yi ~ age * dose".
+        data : DataFrame
+            One row an effect; it is not changed.
+        subset : array_like, optional
+            Rows to use: booleans or labels, as `DataFrame.loc` takes them.
+        drop_cols : list of str, optional
+            Columns to drop from the design.
+        *args
+            A positional `vi`.
+        vi, sei : str, Series or array_like
+            Sampling variances or standard errors: a column, or values.
+        V : SamplingCovariance, array_like or list of blocks
+            Sampling covariance instead, of all rows of `data`, or of those of `subset`; exactly one
+            of the three.
+        random, structure, groups, re_formula
+            As for `MixedMetaReg`; they name columns of `data`.
+        missing : {"drop", "raise", "none"}, default "drop"
+            Rows with a missing outcome, moderator or variance are dropped before the design is
+            built; a missing group label in what is left is an error.
+        **kwargs
+            `eval_env` and `hasconst`, as everywhere in statsmodels.
+
+        Returns
+        -------
+        MixedMetaReg
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> trials = metareg_sm.datasets.berkey1998.load_pandas().data
+        >>> V = [g[["v1i", "v2i"]].to_numpy() for _, g in trials.groupby("trial", sort=False)]
+        >>> model = metareg_sm.MixedMetaReg.from_formula(
+        ...     "yi ~ 0 + outcome", trials, V=V, random="0 + outcome | trial"
+        ... )
+        >>> model.fit().cov_re.round(4).to_numpy().tolist()
+        [[0.0327, 0.0119], [0.0119, 0.0117]]
+        """
+        if args:
+            if vi is not None or len(args) > 1:
+                raise OptionError("Give the sampling variances once, as vi=.")
+            vi = args[0]
+        caller = sys._getframe(1)
+        if V is not None:
+            table = as_frame(data)
+            V, vi = _variances_of(V, vi, sei, table.index)
+            chosen = selected_rows(table, subset)
+            if V.k == len(chosen) != len(table):
+                V = V.spread(chosen, len(table))
+                vi = np.full(len(table), np.nan)
+                for stack in V.stacks:
+                    vi[stack.rows] = np.einsum("gnn->gn", stack.matrices)
+            elif V.k != len(table):
+                raise VarianceError(f"V is of {V.k} effects, and data has {len(table)} rows.")
+        return cls._of_formula(
+            formula,
+            data,
+            caller,
+            vi,
+            sei,
+            subset,
+            drop_cols,
+            missing,
+            kwargs,
+            random=random,
+            structure=structure,
+            groups=groups,
+            re_formula=re_formula,
+            V=V,
+        )
+
+    # --- the likelihood, for statsmodels' generic code -----------------------------------------
+
+    def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
+        """Profile log-likelihood of the variances; the coefficients are profiled out.
+
+        Parameters
+        ----------
+        params : array_like, (m,)
+            Working parameters: variances of intercepts; for terms with levels those of the
+            structure, in units of the outcome.
+        reml : bool, default True
+            Restricted likelihood, else maximum likelihood.
+
+        Returns
+        -------
+        float
+        """
+        return self.likelihood.loglike(self._working(params, "loglike"), reml)
+
+    def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """First derivative of `loglike`, (m,)."""
+        point = self.likelihood.point(self._working(params, "score"), reml)
+        if point is None:
+            raise OptionError("The likelihood is undefined at these parameters.")
+        return point.gradient / self.likelihood.units
+
+    def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
+        """Second derivative of `loglike`, (m, m)."""
+        point = self.likelihood.point(self._working(params, "hessian"), reml)
+        if point is None:
+            raise OptionError("The likelihood is undefined at these parameters.")
+        units = self.likelihood.units
+        return -point.observed / np.outer(units, units)
+
+    def _working(self, params: npt.ArrayLike, where: str) -> Array:
+        units = self.likelihood.units
+        given = np.atleast_1d(np.asarray(params, dtype=float)).ravel()
+        if given.size != units.size:
+            raise OptionError(
+                f"{where} is a function of {units.size} variance parameters; got {given.size}. The "
+                "coefficients are profiled out."
+            )
+        return given / units
+
+    # --- fit -----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        reml: bool = True,
+        cov_type: str = "nonrobust",
+        use_t: bool = True,
+        method: str = "lbfgs",
+        start_params: npt.ArrayLike | None = None,
+        maxiter: int = 1000,
+        disp: bool = False,
+        cov_kwds: Mapping[str, Any] | None = None,
+        df: str = "contain",
+        **kwargs: Any,
+    ) -> MixedMetaRegResultsWrapper:
+        """Estimate the variances, correlations and coefficients.
+
+        Parameters
+        ----------
+        reml : bool, default True
+            Restricted maximum likelihood, else maximum likelihood.
+        cov_type : {"nonrobust", "cluster"}
+            Model-based standard errors, or robust ones by clusters.
+        use_t : bool, default True
+            t and F tests instead of normal and chi-squared.
+        method : str, default "lbfgs"
+            statsmodels optimizer: newton, nm, bfgs, lbfgs, powell, cg, ncg, basinhopping or
+            minimize. All reach the same maximum.
+        start_params : array_like, optional
+            Variances to begin with, in the order of the terms and their levels.
+        maxiter : int, default 1000
+            Iterations that the optimizer may take.
+        disp : bool, default False
+            Print what the optimizer prints.
+        cov_kwds : mapping, optional
+            For "cluster": "groups", a column or labels of the clusters, by default the outermost
+            grouping; and "correction", "CR0", "CR1", "CR1S", "CR2" (default) or "CR3".
+        df : {"contain", "residual"}
+            Degrees of freedom of t tests: of the outermost grouping within whose groups a moderator
+            is constant, or k - p. Clusters with CR2 and CR3 have Satterthwaite's.
+        **kwargs
+            Further keywords of the optimizer, and `warn_convergence`.
+
+        Returns
+        -------
+        MixedMetaRegResultsWrapper
+
+        Raises
+        ------
+        DesignError
+            If variances cannot be told apart, or there are too few effects, groups or clusters.
+        OptionError
+            If an option is unknown or does not go with the others.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the optimizer stopped before the maximum, or the likelihood has several maxima.
+        IdentificationWarning
+            If the data say nothing about a correlation.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> schools = metareg_sm.datasets.konstantopoulos2011.load_pandas().data
+        >>> model = metareg_sm.MixedMetaReg.from_formula(
+        ...     "yi ~ 1", schools, vi="vi", random="1 | district/school"
+        ... )
+        >>> model.fit(cov_type="cluster").pvalues.round(4).to_dict()
+        {'Intercept': 0.054}
+        """
+        optimizer = check_optimizer(method, kwargs)
+        reml = bool(checks.truth_value(reml, "reml"))
+        use_t = bool(checks.truth_value(use_t, "use_t"))
+        covariance_type = choose(MIXED_COVARIANCES, cov_type, "cov_type")
+        groups, correction = self._clusters(covariance_type, cov_kwds)
+        contained = choose(_DFS, df, "df")
+        maxiter = whole_number(maxiter, "maxiter", 0)
+        if self.df_resid <= 0:
+            raise DesignError(
+                "The variances need more effects than coefficients; there are "
+                f"{self.exog.shape[0]} effects for {self.exog.shape[1]} coefficients. Use fewer "
+                "moderators."
+            )
+        self._check_identified(reml)
+        start = mixed_start(start_params, self.likelihood, self.exog.shape[1])
+        run = optimize_mixed(self.likelihood, reml, optimizer, start, maxiter, disp, kwargs)
+        solution = solve(self.likelihood, run.phi, reml)
+        if solution is None:
+            raise DesignError("The marginal covariance is singular at the estimates.")
+        regression = mixed_regression(self, solution)
+        return MixedMetaRegResultsWrapper(
+            MixedMetaRegResults(
+                self,
+                solution.params,
+                regression,
+                reported_covariance(
+                    self, solution, regression, covariance_type, groups, correction, contained
+                ),
+                self._components(solution, run),
+                cov_type=covariance_type,
+                correction=correction,
+                use_t=use_t,
+                solution=solution,
+            )
+        )
+
+    def _components(self, solution: MixedSolution, run: MixedRun) -> VarianceComponents:
+        found = solution.components()
+        names = self.component_names(found.terms, found.names)
+        return VarianceComponents(
+            tuple(names),
+            found.values,
+            found.standard_errors,
+            found.values,
+            "REML" if solution.reml else "ML",
+            "reml" if solution.reml else "ml",
+            len(names),
+            run.retvals,
+            run.settings,
+            tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
+            "conf_int_variance",
+        )
+
+    def component_names(self, terms: Sequence[int], names: Sequence[str]) -> list[str]:
+        """Printed names of components that the engine numbers."""
+        pairs = zip(terms, names, strict=True)
+        return [self.random_terms[i].component_names([name])[0] for i, name in pairs]
+
+    def _check_identified(self, reml: bool) -> None:
+        for flat in flat_directions(self.likelihood, reml):
+            names = self.component_names(flat.terms, flat.names)
+            labels = dict.fromkeys(repr(self.random_terms[i].label) for i in flat.terms)
+            if all(name.startswith("rho") for name in flat.names):
+                warnings.warn(
+                    f"The data say nothing about {' and '.join(names)}: no group of "
+                    f"random={', '.join(labels)} has both levels. Its value means nothing; "
+                    "structure='diag' does without it.",
+                    IdentificationWarning,
+                    stacklevel=3,
+                )
+                continue
+            one = len(flat.terms) == 1
+            raise DesignError(
+                f"The likelihood is flat: the data say nothing about "
+                f"{'the variance' if one else 'how the variance is shared between'} "
+                f"{'of ' if one else ''}{' and '.join(names)} (random={', '.join(labels)}). "
+                + (
+                    "The moderators tell its groups apart. Leave the term or the moderator out."
+                    if one
+                    else "Are there groups with more than one effect? Leave one of the terms out."
+                )
+            )
+
+    def _clusters(
+        self, cov_type: CovarianceType, cov_kwds: Mapping[str, Any] | None
+    ) -> tuple[Codes | None, str | None]:
+        given = {} if cov_kwds is None else dict(cov_kwds)
+        if cov_type.name != "cluster":
+            check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")
+            return None, None
+        check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
+        table = {c.lower(): c for c in CORRECTIONS}
+        correction = choose(table, given.get("correction", "CR2"), "cov_kwds['correction']")
+        blocks = self.independent_blocks()
+        if given.get("groups") is None:
+            if blocks.max() == 0:
+                names = ", ".join(t.name for t in self.random_terms)
+                raise DesignError(
+                    f"The random terms ({names}) connect all effects, so that there are no "
+                    "independent clusters for cov_type='cluster'. Use 'nonrobust'."
+                )
+            return blocks, correction
+        groups, levels = group_codes(given["groups"], self.rows)
+        if not is_nested(blocks, groups):
+            first = np.unique(blocks, return_index=True)[1][blocks]
+            row = int(np.flatnonzero(groups != groups[first])[0])
+            labels = self.rows.labels
+            raise DesignError(
+                f"{row_label(labels, row)} and {row_label(labels, int(first[row]))} are in "
+                f"different clusters ({levels[groups[row]]!r} and {levels[groups[first[row]]]!r}), "
+                "but correlated by random or V. Clusters must hold whole groups: take the "
+                "outermost grouping, which is the default, or a coarser one."
+            )
+        return groups, correction
+
+    def independent_blocks(self) -> Codes:
+        """Finest groups of effects that are independent of each other, (k,)."""
+        parts = [t.term.groups for t in self.random_terms]
+        if self.V is not None:
+            parts.append(self.V.partition())
+        return components(parts, len(self.endog))
+
+
+def _variances_of(
+    V: Any, vi: Any, sei: Any, index: pd.Index | None
+) -> tuple[SamplingCovariance | None, Any]:
+    """V as a record, and its diagonal in place of vi."""
+    if V is None:
+        return None, vi
+    if vi is not None or sei is not None:
+        raise VarianceError("Give exactly one of vi=, sei= and V=; V holds the variances.")
+    found = as_sampling_covariance(V, index)
+    return found, found.vi

@@ -1,0 +1,105 @@
+"""The regression of dependent effects as a record, and the covariance of its coefficients."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.mixed.solution import MixedSolution
+from metareg_sm.core.mixed.terms import first_codes
+from metareg_sm.exceptions import DesignError
+from metareg_sm.stats.containment import containment_df
+from metareg_sm.stats.covariance import Covariance, CovarianceType
+from metareg_sm.stats.gls import BlockRegression, cluster_whitened, clusters_by_size
+
+if TYPE_CHECKING:
+    from metareg_sm.models.mixed import MixedMetaReg
+
+
+def mixed_regression(model: MixedMetaReg, solution: MixedSolution) -> BlockRegression:
+    """Weighted regression of a fit."""
+    Z = model.basis.Z
+    scale = solution.problem.scale
+    inverse = solution.evaluation.fit.inverse * scale
+    resid = model.endog - model.exog @ solution.params
+    white = solution.whiten(np.column_stack([Z, resid]))
+    theta = model.vi.astype(float)
+    for t, G in zip(model.random_terms, solution.matrices, strict=True):
+        theta = theta + np.diagonal(G)[t.term.levels]
+    half = model.basis.to_params @ inverse
+    return BlockRegression(
+        half, white[:, -1], theta, half @ half.T, Z, inverse, white[:, :-1] @ inverse
+    )
+
+
+def reported_covariance(
+    model: MixedMetaReg,
+    solution: MixedSolution,
+    regression: BlockRegression,
+    cov_type: CovarianceType,
+    groups: Codes | None,
+    correction: str | None,
+    contained: bool,
+) -> Covariance:
+    """Covariance of the coefficients with the degrees of freedom of its tests."""
+    if groups is not None:
+        if correction == "CR2":
+            resid = model.endog - model.exog @ solution.params
+            blocks = cluster_covariances(model, solution, groups)
+            regression = cluster_whitened(regression, resid, blocks, groups)
+        return cov_type.compute(regression, groups, correction)
+    found = cov_type.compute(regression, None, None)
+    if not contained:
+        return found
+    df = containment_df(model.exog, groupings(model), model.basis.rank)
+    short = np.flatnonzero(df <= 0.0)
+    if short.size:
+        raise DesignError(
+            f"df='contain' leaves no degrees of freedom for {model.exog_names[short[0]]!r}: there "
+            "are no more groups within which it is constant than coefficients. Use "
+            "df='residual', or fewer moderators."
+        )
+    return replace(found, df=float(df.min()), coefficient_df=df)
+
+
+def groupings(model: MixedMetaReg) -> list[Codes]:
+    """Groups of every term, and for those with levels the levels within groups."""
+    found = []
+    for t in model.random_terms:
+        found.append(t.term.groups)
+        if not t.is_intercept:
+            found.append(first_codes(t.term.cells))
+    return found
+
+
+def cluster_covariances(
+    model: MixedMetaReg, solution: MixedSolution, groups: Codes
+) -> dict[int, Array]:
+    """Marginal covariances of the clusters of each size, (m, n, n), in the order of their codes."""
+    k = len(groups)
+    place = np.empty((2, k), dtype=np.intp)  # position of a row's cluster, and in its cluster
+    found: dict[int, Array] = {}
+    size_of = np.bincount(groups)[groups]
+    for members in clusters_by_size(groups):
+        m, n = members.shape
+        place[0, members] = np.arange(m)[:, None]
+        place[1, members] = np.arange(n)
+        sigma = np.zeros((m, n, n))
+        if model.V is None:
+            sigma[:, np.arange(n), np.arange(n)] = model.vi[members]
+        for t, G in zip(model.random_terms, solution.matrices, strict=True):
+            g, level = t.term.groups[members], t.term.levels[members]
+            same = g[:, :, None] == g[:, None, :]
+            sigma += np.where(same, G[level[:, :, None], level[:, None, :]], 0.0)
+        found[n] = sigma
+    if model.V is not None:
+        for stack in model.V.stacks:
+            sizes = size_of[stack.rows[:, 0]]
+            for n in np.unique(sizes):
+                rows = stack.rows[sizes == n]
+                at, i = place[0][rows], place[1][rows]
+                found[n][at[:, :, None], i[:, :, None], i[:, None, :]] += stack.matrices[sizes == n]
+    return found

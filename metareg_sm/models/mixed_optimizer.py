@@ -1,0 +1,216 @@
+"""Estimation of dependent effects through statsmodels' optimizers.
+
+The chosen optimizer searches from the best of several starts; climbs of the engine finish from
+where it ends, and begin elsewhere to see whether there are other maxima.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from metareg_sm._compat import Optimizer
+from metareg_sm._typing import Array
+from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm.core.mixed.objective import Objective
+from metareg_sm.core.mixed.search import maximize
+from metareg_sm.core.mixed.starts import starts
+from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError
+from metareg_sm.models.optimizers import GENERIC
+
+# Log-likelihoods that differ by less are one maximum.
+_SAME = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class MixedRun:
+    """What an optimizer did.
+
+    Attributes
+    ----------
+    phi : ndarray, (m,)
+        Working parameters at the maximum.
+    retvals, settings : dict
+        statsmodels' `mle_retvals` and `mle_settings`.
+    """
+
+    phi: Array
+    retvals: dict[str, Any]
+    settings: dict[str, Any]
+
+
+class _Remembered:
+    """The objective, which remembers its last point: optimizers ask for value and slope apart."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
+        self._cache: dict[bytes, tuple[float, Array, Array]] = {}
+
+    def _at(self, theta: Array) -> tuple[float, Array, Array]:
+        key = theta.tobytes()
+        if key not in self._cache:
+            self._cache.clear()
+            self._cache[key] = self.objective.everything(theta)
+        return self._cache[key]
+
+    def value(self, theta: Array) -> float:
+        key = np.asarray(theta, dtype=float).tobytes()
+        if key in self._cache:
+            return self._cache[key][0]
+        return self.objective.value(theta)
+
+    def both(self, theta: Array) -> float:
+        return self._at(np.asarray(theta, dtype=float))[0]
+
+    def gradient(self, theta: Array) -> Array:
+        return self._at(np.asarray(theta, dtype=float))[1]
+
+    def hessian(self, theta: Array) -> Array:
+        return self._at(np.asarray(theta, dtype=float))[2]
+
+
+# optimizers that ask for the gradient wherever they ask for the value
+_WITH_SLOPE = ("lbfgs", "bfgs", "cg", "minimize", "basinhopping")
+
+
+def optimize_mixed(
+    problem: MixedLikelihood,
+    reml: bool,
+    method: str,
+    start: Array | None,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+) -> MixedRun:
+    """Maximum of the likelihood of dependent effects.
+
+    Parameters
+    ----------
+    problem : MixedLikelihood
+        The data.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    method : str
+        A statsmodels optimizer.
+    start : ndarray, (m,), or None
+        Working parameters to begin with; by default the best of several.
+    maxiter : int
+        Iterations that the optimizer may take.
+    disp : bool
+        Print what the optimizer prints.
+    keywords : mapping
+        Further keywords of the optimizer, and `warn_convergence`.
+
+    Returns
+    -------
+    MixedRun
+
+    Raises
+    ------
+    DesignError
+        If the likelihood is undefined at every start.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the optimizer stopped before the maximum, or the likelihood has several maxima.
+    """
+    begin = start
+    if begin is None:
+        begin = max(starts(problem)[:6], key=lambda phi: problem.loglike(phi, reml))
+    objective = _Remembered(Objective(problem, reml, begin))
+    options = {k: v for k, v in keywords.items() if k not in GENERIC}
+    if method == "basinhopping":
+        # a fixed seed: the global random state is not ours to draw from
+        options.setdefault("seed", 0)
+        options.setdefault("niter", 20)
+    theta, retvals, settings = Optimizer()._fit(
+        objective.both if method in _WITH_SLOPE else objective.value,
+        objective.gradient,
+        objective.objective.theta(begin),
+        (),
+        options,
+        hessian=objective.hessian,
+        method=method,
+        maxiter=maxiter,
+        full_output=True,
+        disp=disp,
+        callback=keywords.get("callback"),
+        retall=bool(keywords.get("retall", False)),
+    )
+    reached = objective.objective.phi(np.atleast_1d(theta))
+    retvals = dict(retvals)
+    value = problem.loglike(reached, reml)
+    alone = problem.kinds == ("variance",)
+    found = maximize(problem, reml, start=None if alone else reached)
+    if found is None or not np.isfinite(value):
+        raise DesignError(
+            "The likelihood is undefined: the marginal covariance of the effects is singular "
+            "wherever the search began. Are some sampling variances extremely small?"
+        )
+    best = found.best.point
+    near = best.value - value <= _SAME * max(1.0, abs(best.value))
+    converged = bool(near or (retvals["converged"] and found.best.converged))
+    retvals["converged"] = converged
+    retvals["other_maxima"] = [other.value for other in found.others]
+    settings["start_params"] = begin * problem.units
+    settings.pop("extra_fit_funcs", None)
+    loud = keywords.get("warn_convergence", True)
+    if not converged and loud:
+        warnings.warn(
+            f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
+            f"variances (at {value:.6g}, the maximum is {best.value:.6g}). Raise "
+            f"maxiter={maxiter}, or use another method. Check mle_retvals.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    if converged and found.others and loud:
+        _tell_others(best, found.others)
+    return MixedRun(best.phi if converged else reached, retvals, settings)
+
+
+def _tell_others(best: Point, others: tuple[Point, ...]) -> None:
+    heights = ", ".join(f"{other.value:.6g}" for other in others[:3])
+    warnings.warn(
+        f"The likelihood of the variances has several maxima: the highest that was found is "
+        f"{best.value:.6g}, others are {heights}. The fit is at the highest; the data say little "
+        "about some variance or correlation. See conf_int_variance().",
+        ConvergenceWarning,
+        stacklevel=4,
+    )
+
+
+def mixed_start(start_params: Any, problem: MixedLikelihood, p: int) -> Array | None:
+    """Working parameters from `start_params`: variances, and a correlation for each term with one.
+
+    statsmodels' generic code passes a start for the coefficients, which are profiled out and need
+    none: a vector of length p says nothing about the variances, unless these are as many.
+
+    Raises
+    ------
+    OptionError
+        If it has another length, or a variance is negative.
+    """
+    if start_params is None:
+        return None
+    given = np.asarray(start_params, dtype=float).ravel()
+    m = sum(term.q for term in problem.terms)
+    if given.size != m:
+        if given.size == p:
+            return None
+        raise OptionError(
+            f"start_params must have {m} values, the variances in the order of the terms and their "
+            f"levels; got {given.size}. The coefficients are profiled out and need no start."
+        )
+    if not (np.isfinite(given) & (given >= 0.0)).all():
+        if given.size == p:
+            return None
+        raise OptionError("start_params must be finite variances >= 0.")
+    ends = np.cumsum([term.q for term in problem.terms])
+    parts = np.split(given / problem.scale**2, ends[:-1])
+    pairs = zip(problem.terms, parts, strict=True)
+    return np.concatenate([t.structure.start(v, 0.3 if t.q > 1 else 0.0) for t, v in pairs])

@@ -1,0 +1,279 @@
+"""Influence, permutation and bootstrap of dependent effects, cluster by cluster.
+
+Each resample is a fit of its own that begins at the estimates of the data: the likelihoods of
+resamples share their structure but not their outcomes, and the search for a maximum is not batched.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from metareg_sm._typing import Array, Codes, Rows, Seed
+from metareg_sm.core.basis import Basis, design_basis
+from metareg_sm.core.mixed.solution import MixedSolution
+from metareg_sm.core.mixed.terms import Term, first_codes, is_nested
+from metareg_sm.design.groups import group_codes
+from metareg_sm.exceptions import DesignError, FewStudiesWarning
+from metareg_sm.options import check_alpha, whole_number
+from metareg_sm.postestimation.components import known_of, refitted
+from metareg_sm.postestimation.fitted import MixedFitted
+from metareg_sm.stats import resampling
+
+
+@dataclass(frozen=True)
+class ClusterInfluence:
+    """Fits without each cluster in turn.
+
+    Attributes
+    ----------
+    params : DataFrame, (clusters, p)
+        Coefficients without the cluster.
+    components : DataFrame, (clusters, m)
+        Variances and correlations without the cluster.
+    cooks_distance : Series, (clusters,)
+        Change of the coefficients in the metric of their covariance: d' V^-1 d.
+    cov_ratio : Series, (clusters,)
+        Determinant of the model-based covariance of the coefficients without the cluster over that
+        of all data.
+    """
+
+    params: pd.DataFrame
+    components: pd.DataFrame
+    cooks_distance: pd.Series
+    cov_ratio: pd.Series
+
+    def summary_frame(self) -> pd.DataFrame:
+        """Everything, one row a cluster."""
+        own = pd.DataFrame({"cooks_distance": self.cooks_distance, "cov_ratio": self.cov_ratio})
+        return pd.concat([own, self.params, self.components], axis=1)
+
+
+def clusters_of(fit: MixedFitted, groups: Any) -> tuple[Codes, pd.Index]:
+    """Independent clusters and their labels: the outermost grouping by default.
+
+    Raises
+    ------
+    DesignError
+        If clusters are not independent of each other, or there is one alone.
+    """
+    if groups is None:
+        codes, found = fit.blocks, pd.RangeIndex(int(fit.blocks.max()) + 1)
+        for t in fit.random_terms:
+            if is_nested(t.term.groups, codes) and is_nested(codes, t.term.groups):
+                codes, found = t.term.groups, t.groups
+                break
+    else:
+        codes, found = group_codes(groups, fit.table.rows)
+        if not is_nested(fit.blocks, codes):
+            raise DesignError(
+                "Clusters must hold whole groups of random and V; some of these share one. Take "
+                "the outermost grouping, which is the default, or a coarser one."
+            )
+    if len(found) < 2:
+        raise DesignError("There are no two independent clusters.")
+    return codes, found
+
+
+def subset(fit: MixedFitted, rows: Rows) -> tuple[Array, Basis, Any, list[Term]]:
+    """Outcomes, design, V and terms of some rows."""
+    table = fit.table
+    terms = [
+        replace(t.term, groups=first_codes(t.term.groups[rows]), levels=t.term.levels[rows])
+        for t in fit.random_terms
+    ]
+    V = fit.sampling
+    known = table.vi[rows] if V is None else V.take(rows).blocks()
+    return table.endog[rows], design_basis(table.exog[rows]), known, terms
+
+
+def _start(fit: MixedFitted) -> Array:
+    return fit.solution.phi * fit.solution.problem.units
+
+
+def leave_one_cluster_out(fit: MixedFitted, groups: Any) -> ClusterInfluence:
+    """Fits without each cluster; see `MixedMetaRegResults.leave_one_cluster_out`."""
+    codes, labels = clusters_of(fit, groups)
+    p, m, J = len(fit.params), len(fit.components.names), len(labels)
+    params, variances = np.full((J, p), np.nan), np.full((J, m), np.nan)
+    ratio = np.full(J, np.nan)
+    start, unscaled = _start(fit), fit.regression.unscaled
+    full = np.linalg.slogdet(unscaled)[1]
+    undefined = []
+    for g in range(J):
+        rows = np.flatnonzero(codes != g)
+        y, basis, known, terms = subset(fit, rows)
+        levels_left = all(len(np.unique(t.levels)) == t.q for t in terms)
+        if len(basis.redundant) > len(fit.redundant) or not levels_left or len(rows) <= p:
+            undefined.append(g)
+            continue
+        found = refitted(y, basis, known, terms, fit.reml, start)
+        params[g], variances[g] = found.params, found.components().values
+        ratio[g] = np.exp(np.linalg.slogdet(found.cov_unscaled)[1] - full)
+    if undefined:
+        _tell_undefined([labels[g] for g in undefined])
+    change = params - np.asarray(fit.params)
+    cook = np.einsum("gp,gp->g", change, np.linalg.solve(np.asarray(fit.cov_params()), change.T).T)
+    return ClusterInfluence(
+        pd.DataFrame(params, index=labels, columns=fit.terms.names),
+        pd.DataFrame(variances, index=labels, columns=list(fit.components.names)),
+        pd.Series(cook, index=labels, name="cooks_distance"),
+        pd.Series(ratio, index=labels, name="cov_ratio"),
+    )
+
+
+def _tell_undefined(labels: list[Any]) -> None:
+    shown = ", ".join(map(str, labels[:5])) + (" ..." if len(labels) > 5 else "")
+    warnings.warn(
+        f"Without {shown} a coefficient or a level is not identified; those rows are NaN.",
+        FewStudiesWarning,
+        stacklevel=4,
+    )
+
+
+# --- resampling ------------------------------------------------------------------------------
+
+
+def simulate(fit: MixedFitted, n_resamples: int, rng: Seed) -> Array:
+    """Outcomes drawn from a fit; see `MixedMetaRegResults.simulate`."""
+    n = whole_number(n_resamples, "n_resamples")
+    random = np.random.default_rng(rng)
+    table = fit.table
+    drawn = np.tile(np.asarray(fit.fittedvalues), (n, 1))
+    for t, G in zip(fit.random_terms, fit.solution.matrices, strict=True):
+        values, vectors = np.linalg.eigh(G)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        u = random.standard_normal((n, t.term.n_groups, t.term.q)) @ root.T
+        drawn += u[:, t.term.groups, t.term.levels]
+    if fit.sampling is None:
+        drawn += np.sqrt(table.vi) * random.standard_normal(drawn.shape)
+        return drawn
+    for stack in fit.sampling.stacks:
+        L = np.linalg.cholesky(stack.matrices)
+        z = random.standard_normal((n, *stack.rows.shape))
+        drawn[:, stack.rows] += np.einsum("gij,ngj->ngi", L, z)
+    return drawn
+
+
+@dataclass(frozen=True)
+class MixedBootstrap:
+    """Parametric bootstrap distribution of a fit with dependent effects.
+
+    Attributes
+    ----------
+    distribution : DataFrame
+        One row a resample; the coefficients and the components.
+    estimate : Series
+        The same of the data.
+    """
+
+    distribution: pd.DataFrame
+    estimate: pd.Series
+
+    @property
+    def standard_error(self) -> pd.Series:
+        """Standard deviation of the resamples."""
+        return self.distribution.std(ddof=1)
+
+    def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
+        """Percentile intervals.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            1 minus the coverage.
+
+        Returns
+        -------
+        DataFrame
+            Columns estimate, ci_lower, ci_upper.
+        """
+        ends = resampling.percentile_interval(self.distribution.to_numpy(), check_alpha(alpha))
+        return pd.DataFrame(
+            {"estimate": self.estimate, "ci_lower": ends[:, 0], "ci_upper": ends[:, 1]}
+        )
+
+
+def bootstrap(fit: MixedFitted, n_resamples: int, rng: Seed) -> MixedBootstrap:
+    """Parametric bootstrap; see `MixedMetaRegResults.bootstrap`."""
+    outcomes = simulate(fit, n_resamples, rng)
+    terms, known, start = [t.term for t in fit.random_terms], known_of(fit), _start(fit)
+    rows = []
+    for y in outcomes:
+        found = refitted(y, fit.table.basis, known, terms, fit.reml, start)
+        rows.append([*found.params, *found.components().values])
+    names = [*fit.terms.names, *fit.components.names]
+    estimate = pd.Series([*np.asarray(fit.params), *fit.components.values], index=names)
+    return MixedBootstrap(pd.DataFrame(rows, columns=names), estimate)
+
+
+@dataclass(frozen=True)
+class ClusterPermutation:
+    """Permutation test of the coefficients by clusters.
+
+    Attributes
+    ----------
+    statistic, pvalues : Series, (p,)
+        t statistics with model-based standard errors, and two-sided p-values.
+    null_distribution : ndarray, (n, p)
+        t statistics of the resamples, each under its own null hypothesis.
+    n_resamples : int
+        Resamples n.
+    exact : bool
+        They are all the distinct ones that there are.
+    """
+
+    statistic: pd.Series
+    pvalues: pd.Series
+    null_distribution: Array
+    n_resamples: int
+    exact: bool
+
+
+def permutation_test(
+    fit: MixedFitted, n_resamples: int, rng: Seed, groups: Any
+) -> ClusterPermutation:
+    """Sign changes by cluster; see `MixedMetaRegResults.permutation_test`."""
+    n = whole_number(n_resamples, "n_resamples")
+    codes, labels = clusters_of(fit, groups)
+    J, table = len(labels), fit.table
+    exact = n >= 2.0**J
+    signs = (
+        resampling.all_signs(J)
+        if exact
+        else resampling.random_signs(n, J, np.random.default_rng(rng))
+    )
+    terms, known, start = [t.term for t in fit.random_terms], known_of(fit), _start(fit)
+
+    def fitted(y: Array, basis: Basis) -> MixedSolution:
+        return refitted(y, basis, known, terms, fit.reml, start)
+
+    names = fit.terms.names
+    null = np.empty((len(signs), len(names)))
+    for j in range(len(names)):
+        basis = design_basis(np.delete(table.exog, j, axis=1))
+        expected = basis.Z @ (_coefficients(fitted(table.endog, basis)))
+        resid = table.endog - expected
+        for i, sign in enumerate(signs):
+            found = fitted(expected + sign[codes] * resid, table.basis)
+            null[i, j] = found.params[j] / np.sqrt(found.cov_unscaled[j, j])
+    statistic = np.asarray(fit.params) / np.sqrt(np.diagonal(fit.regression.unscaled))
+    pvalues = resampling.permutation_pvalue(np.abs(null), np.abs(statistic), exact)
+    return ClusterPermutation(
+        pd.Series(statistic, index=names),
+        pd.Series(pvalues, index=names),
+        null,
+        len(signs),
+        exact,
+    )
+
+
+def _coefficients(solution: MixedSolution) -> Array:
+    """Coefficients of the orthonormal basis of the design."""
+    problem = solution.problem
+    coefs: Array = problem.level + problem.scale * solution.evaluation.fit.params
+    return coefs
