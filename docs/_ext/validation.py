@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tests.reference import Case, cases, load
+from tests.reference import Case, cases, load, mixed_cases
 
 from metareg_sm import MetaReg, effect_size
 from metareg_sm.effectsizes import MEASURES
@@ -20,6 +20,7 @@ Table = tuple[list[str], list[list[str]], list[int]]
 # metafor's rma.uni is wrong where the columns do not span the constant: tests/reference/README.md
 LEFT_OUT = "viechtbauer_origin"
 METHODS = ("REML", "ML", "DL", "PM", "EB", "HE", "SJ", "HS", "HSk", "DLIT", "SJIT", "PMM", "EE")
+LARGEST_MIXED = 200
 # below it a value counts as 0, and the difference is absolute
 SMALL = 1e-9
 CORRECTIONS = ("CR0", "CR1S", "CR2", "CR3")
@@ -215,7 +216,7 @@ def influence() -> Table:
     for name, case in load("influence")["cases"].items():
         known = case["fits"]["REML"]["z"]
         largest = Largest()
-        X = np.asarray(case["exog"], dtype=float).reshape(len(case["y"]), -1)
+        X = np.asarray(case["X"], dtype=float).reshape(len(case["y"]), -1)
         model = MetaReg(np.array(case["y"]), X, vi=np.array(case["v"]))
         found = model.fit(cov_type="nonrobust").get_influence()
         for quantity, ours in names.items():
@@ -224,11 +225,35 @@ def influence() -> Table:
     return ["data", "k", *names], rows, [24, 6, *[10] * len(names)]
 
 
+def mixed() -> Table:
+    """Models of dependent effects against metafor's rma.mv, REML and ML."""
+    quantities = ("coefficients", "SE", "variances", "log-likelihood")
+    rows = []
+    for name, case in mixed_cases.stored("mixed").items():
+        if len(case["y"]) > LARGEST_MIXED:
+            continue
+        model, largest = mixed_cases.model(name), Largest()
+        for method, known in case["fits"].items():
+            if method not in ("REML", "ML"):
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                res = model.fit(reml=method == "REML", df="residual")
+            largest.add("coefficients", np.asarray(res.params), known["beta"])
+            largest.add("SE", np.asarray(res.bse), known["se"])
+            largest.add("log-likelihood", res.llf, known["llf"])
+            if known["sigma2"]:
+                largest.add("variances", np.asarray(res.vcomp), known["sigma2"])
+        rows.append([f"``{name}``", str(len(case["y"])), *largest.row(quantities)])
+    return ["data", "k", *quantities], rows, [30, 10, *[15] * len(quantities)]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "validation-50-digits": fifty_digits,
     "validation-metafor": metafor_estimators,
     "validation-clubsandwich": club_sandwich,
     "validation-effect-sizes": effect_sizes,
     "validation-influence": influence,
+    "validation-mixed": mixed,
     "validation-small-study": small_study,
 }
