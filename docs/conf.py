@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
-from metareg_sm import __version__
+HERE = Path(__file__).parent
+# this copy of the package, and the reference values beside it
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+from metareg_sm import __version__  # noqa: E402
 
 project = "metareg_sm"
 author = "the metareg_sm developers"
@@ -20,9 +22,11 @@ extensions = [
     "IPython.sphinxext.ipython_console_highlighting",
     "IPython.sphinxext.ipython_directive",
     "sphinx_copybutton",
+    "myst_parser",
+    "sphinx_gallery.gen_gallery",
     "built",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery", "start-here.ipynb"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
@@ -34,6 +38,8 @@ numpydoc_show_class_members = False
 ipython_warning_is_error = True
 ipython_savefig_dir = "generated/savefig"
 ipython_execlines = [
+    # pages read files that stand beside them
+    f"import os; os.chdir({str(HERE)!r})",
     "import numpy as np",
     "import pandas as pd",
     "pd.options.display.width = 88",
@@ -48,3 +54,18 @@ html_title = f"metareg_sm {release}"
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
 html_copy_source = False
 html_show_sourcelink = False
+
+# CONTRIBUTING.md and CHANGELOG.md are pages, too
+myst_heading_anchors = 3
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "generated/gallery",
+    "filename_pattern": r"\.py$",
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_memory": False,
+    "write_computation_times": False,
+    "abort_on_example_error": True,
+    "within_subsection_order": "FileNameSortKey",
+}

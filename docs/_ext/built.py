@@ -1,13 +1,15 @@
 """What the pages take from the package itself while they are built: tables, numbers, a command.
 
 - ``.. built-table:: NAME`` is a table of a registry or of a file in ``benchmarks``;
-- ``:calibration:`max type1 | method == 'nonrobust'``` is one number of that file;
+- ``:calibration:`max type1 | method == 'nonrobust'``` is one number of that file, as is
+  ``:smallstudy:`estimate | k == 30 and ...``` of the simulation of small-study methods;
 - ``.. command::`` runs a command line and shows what it prints;
 - ``.. remaining-api::`` documents public names that the page does not list otherwise.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import subprocess
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import validation
 from docutils import nodes
 from docutils.parsers.rst import directives
 from docutils.statemachine import StringList
@@ -31,6 +34,7 @@ from metareg_sm.stats.covariance import COVARIANCES
 
 CALIBRATION = Path(__file__).parents[2] / "benchmarks" / "calibration.csv"
 ECOLOGY = CALIBRATION.with_name("ecology.csv")
+SMALL_STUDY = CALIBRATION.with_name("small_study.csv")
 METHODS = ("nonrobust", "knapp-hartung", "knapp-hartung-adhoc", "cr2")
 
 Table = tuple[list[str], list[list[str]], list[int]]
@@ -131,6 +135,68 @@ def _ecology(simulation: str) -> Table:
     return header, rows, [22, 22, 8, 18, 15, 15]
 
 
+CELL = ["k", "tau2", "mean", "publish"]
+CELL_WIDTHS = [6, 8, 8, 10]
+
+
+def _small_study(columns: dict[str, tuple[str, str]], rows: str = "k > 0") -> Table:
+    """Cells of the simulation of small-study methods; a column is a method and what of it."""
+    data = pd.read_csv(SMALL_STUDY).query(rows)
+    lines = []
+    for cell, part in data.groupby(CELL, sort=False):
+        by_method = part.set_index("method")
+        line = [f"{x:g}" for x in cell]
+        for method, what in columns.values():
+            value = by_method.loc[method, what]
+            error = by_method.loc[method].get(f"{what}_mcse", float("nan"))
+            text = "" if pd.isna(value) else f"{value:.3f}"
+            line.append(text if pd.isna(error) else f"{text} ± {error:.3f}")
+        lines.append(line)
+    width = 70 // len(columns)
+    return [*CELL, *columns], lines, [*CELL_WIDTHS, *[width] * len(columns)]
+
+
+SMALL_STUDY_TABLES = {
+    "small-study-tests": (
+        {
+            "Egger": ("egger", "reject"),
+            "LR, selection": ("selection-lr", "reject"),
+            "failed": ("selection-lr", "failed"),
+        },
+        "tau2 > 0",
+    ),
+    "small-study-estimates": (
+        {
+            "random effects": ("random-effects", "estimate"),
+            "PET": ("pet", "estimate"),
+            "PEESE": ("peese", "estimate"),
+            "PET-PEESE": ("pet-peese", "estimate"),
+            "selection (median)": ("selection", "median"),
+        },
+        "k > 0",
+    ),
+    "small-study-decisions": (
+        {
+            "random effects": ("random-effects", "reject"),
+            "PET": ("pet", "reject"),
+            "PEESE": ("peese", "reject"),
+            "PET-PEESE": ("pet-peese", "reject"),
+            "selection": ("selection", "reject"),
+        },
+        "mean == 0",
+    ),
+    "small-study-power": (
+        {
+            "random effects": ("random-effects", "reject"),
+            "PET": ("pet", "reject"),
+            "PEESE": ("peese", "reject"),
+            "PET-PEESE": ("pet-peese", "reject"),
+            "selection": ("selection", "reject"),
+        },
+        "mean > 0 and publish == 1",
+    ),
+}
+
 TABLES: dict[str, Callable[[], Table]] = {
     "estimators": _estimators,
     "covariances": _covariances,
@@ -151,6 +217,11 @@ TABLES: dict[str, Callable[[], Table]] = {
     "ecology-ecological": lambda: _ecology("ecological"),
     "ecology-baseline": lambda: _ecology("baseline"),
     "ecology-screening": lambda: _ecology("screening"),
+    **{
+        name: functools.partial(_small_study, columns, rows)
+        for name, (columns, rows) in SMALL_STUDY_TABLES.items()
+    },
+    **validation.TABLES,
 }
 
 
@@ -163,6 +234,7 @@ class BuiltTable(SphinxDirective):
         """Make the table."""
         self.env.note_dependency(str(CALIBRATION))
         self.env.note_dependency(str(ECOLOGY))
+        self.env.note_dependency(str(SMALL_STUDY))
         self.env.note_reread()
         header, rows, widths = TABLES[self.arguments[0]]()
         lines = [
@@ -193,6 +265,20 @@ class CalibrationNumber(SphinxRole):
         value = getattr(data[column], function)()
         text = f"{value:,.0f}" if value >= 1000 else f"{value:.3f}"
         return [nodes.Text(text)], []
+
+
+class SmallStudyNumber(SphinxRole):
+    """``:smallstudy:`COLUMN | QUERY```: one number of the simulation, with its Monte Carlo error."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Look the number up."""
+        column, _, query = self.text.partition("|")
+        data = pd.read_csv(SMALL_STUDY).query(query.strip())
+        if len(data) != 1:
+            raise ValueError(f"{len(data)} rows of the simulation have {query.strip()}")
+        row = data.iloc[0]
+        name = column.strip()
+        return [nodes.Text(f"{row[name]:.3f} ± {row[f'{name}_mcse']:.3f}")], []
 
 
 class Command(SphinxDirective):
@@ -258,6 +344,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("command", Command)
     app.add_directive("remaining-api", RemainingApi)
     app.add_role("calibration", CalibrationNumber())
+    app.add_role("smallstudy", SmallStudyNumber())
     app.connect("autodoc-process-docstring", escape_bars, priority=900)
     # the examples share one interpreter
     return {"parallel_read_safe": False, "parallel_write_safe": True}
