@@ -76,8 +76,8 @@ def single(ax: Axes | None, width: Any, ratio: float = 0.72) -> tuple[Figure, Ax
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The figure that axes stand in."""
-    return ax.get_figure()
+    """The figure that axes stand in, be it through a subfigure."""
+    return ax.figure.figure
 
 
 def text_size(width: float) -> float:

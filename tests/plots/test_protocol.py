@@ -148,3 +148,18 @@ def test_a_fit_and_a_summary_need_no_matplotlib():
         "res.summary()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_subfigures_and_pickles():
+    import pickle
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 4.0))
+    left, right = figure.subfigures(1, 2)
+    res = fitted(12, "y ~ x")
+    assert plots.forest(res, ax=left.add_subplot(), heterogeneity=False) is figure
+    assert plots.profile(res, ax=right.add_subplot()) is figure
+    again = pickle.loads(pickle.dumps(figure))
+    assert len(again.findobj()) > 100
+    pd.testing.assert_frame_equal(again.metareg_data, figure.metareg_data)
