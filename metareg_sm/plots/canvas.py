@@ -76,8 +76,8 @@ def single(ax: Axes | None, width: Any, ratio: float = 0.72) -> tuple[Figure, Ax
 
 
 def figure_of(ax: Axes) -> Figure:
-    """The figure that axes stand in."""
-    return ax.get_figure()
+    """The figure that axes stand in, be it through a subfigure."""
+    return ax.figure.figure
 
 
 def text_size(width: float) -> float:
@@ -108,7 +108,8 @@ def text_widths(ax: Axes, texts: Sequence[str], bold: bool = False) -> np.ndarra
             for size in (5.0, 7.0, 20.0):
                 probe.set_fontsize(size)
                 widest = max(widest, probe.get_window_extent().width / size)
-            known[text] = widest * 72.0 / figure.dpi
+            # and by how much depends on the resolution in which the figure is saved
+            known[text] = 1.03 * widest * 72.0 / figure.dpi
     return np.array([known[t] for t in texts])
 
 

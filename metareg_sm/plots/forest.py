@@ -16,6 +16,7 @@ from metareg_sm.plots import marks
 from metareg_sm.plots.canvas import attach
 from metareg_sm.plots.forest_rows import SPACE, Content, blocks_of, summary_of
 from metareg_sm.plots.layout import lay_out
+from metareg_sm.plots.moderators import sorted_levels
 from metareg_sm.plots.scale import Transform, decimals_for, scale_of
 from metareg_sm.plots.studies import (
     Columns,
@@ -66,7 +67,8 @@ def forest(
     results : results of any model
         A fit.
     by : str, optional
-        A column whose levels are blocks, each with its mean effect as a diamond, its heterogeneity
+        A column whose levels are blocks (categories in their order, numbers ascending, others as
+        they appear), each with its mean effect as a diamond, its heterogeneity
         and the test between them. Where the moderators of the model are constant within levels,
         the means are the model's, with the common tau2. A model without moderators is fitted to
         each level by itself, with the same estimator; the test is then Q of the means with weights
@@ -169,9 +171,10 @@ def forest(
         rows = [content.study(i, 0.0) for i in positions]
         blocks = [""] * len(rows)
     else:
-        column_of(fit, by, "by")
+        known = sorted_levels(column_of(fit, by, "by"))
         codes, levels = group_codes(by, fit.table.rows, "by")
-        rows, blocks = blocks_of(content, positions, codes, list(levels), heterogeneity)
+        place = np.array([known.index(level) for level in levels])
+        rows, blocks = blocks_of(content, positions, place[codes], known, heterogeneity)
     if prediction is None and by is not None and not moderated:
         content = replace(content, prediction=True)
     summary, reference = summary_of(content, at, heterogeneity)

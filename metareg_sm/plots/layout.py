@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # in sizes of the text: from row to row, between columns, around everything
-_LINE, _GAP, _EDGE = 1.5, 1.0, 0.5
+_LINE, _GAP, _EDGE = 1.5, 1.2, 0.5
 # share of the width that the intervals have at least, and while text is larger than so many points
 _PANEL, _WIDE_PANEL, _READABLE = 0.22, 0.34, 6.0
 # mm that they have in a figure without a given width

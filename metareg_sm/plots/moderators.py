@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,15 +17,23 @@ from metareg_sm.postestimation.fitted import Fitted
 
 # more values are no levels
 _LEVELS = 20
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def moderators_of(fit: Fitted) -> list[str]:
-    """Columns of the data that the right side of the formula may use; of arrays, its columns."""
+    """Columns of the data that the right side of the formula names; of arrays, its columns."""
     frame = fit.table.rows.frame
     if frame is None:
         return list(fit.terms.names)
-    used = mentioned_columns(frame, fit.terms.formula)
-    return [c for c in used if c != fit.terms.outcome]
+    formula = fit.terms.formula
+    right = (formula if isinstance(formula, str) else str(formula)).split("~", 1)[-1]
+    words = set(_WORD.findall(right))
+    return [
+        name
+        for name in mentioned_columns(frame, formula)
+        # names that are no words are quoted in the formula
+        if name in words or (not str(name).isidentifier() and str(name) in right)
+    ]
 
 
 def data_of(fit: Fitted) -> pd.DataFrame:
@@ -83,20 +92,21 @@ def levels_of(fit: Fitted, name: Any, argument: str) -> list[Any]:
     OptionError
         If it has more values than a figure has room for.
     """
-    values = moderator(fit, name, argument)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        present = set(values)
-        found = [c for c in values.cat.categories if c in present]
-    else:
-        found = list(pd.unique(values.dropna()))
-        if is_number(values):
-            found.sort()
+    found = sorted_levels(moderator(fit, name, argument))
     if len(found) > _LEVELS:
         raise OptionError(
             f"{argument}={name!r} has {len(found)} values, too many for levels; plot_bubble shows "
             "a continuous moderator."
         )
     return found
+
+
+def sorted_levels(values: pd.Series) -> list[Any]:
+    """What occurs: categories in their order, numbers ascending, others as they appear."""
+    found = list(pd.unique(values.dropna()))
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return [c for c in values.cat.categories if c in set(found)]
+    return sorted(found) if is_number(values) else found
 
 
 def most_frequent(values: pd.Series) -> Any:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_POINTS = 201
+# of tau2, and of a component each of whose values is a search for the others
+_POINTS, _FEW_POINTS = 201, 41
 
 
 class Profiled(Fitted, Protocol):
@@ -68,7 +69,8 @@ def profile(
     Raises
     ------
     OptionError
-        If a component is not known or held fixed, or the model cannot profile its likelihood.
+        If a component is not known, undefined or held fixed, or the model cannot profile its
+        likelihood.
 
     Notes
     -----
@@ -98,7 +100,8 @@ def profile(
     cells = grid(len(names), ax, width, 0.75)
     frames, maxima = [], {}
     for axes, name, (values, loglike, best) in zip(cells.axes, names, curves, strict=True):
-        symbol = "\u03c4\u00b2" if name == "tau2" else f"\u03c3\u00b2 ({name})"
+        symbol = f"\u03c3\u00b2 ({name})" if best["ci_lower"] >= 0.0 else name
+        symbol = "\u03c4\u00b2" if name == "tau2" else symbol
         dress(axes, cells.size, symbol, "Log-likelihood \u2212 maximum")
         relative = loglike - best["loglike"]
         axes.plot(values, relative, color=COLOURS[0], linewidth=1.2)
@@ -126,7 +129,7 @@ def profile(
         )
         for end in (best["ci_lower"], best["ci_upper"]):
             # an end at the boundary is no crossing
-            if 0.0 < end <= values[-1]:
+            if end != 0.0 and values[0] < end < values[-1]:
                 axes.plot([end] * 2, [-drop, -1.6 * drop], color=GREY, linewidth=0.6)
         own = best["reported"]
         if abs(own - best["estimate"]) > 1e-6 * max(own, best["estimate"]):
@@ -138,7 +141,7 @@ def profile(
                 label=f"estimate ({fit.components.label})",
             )
         axes.set_ylim(-1.6 * drop, 0.12 * drop)
-        axes.set_xlim(0.0, values[-1])
+        axes.set_xlim(min(0.0, values[0]), values[-1])
         frames.append(pd.DataFrame({"component": name, "value": values, "loglike": relative}))
         maxima[name] = best
     cells.settle()
@@ -178,12 +181,19 @@ def _curve(fit: Any, name: str, alpha: float) -> Curve:
     raise OptionError("This model cannot profile the likelihood of its variance components.")
 
 
-def _grid(low: float, best: float, high: float) -> Array:
-    """Values from 0 to beyond the interval, the maximum and the ends among them."""
+def _grid(low: float, best: float, high: float, points: int) -> Array:
+    """Values from 0 to beyond the interval, the maximum and the ends among them.
+
+    A component that can be negative is a correlation: its values go from -1 to 1.
+    """
     far = high + 0.25 * (high - low) if np.isfinite(high) else max(4.0 * best, 1.0)
-    # closer together towards 0, where the likelihood may be steep
-    values = far * np.linspace(0.0, 1.0, _POINTS) ** 2
-    known = [x for x in (low, best, high) if np.isfinite(x) and 0.0 <= x <= far]
+    if low < 0.0:
+        values = np.linspace(-1.0, 1.0, points)[1:-1]
+        far = 1.0
+    else:
+        # closer together towards 0, where the likelihood may be steep
+        values = far * np.linspace(0.0, 1.0, points) ** 2
+    known = [x for x in (low, best, high) if np.isfinite(x) and -1.0 < x <= far]
     return np.unique(np.concatenate([values, known]))
 
 
@@ -195,7 +205,7 @@ def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
     if not own:
         best = float(ESTIMATORS["reml"].solve(fit.studies, None).tau2)
     found = intervals.profile_likelihood(fit.studies, reml, alpha)
-    values = _grid(found.lower, best, found.upper)
+    values = _grid(found.lower, best, found.upper, _POINTS)
     likelihood = fit.studies.profile(reml)
     summary = {
         "estimate": best,
@@ -210,7 +220,12 @@ def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
 def _of_component(fit: Profiled, name: str, alpha: float) -> Curve:
     row = fit.conf_int_variance(alpha).loc[name]
     best, low, high = (float(row[c]) for c in ("estimate", "ci_lower", "ci_upper"))
-    values = _grid(low, best, high)
+    if not np.isfinite(best):
+        raise OptionError(
+            f"The component {name!r} is undefined in this fit, a variance being 0. Name the others "
+            "in components=."
+        )
+    values = _grid(low, best, high, _FEW_POINTS)
     loglike = np.asarray(fit.profile_variance(name, values))
     top = float(np.asarray(fit.profile_variance(name, np.array([best])))[0])
     summary = {

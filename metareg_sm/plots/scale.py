@@ -8,9 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import optimize
 
 from metareg_sm._typing import Array
-from metareg_sm.effectsizes import measure_of
+from metareg_sm.effectsizes import measure_of, scales
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import choose
 from metareg_sm.plots.canvas import box_in_points, text_widths
@@ -24,16 +25,9 @@ if TYPE_CHECKING:
 Transform = str | bool | Callable[[Array], Array] | None
 
 
-def expit(y: Array) -> Array:
-    """Proportions from log odds."""
-    from scipy.special import expit as logistic
-
-    return logistic(y)
-
-
 #: transformations by name, beside those of the registry of measures
 TRANSFORMS: MappingProxyType[str, Callable[[Array], Array]] = MappingProxyType(
-    {"exp": np.exp, "tanh": np.tanh, "expit": expit}
+    {"exp": np.exp, "tanh": np.tanh, "expit": scales.logistic}
 )
 
 
@@ -80,9 +74,20 @@ class Scale:
             if not shown > 0.0:
                 raise OptionError(f"xlim has {shown!r}; the axis has ratios, which are above 0.")
             return float(np.log(shown))
-        grid = np.linspace(-20.0, 20.0, 400_001)
-        values = self.shown(grid)
-        return float(grid[np.argmin(np.abs(values - shown))])
+        return self._solved(shown)
+
+    def _solved(self, shown: float) -> float:
+        """The effect of a monotone transformation by bracketing."""
+
+        def gap(y: float) -> float:
+            return float(self.shown(y)) - shown
+
+        reach = 1.0
+        while gap(-reach) * gap(reach) > 0.0:
+            reach *= 2.0
+            if reach > 1e9:
+                raise OptionError(f"xlim has {shown!r}; no effect is shown as this number.")
+        return float(optimize.brentq(gap, -reach, reach, xtol=1e-14, rtol=1e-12))
 
     @property
     def shown_null(self) -> float | None:

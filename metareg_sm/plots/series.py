@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,20 @@ def _term(frame: pd.DataFrame, term: str | None) -> tuple[pd.DataFrame, str]:
             f"{', '.join(map(str, terms))}."
         )
     return frame.xs(chosen, level=1), str(chosen)
+
+
+def _renamed(index: pd.Index, labels: Mapping[Any, Any] | pd.Series) -> pd.Index:
+    """Names of the studies by their labels.
+
+    Raises
+    ------
+    OptionError
+        If one has no name.
+    """
+    absent = [label for label in index if label not in labels]
+    if absent:
+        raise OptionError(f"labels has no name for the study {absent[0]!r}.")
+    return pd.Index([str(labels[label]) for label in index], name=index.name)
 
 
 def _scale(transform: Transform, label: str, null: float | None = 0.0) -> Scale:
@@ -117,6 +131,7 @@ def _refits(
     table: pd.DataFrame,
     heading: str,
     term: str | None,
+    labels: Mapping[Any, Any] | pd.Series | None,
     transform: Transform,
     reference: float,
     xlim: Any,
@@ -125,6 +140,8 @@ def _refits(
     ax: Axes | None,
 ) -> Figure:
     frame, name = _term(table, term)
+    if labels is not None:
+        frame = frame.set_axis(_renamed(frame.index, labels))
     extra = {"tau2": "\u03c4\u00b2"} if "tau2" in frame.columns else {}
     scale = _scale(transform, name)
     look = choose(STYLES, style, "style")
@@ -135,6 +152,7 @@ def cumulative(
     table: pd.DataFrame,
     term: str | None = None,
     *,
+    labels: Mapping[Any, Any] | pd.Series | None = None,
     transform: Transform = None,
     xlim: tuple[float, float] | None = None,
     style: str = "plain",
@@ -149,6 +167,8 @@ def cumulative(
         What `results.cumulative()` returns.
     term : str, optional
         The coefficient; the first by default.
+    labels : Series or mapping, optional
+        Names of the studies by their label in the index, such as a column of the data.
     transform : {"exp", "tanh", "expit"}, callable, or None
         Of the coefficients.
     xlim, style, width, ax
@@ -170,13 +190,14 @@ def cumulative(
     """
     frame, _ = _term(table, term)
     last = float(frame["coef"].dropna().iloc[-1]) if frame["coef"].notna().any() else np.nan
-    return _refits(table, "Added", term, transform, last, xlim, style, width, ax)
+    return _refits(table, "Added", term, labels, transform, last, xlim, style, width, ax)
 
 
 def leave_one_out(
     table: pd.DataFrame,
     term: str | None = None,
     *,
+    labels: Mapping[Any, Any] | pd.Series | None = None,
     reference: float = np.nan,
     transform: Transform = None,
     xlim: tuple[float, float] | None = None,
@@ -192,6 +213,8 @@ def leave_one_out(
         What `results.leave_one_out()` returns.
     term : str, optional
         The coefficient; the first by default.
+    labels : Series or mapping, optional
+        Names of the studies by their label in the index, such as a column of the data.
     reference : float, optional
         The estimate from all studies, for a dashed line.
     transform, xlim, style, width, ax
@@ -207,7 +230,7 @@ def leave_one_out(
     OptionError
         If it is no such table, or has no such term.
     """
-    return _refits(table, "Omitted", term, transform, reference, xlim, style, width, ax)
+    return _refits(table, "Omitted", term, labels, transform, reference, xlim, style, width, ax)
 
 
 def random_effects(

@@ -153,6 +153,13 @@ def test_errors_name_what_is_wrong(x, options, words):
         assert word in str(error.value)
 
 
+def test_a_name_within_another_is_no_moderator():
+    frame = studies(40).assign(ias=1.0 + np.arange(40))
+    res = MetaReg.from_formula("y ~ x + bias", frame, vi="v").fit()
+    with pytest.raises(OptionError, match="'ias' is no moderator"):
+        res.plot_bubble("ias")
+
+
 def test_many_values_are_no_levels():
     with pytest.raises(OptionError, match="40 values"):
         fitted(40, "y ~ x + z").plot_bubble("x", by="z")

@@ -339,3 +339,23 @@ def test_the_data_are_not_changed(trials, pooled):
 
 def test_plots_are_free_functions(pooled):
     assert_allclose(plots.forest(pooled).metareg_data["y"], pooled.plot_forest().metareg_data["y"])
+
+
+def test_blocks_stand_in_the_order_of_their_categories():
+    frame = studies(12)
+    frame["bias"] = pd.Categorical(frame["bias"], ["unclear", "low", "high", "none"])
+    frame["phase"] = 3 - np.arange(12) % 3
+    res = MetaReg.from_formula("y ~ 1", frame, vi="v").fit()
+    blocks = res.plot_forest(by="bias").metareg_data["block"]
+    assert list(dict.fromkeys(blocks)) == ["unclear", "low", "high", ""]
+    blocks = res.plot_forest(by="phase").metareg_data["block"]
+    assert list(dict.fromkeys(blocks)) == ["1", "2", "3", ""]
+
+
+@pytest.mark.parametrize("transform", ["tanh", "expit", lambda y: np.maximum(y, 0.0) ** 2])
+def test_limits_are_given_as_they_are_shown(transform):
+    fig = fitted(12).plot_forest(transform=transform, xlim=(0.1, 0.6))
+    panel = fig.axes[0].child_axes[0]
+    assert_allclose(panel.get_xlim(), (0.1, 0.6), rtol=1e-8)
+    with pytest.raises(OptionError, match="no effect is shown"):
+        fitted(12).plot_forest(transform="tanh", xlim=(0.1, 1.5))

@@ -87,7 +87,7 @@ def test_random_effects_of_several_groupings():
 
 
 def test_profile_of_every_component():
-    best = {"a": 0.1, "b": 0.4}
+    best = {"a": 0.1, "b": 0.4, "rho": -0.2}
 
     def profile_variance(name, values):
         return -3.0 - 20.0 * (np.asarray(values) - best[name]) ** 2
@@ -95,21 +95,28 @@ def test_profile_of_every_component():
     def conf_int_variance(alpha):
         half = np.sqrt(1.920729410347062 / 20.0)
         rows = {n: [b, max(b - half, 0.0), b + half] for n, b in best.items()}
+        rows["rho"] = [best["rho"], best["rho"] - half, best["rho"] + half]
+        rows["odd"] = [np.nan] * 3
         return pd.DataFrame(rows, index=["estimate", "ci_lower", "ci_upper"]).T
 
     bare = OnlyFitted(
         fitted(40),
-        components=components("a", "b"),
+        components=components("a", "b", "rho", "odd"),
         profile_variance=profile_variance,
         conf_int_variance=conf_int_variance,
     )
     for width in (89, 183):
-        fig = plots.profile(bare, width=width)
+        fig = plots.profile(bare, components=["a", "b", "rho"], width=width)
         assert_tidy(fig)
     maxima = fig.metareg_data.attrs["maxima"]
-    assert_allclose(maxima["estimate"], [0.1, 0.4])
+    assert_allclose(maxima["estimate"], [0.1, 0.4, -0.2])
     assert_allclose(maxima["loglike"], -3.0)
-    assert set(fig.metareg_data["component"]) == {"a", "b"}
+    ranges = fig.metareg_data.groupby("component")["value"].agg(["min", "max"])
+    assert ranges.loc["a", "min"] == 0.0
+    assert -1.0 < ranges.loc["rho", "min"] < maxima.loc["rho", "ci_lower"]
+    assert maxima.loc["rho", "ci_upper"] < ranges.loc["rho", "max"] < 1.0
+    with pytest.raises(OptionError, match="'odd' is undefined"):
+        plots.profile(bare)
     one = plots.profile(bare, components="b").metareg_data
     assert set(one["component"]) == {"b"}
 
@@ -148,3 +155,18 @@ def test_a_fit_and_a_summary_need_no_matplotlib():
         "res.summary()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_subfigures_and_pickles():
+    import pickle
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 4.0))
+    left, right = figure.subfigures(1, 2)
+    res = fitted(12, "y ~ x")
+    assert plots.forest(res, ax=left.add_subplot(), heterogeneity=False) is figure
+    assert plots.profile(res, ax=right.add_subplot()) is figure
+    again = pickle.loads(pickle.dumps(figure))
+    assert len(again.findobj()) > 100
+    pd.testing.assert_frame_equal(again.metareg_data, figure.metareg_data)

@@ -65,6 +65,18 @@ def test_a_fit_that_failed_has_a_row_that_says_so():
     assert len(fig.metareg_data) == 5
 
 
+def test_names_by_the_labels_of_the_data():
+    frame = table(5)
+    numbered = frame.set_axis(
+        pd.MultiIndex.from_product([range(5), ["Intercept", "x"]], names=["study", "term"])
+    )
+    names = studies(5)["study"]
+    data = plots.cumulative(numbered, labels=names).metareg_data
+    assert list(data.index) == list(names)
+    with pytest.raises(OptionError, match="study 4"):
+        plots.leave_one_out(numbered, labels=names.iloc[:4])
+
+
 @pytest.mark.parametrize(
     ("given", "term", "words"),
     [
