@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cases_batch
+import cases_mixed
 import cases_scale
 import cases_single
 import cases_unequal
@@ -32,6 +33,7 @@ CASES: dict[str, Callable[[int | None], list[Finding]]] = {
     "import": cases_single.import_,
     "hostile": cases_batch.hostile,
     "unequal": cases_unequal.unequal,
+    "mixed": cases_mixed.mixed,
     "memory": cases_scale.memory,
     "dask": cases_scale.dask,
 }

@@ -1,5 +1,7 @@
 """Fixtures that several test modules share."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -54,3 +56,12 @@ def clustered():
     order = rng.permutation(k)
     frame = pd.DataFrame({"y": y, "v": v, "x": x, "z": z, "g": group})
     return frame.iloc[order].reset_index(drop=True)
+
+
+@pytest.fixture(autouse=True)
+def _figures_closed():
+    """No figure outlives its test."""
+    yield
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close("all")

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 import metareg_sm
-from metareg_sm import MetaReg, fit_many, gosh, screen
+from metareg_sm import (
+    LocationScaleMetaReg,
+    MetaReg,
+    MixedMetaReg,
+    baseline_risk,
+    datasets,
+    fit_many,
+    gosh,
+    pool,
+    screen,
+)
 from metareg_sm.exceptions import MetaRegError, OptionError
 from metareg_sm.stats.reference import critical_value, interval
 
@@ -22,6 +32,8 @@ ARGUMENTS = {
     "t_test_pairwise": ("C(alloc)",),
     "conf_int_mean": ({"ablat": [33], "year": [1950], "alloc": ["random"]},),
     "johnson_neyman": ("year",),
+    "selection_model": ((0.5,), "less"),
+    "interaction": (),
 }
 
 
@@ -32,6 +44,15 @@ def objects(bcg):
     rng = np.random.default_rng(2)
     many = fit_many(rng.normal(size=(3, 13)), res.model.exog, bcg["vi"].to_numpy())
     slopes = res.simple_slopes("ablat", {"year": [1950]})
+    schools = datasets.konstantopoulos2011.load_pandas().data
+    essays = datasets.bangertdrowns2004.load_pandas().data
+    mixed = MixedMetaReg.from_formula(
+        "yi ~ 1", schools, vi="vi", random="1 | district/school"
+    ).fit()
+    scaled = LocationScaleMetaReg.from_formula(
+        "yi ~ 1", essays, vi="vi", scale_formula="~ grade"
+    ).fit()
+    trials = bcg.assign(n1=bcg["tpos"] + bcg["tneg"], n2=bcg["cpos"] + bcg["cneg"])
     return [
         res,
         res._results,
@@ -44,6 +65,14 @@ def objects(bcg):
         slopes,
         screen(bcg, "yi", ["ablat", "year"], vi="vi"),
         many,
+        mixed,
+        mixed._results,
+        mixed.get_prediction(),
+        scaled,
+        scaled._results,
+        res.selection_model((0.5,), "less"),
+        baseline_risk(trials, ai="tpos", n1i="n1", ci="cpos", n2i="n2", measure="OR"),
+        pool([res, res]),
     ]
 
 
@@ -76,7 +105,7 @@ def test_every_method_with_a_level(objects):
 def test_no_class_with_a_level_is_left_out(objects):
     tried = {type(obj).__qualname__ for obj in objects}
     # bases and protocols; kernels below the checks, whose methods the results call
-    tried |= {"ModelResults", "ModelResultsWrapper", "Fitted", "Tau2Fitted"}
+    tried |= {"ModelResults", "ModelResultsWrapper", "Fitted", "Tau2Fitted", "MixedFitted"}
     for info in pkgutil.walk_packages(metareg_sm.__path__, "metareg_sm."):
         if ".stats" in info.name or "__main__" in info.name:
             continue

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tests.reference import Case, cases, load, mixed_cases
 
 from metareg_sm import MetaReg, effect_size
 from metareg_sm.effectsizes import MEASURES
+from tests.reference import Case, cases, load, mixed_cases
 
 Table = tuple[list[str], list[list[str]], list[int]]
 

@@ -13,5 +13,8 @@ counts = metareg_sm.datasets.bcg.load_pandas().data.drop(columns=["yi", "vi"])
 bcg = metareg_sm.effect_size("RR", counts, ai="tpos", bi="tneg", ci="cpos", di="cneg")
 res = smf.metareg("yi ~ ablat", bcg, vi="vi").fit()
 fig = res.plot_forest(
-    labels=["author", "year"], right={"ablat": "Latitude"}, order="-ablat", at={"ablat": [13, 33, 55]}
+    labels=["author", "year"],
+    right={"ablat": "Latitude"},
+    order="-ablat",
+    at={"ablat": [13, 33, 55]},
 )

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 
-import metareg_sm  # adds smf.metareg
-
 rng = np.random.default_rng(12)
 trials = pd.DataFrame({"age": rng.uniform(40, 75, 80), "dose": rng.uniform(0, 2, 80)})
 trials["vi"] = rng.uniform(0.005, 0.03, 80)

@@ -6,6 +6,7 @@ For those who want no side effect on the statsmodels module.
 import statsmodels.formula.api as _smf
 from statsmodels.formula.api import *  # noqa: F403
 
+from metareg_sm.formula.transforms import between, within  # noqa: F401
 from metareg_sm.models.location_scale import LocationScaleMetaReg as _LocationScaleMetaReg
 from metareg_sm.models.metareg import MetaReg as _MetaReg
 from metareg_sm.models.mixed import MixedMetaReg as _MixedMetaReg

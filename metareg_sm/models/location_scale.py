@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,16 @@ from metareg_sm.stats.gls import WeightedRegression
 __all__ = ["LocationScaleMetaReg"]
 
 _SAME = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class _ScaleNames:
+    """Columns of the design of the scale: names, constant, formula, and who named them."""
+
+    names: list[str]
+    constant: int | None
+    formula: str | None
+    labelled: bool
 
 
 class LocationScaleMetaReg(KnownVarianceModel):
@@ -86,6 +97,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
     {'Intercept': -3.1051, 'grade': 0.0414}
     """
 
+    _scale_spec: Any = None
+
     def __init__(
         self,
         endog: npt.ArrayLike,
@@ -101,19 +114,44 @@ class LocationScaleMetaReg(KnownVarianceModel):
         self._scale_given = None if scale_exog is None else values.clean_exog(scale_exog)
         super().__init__(endog, exog, vi, sei, missing, hasconst, **kwargs)
 
+    @property
+    def scale_terms(self) -> Terms:
+        """Names of the design of the scale, and how new rows of it are made."""
+        own = self._scale_names
+        if self._scale_spec is None and own.formula is not None and self.rows is not None:
+            self._scale_spec = self._scale_design(own.formula)[1]
+        return Terms(
+            own.names,
+            "ln tau2",
+            own.constant,
+            own.formula,
+            self._scale_spec,
+            self.context,
+            own.labelled,
+        )
+
+    def _scale_design(self, formula: str) -> tuple[Any, Any]:
+        """Design of the scale by the formula engine, and its record of the right side."""
+        try:
+            found, _, spec = handle_formula_data(
+                self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
+            )
+        except formula_error() as error:
+            raise DesignError(f"scale_formula={self.scale_formula!r}: {error}") from error
+        return found[1], spec
+
+    def __getstate__(self) -> dict[str, Any]:
+        # formula engines cannot pickle it; it is made again from the formula
+        return {**super().__getstate__(), "_scale_spec": None}
+
     def _prepare(self) -> None:
         spec, formula, names = None, None, ["Intercept"]
         named = True
         if self.scale_formula is not None:
             left = str(self.formula).split("~", maxsplit=1)[0]
             formula = f"{left}~{_right_side(self.scale_formula)}"
-            try:
-                found, _, spec = handle_formula_data(
-                    self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
-                )
-            except formula_error() as error:
-                raise DesignError(f"scale_formula={self.scale_formula!r}: {error}") from error
-            names, Z = list(found[1].columns), np.asarray(found[1], dtype=float)
+            design, spec = self._scale_design(formula)
+            names, Z = list(design.columns), np.asarray(design, dtype=float)
         elif self._scale_given is None:
             Z = np.ones((len(self.endog), 1))
         else:
@@ -146,7 +184,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 f"{Z.shape[1]} of the scale. Use fewer moderators."
             )
         constant = next((j for j in range(Z.shape[1]) if np.ptp(Z[:, j]) == 0.0 != Z[0, j]), None)
-        self.scale_terms = Terms(names, "ln tau2", constant, formula, spec, self.context, named)
+        self._scale_names = _ScaleNames(names, constant, formula, named)
+        self._scale_spec = spec
         self._data_attr.extend(["scale_exog", "likelihood"])
         self.likelihood = LocationScale.build(self.endog, self.vi, self.basis, basis)
 
@@ -331,9 +370,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 cov_type=covariance_type,
                 correction=correction,
                 use_t=use_t,
-                scale=ScaleEstimate(
-                    self.scale_terms, run.alpha, run.cov_alpha, run.tau2, run.loglike
-                ),
+                scale=ScaleEstimate(run.alpha, run.cov_alpha, run.tau2, run.loglike),
             )
         )
 

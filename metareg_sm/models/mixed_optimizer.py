@@ -48,29 +48,21 @@ class _Remembered:
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
-        self._cache: dict[bytes, tuple[float, Array, Array]] = {}
+        self._theta: bytes = b""
+        self._found: tuple[float, Array] = (np.inf, np.zeros(0))
 
-    def _at(self, theta: Array) -> tuple[float, Array, Array]:
+    def both(self, theta: Array) -> tuple[float, Array]:
+        theta = np.asarray(theta, dtype=float)
         key = theta.tobytes()
-        if key not in self._cache:
-            self._cache.clear()
-            self._cache[key] = self.objective.everything(theta)
-        return self._cache[key]
+        if key != self._theta:
+            self._theta, self._found = key, self.objective.value_and_gradient(theta)
+        return self._found
 
     def value(self, theta: Array) -> float:
-        key = np.asarray(theta, dtype=float).tobytes()
-        if key in self._cache:
-            return self._cache[key][0]
-        return self.objective.value(theta)
-
-    def both(self, theta: Array) -> float:
-        return self._at(np.asarray(theta, dtype=float))[0]
+        return self.both(theta)[0]
 
     def gradient(self, theta: Array) -> Array:
-        return self._at(np.asarray(theta, dtype=float))[1]
-
-    def hessian(self, theta: Array) -> Array:
-        return self._at(np.asarray(theta, dtype=float))[2]
+        return self.both(theta)[1].copy()
 
 
 # optimizers that ask for the gradient wherever they ask for the value
@@ -122,16 +114,17 @@ def optimize_mixed(
     begin = start
     if begin is None:
         begin = max(starts(problem)[:6], key=lambda phi: problem.loglike(phi, reml))
-    objective = _Remembered(Objective(problem, reml, begin))
+    objective = Objective(problem, reml, begin)
+    remembered = _Remembered(objective)
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
     if method == "basinhopping":
         # a fixed seed: the global random state is not ours to draw from
         options.setdefault("seed", 0)
         options.setdefault("niter", 20)
     theta, retvals, settings = Optimizer()._fit(
-        objective.both if method in _WITH_SLOPE else objective.value,
-        objective.gradient,
-        objective.objective.theta(begin),
+        remembered.value if method in _WITH_SLOPE else objective.value,
+        remembered.gradient,
+        objective.theta(begin),
         (),
         options,
         hessian=objective.hessian,
@@ -142,7 +135,7 @@ def optimize_mixed(
         callback=keywords.get("callback"),
         retall=bool(keywords.get("retall", False)),
     )
-    reached = objective.objective.phi(np.atleast_1d(theta))
+    reached = objective.phi(np.atleast_1d(theta))
     retvals = dict(retvals)
     value = problem.loglike(reached, reml)
     alone = problem.kinds == ("variance",)

@@ -36,8 +36,6 @@ class ScaleEstimate:
 
     Attributes
     ----------
-    terms : Terms
-        Names of its design, and how new rows of it are made.
     alpha : ndarray, (q,)
         Coefficients of ln tau2.
     cov : ndarray, (q, q)
@@ -48,7 +46,6 @@ class ScaleEstimate:
         Log-likelihood.
     """
 
-    terms: Terms
     alpha: Array
     cov: Array
     tau2: Array
@@ -66,8 +63,13 @@ class LocationScaleResults(ModelResults):
         self._scale_estimate = scale
 
     @property
+    def scale_terms(self) -> Terms:
+        """Names of the design of the scale, and how new rows of it are made."""
+        return self.model.scale_terms
+
+    @property
     def _scale_index(self) -> pd.Index:
-        return pd.Index(self._scale_estimate.terms.names)
+        return pd.Index(self.scale_terms.names)
 
     def _scale_series(self, values: Array, name: str) -> pd.Series:
         return pd.Series(values, index=self._scale_index, name=name)
@@ -157,14 +159,14 @@ class LocationScaleResults(ModelResults):
         """
         rows = self._scale_moderators()
         model = self._kept(self.model)
-        if self._scale_estimate.terms.constant is None:
+        if self.scale_terms.constant is None:
             raise OptionError("The scale has no intercept; equal heterogeneity is not nested.")
         equal = type(model)(model.endog, model.exog, vi=model.vi).fit(reml=self.reml)
         statistic = max(0.0, 2.0 * (self.llf - equal.llf))
         return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
 
     def _scale_moderators(self) -> list[int]:
-        terms = self._scale_estimate.terms
+        terms = self.scale_terms
         rows = [j for j in range(len(terms.names)) if j != terms.constant]
         if not rows:
             raise OptionError("The scale has no moderator to test.")
@@ -196,7 +198,7 @@ class LocationScaleResults(ModelResults):
         """
         if exog is None:
             return self._scale_estimate.tau2
-        rows, labels = self._scale_estimate.terms.new_rows(exog, transform)
+        rows, labels = self.scale_terms.new_rows(exog, transform)
         refuse_missing(rows, labels)
         return np.exp(rows @ self._scale_estimate.alpha)
 
@@ -230,7 +232,7 @@ class LocationScaleResults(ModelResults):
             If moderators of the scale are not there, or not of as many rows.
         """
         through = True if callable(transform) else bool(transform)
-        terms = self._scale_estimate.terms
+        terms = self.scale_terms
         given = scale_exog
         if given is None and exog is not None and terms.spec is not None and through:
             given = exog

@@ -47,4 +47,6 @@ def test_a_csv_of_counts_becomes_a_report(lines, tmp_path, monkeypatch, capsys):
     assert "Cautions." in text
     # a published value: latitude alone, log risk ratios
     assert res.params["ablat"] == pytest.approx(-0.0291, abs=5e-5)
-    assert f"exp(b) = {float(res.summary_frame(exponentiate=True).loc['ablat', 'coef']):.4f}" in text
+    assert (
+        f"exp(b) = {float(res.summary_frame(exponentiate=True).loc['ablat', 'coef']):.4f}" in text
+    )

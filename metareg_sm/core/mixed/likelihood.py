@@ -186,6 +186,17 @@ class MixedLikelihood:
         evaluation = self.evaluate(phi)
         return -math.inf if evaluation is None else self.loglike_of(evaluation, reml)
 
+    def slope(self, phi: Array, reml: bool) -> tuple[float, Array] | None:
+        """Log-likelihood and score (m,), without information; None where Sigma is singular."""
+        evaluation = self.evaluate(phi)
+        if evaluation is None:
+            return None
+        gradient = np.empty(len(phi))
+        for term, at, M in zip(self.terms, self.slices, evaluation.slopes(reml), strict=True):
+            D = term.structure.derivatives(phi[at])
+            gradient[at] = D.reshape(len(D), -1) @ M.ravel()
+        return self.loglike_of(evaluation, reml), gradient
+
     def point(self, phi: Array, reml: bool) -> Point | None:
         """Log-likelihood and derivatives; None where Sigma is singular."""
         evaluation = self.evaluate(phi)

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from metareg_sm._typing import Array
-from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm.core.mixed.likelihood import MixedLikelihood
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,23 @@ class Objective:
         """-loglike / k; inf where the likelihood is undefined."""
         return -self.problem.loglike(self.phi(theta), self.reml) / self.problem.k
 
-    def _point(self, theta: Array) -> tuple[Point | None, Array, Array]:
-        phi, first, second = self._map(theta)
-        return self.problem.point(phi, self.reml), first, second
-
-    def everything(self, theta: Array) -> tuple[float, Array, Array]:
-        """Value, gradient (m,) and Hessian (m, m) together."""
-        point, first, second = self._point(theta)
-        k = self.problem.k
-        if point is None:
-            return np.inf, np.zeros(len(theta)), np.eye(len(theta))
-        H = np.outer(first, first) * point.observed - np.diag(second * point.gradient)
-        return -point.value / k, -first * point.gradient / k, H / k
+    def value_and_gradient(self, theta: Array) -> tuple[float, Array]:
+        """Value, and gradient (m,): zeros where the likelihood is undefined."""
+        phi, first, _ = self._map(theta)
+        found = self.problem.slope(phi, self.reml)
+        if found is None:
+            return np.inf, np.zeros(len(theta))
+        return -found[0] / self.problem.k, -first * found[1] / self.problem.k
 
     def gradient(self, theta: Array) -> Array:
-        """Its gradient, (m,); zeros where the likelihood is undefined."""
-        return self.everything(theta)[1]
+        """Gradient, (m,); zeros where the likelihood is undefined."""
+        return self.value_and_gradient(theta)[1]
 
     def hessian(self, theta: Array) -> Array:
-        """Its Hessian, (m, m)."""
-        return self.everything(theta)[2]
+        """Hessian, (m, m)."""
+        phi, first, second = self._map(theta)
+        point = self.problem.point(phi, self.reml)
+        if point is None:
+            return np.eye(len(theta))
+        H = np.outer(first, first) * point.observed - np.diag(second * point.gradient)
+        return H / self.problem.k
