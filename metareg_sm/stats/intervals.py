@@ -33,6 +33,11 @@ class Tau2Set:
 
 _EPS = float(np.finfo(float).eps)
 _GRID = np.linspace(0.0, 1.0, 33)
+# around a crossing, as parts of the cell of the grid that holds it
+_WINDOW = 0.01 * np.linspace(-1.0, 1.0, 8)
+# So near to a straight line, as a part of a cell of this window, that a cubic leaves no more than
+# rounding: its error is of the order of the square.
+_STRAIGHT = 3e-5
 _MAX_STEPS = 100
 # after a step of this relative size the next one, of order three, would be below rounding
 _LAST_STEP = 3e-5
@@ -96,7 +101,8 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     peaks = peaks_of_one(profile, brackets_of_one(profile, lower, upper))
     far = max(upper, float(peaks[-1]) + float(studies.v.max()))
     *heights, at_lower, at_far = profile.loglike(np.array([*peaks, lower, far]))
-    level = max(heights) - 0.5 * float(special.chdtri(1, alpha))
+    drop = 0.5 * float(special.chdtri(1, alpha))
+    level = max(heights) - drop
     inside = np.flatnonzero(np.array(heights) >= level)
     first, last = float(peaks[inside[0]]), float(peaks[inside[-1]])
     while at_far > level:
@@ -106,7 +112,7 @@ def profile_likelihood(studies: Studies, reml: bool, alpha: float = 0.05) -> Tau
     if at_lower < level:
         within.append(first)
         beyond.append(lower)
-    high, *low = _crossings(profile, np.array(within), np.array(beyond), level).tolist()
+    high, *low = _crossings(profile, np.array(within), np.array(beyond), level, drop).tolist()
     kind = "disjoint" if _has_gap(profile, peaks, inside, level) else "interval"
     return Tau2Set(low[0] if low else 0.0, high, kind)
 
@@ -115,28 +121,37 @@ def _above(profile: Profile, tau2: float, level: float) -> float:
     return float(profile.loglike(np.asarray(tau2))) - level
 
 
-def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> Array:
+def _crossings(profile: Profile, within: Array, beyond: Array, level: float, drop: float) -> Array:
     """Where the log-likelihood falls to a level between points above it and points below, (m,).
 
-    A grid, then Halley's method kept between the nearest points on either side.
+    `drop` is how far the level is below the maximum.
+
+    A grid, and a second one within a small part of the cell that holds the crossing. Where a cubic
+    through its values does not tell enough, Halley's method between the nearest points on either
+    side.
     """
+
+    def gaps(tau2: Array) -> Array:
+        # the root of the distance from the maximum is nearly linear in the logarithm of tau2
+        return 1.0 - np.sqrt(np.maximum(1.0 - (profile.loglike(tau2) - level) / drop, 0.0))
+
     unit = profile.smallest if profile.smallest > 0.0 else float(within.max())
     a, b = np.log(within + unit), np.log(beyond + unit)
     points = np.exp(a + (b - a) * _GRID[:, None]) - unit
     points[0], points[-1] = within, beyond
-    values = profile.loglike(points)
-    above = values >= level
-    above[0], above[-1] = True, False
-    last = np.argmin(above, axis=0) - 1
-    columns = np.arange(len(within))
-    within, beyond = points[last, columns], points[last + 1, columns]
-    a, b = values[last, columns] - level, values[last + 1, columns] - level
-    share = a / (a - b)
-    low, high = np.maximum(last - 1, 0), np.minimum(last + 2, len(values) - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = _share(values[low, columns] - level, a, b, values[high, columns] - level, share)
-    t = np.exp((1.0 - share) * np.log(within + unit) + share * np.log(beyond + unit)) - unit
-    done = np.zeros(len(t), dtype=bool)
+    within, beyond, share, _ = _cell(points, gaps(points))
+    a, b = np.log(within + unit), np.log(beyond + unit)
+    points = np.exp(a + (b - a) * np.clip(share + _WINDOW[:, None], 0.0, 1.0)) - unit
+    values = gaps(points)
+    if (values[0] >= 0.0).all() and (values[-1] < 0.0).all():
+        within, beyond, share, bend = _cell(points, values)
+        a, b = np.log(within + unit), np.log(beyond + unit)
+        done = bend <= _STRAIGHT
+    else:
+        done = np.zeros(len(share), dtype=bool)
+    t = np.exp((1.0 - share) * a + share * b) - unit
+    if done.all():
+        return t
     for _ in range(_MAX_STEPS):
         gap, at = profile.loglike(t) - level, profile.derivatives(t)
         within, beyond = np.where(gap >= 0.0, t, within), np.where(gap >= 0.0, beyond, t)
@@ -155,20 +170,32 @@ def _crossings(profile: Profile, within: Array, beyond: Array, level: float) -> 
     return t
 
 
-def _share(before: Array, a: Array, b: Array, after: Array, linear: Array) -> Array:
-    """Where values at -1, 0, 1, 2 pass through 0 between 0 and 1: of the cubic in the values.
+def _cell(points: Array, values: Array) -> tuple[Array, Array, Array, Array]:
+    """Neighbours among points (g, m) between which values first fall below 0, (m,) each.
 
-    The linear interpolation where that is outside.
+    Also the part of the way from one to the other at which they do, by the cubic in four values
+    around, and how far a straight line is from that.
     """
-    found = np.zeros(len(a))
-    points = ((before, -1.0), (a, 0.0), (b, 1.0), (after, 2.0))
-    for own, place in points:
-        weight = np.full(len(a), place)
-        for other, _ in points:
-            if other is not own:
-                weight = weight * other / (other - own)
-        found += weight
-    return np.where((found > 0.0) & (found < 1.0), found, linear)
+    above = values >= 0.0
+    above[0], above[-1] = True, False
+    last, columns = np.argmin(above, axis=0) - 1, np.arange(values.shape[1])
+    near = [np.clip(last + i, 0, len(values) - 1) for i in (-1, 0, 1, 2)]
+    known = [
+        (values[i, columns], float(place)) for i, place in zip(near, (-1, 0, 1, 2), strict=True)
+    ]
+    a, b = known[1][0], known[2][0]
+    line, share = a / (a - b), np.zeros(len(a))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for i, (own, place) in enumerate(known):
+            weight = np.full(len(a), place)
+            for j, (other, _) in enumerate(known):
+                if j != i:
+                    weight = weight * other / (other - own)
+            share += weight
+    good = (share > 0.0) & (share < 1.0)
+    share = np.where(good, share, line)
+    bend = np.where(good, np.abs(share - line), np.inf)
+    return points[last, columns], points[last + 1, columns], share, bend
 
 
 def _has_gap(profile: Profile, peaks: np.ndarray, inside: np.ndarray, level: float) -> bool:

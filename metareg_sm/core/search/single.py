@@ -15,6 +15,8 @@ _EPS = float(np.finfo(float).eps)
 _MAX_NEWTON = 100
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-10
+# the same where eight digits are enough
+_ROUGH_STEP = 1e-4
 # One data set is looked at on a grid, which costs little more than a single point; even in the
 # logarithm of tau2 plus the smallest variance.
 _FRACTIONS = np.linspace(0.0, 1.0, 25)
@@ -94,11 +96,18 @@ def global_bracket(profile: Profile, lower: float, upper: float) -> Bracket:
 
 
 def peaks_of_one(profile: Profile, brackets: list[Bracket]) -> Array:
-    """The maxima inside brackets of one data set."""
-    return np.array([climb_one(profile, b.start, b.lower, b.upper)[0] for b in brackets])
+    """The maxima inside brackets of one data set, to eight digits.
+
+    The log-likelihood there is then exact but for rounding, being flat.
+    """
+    return np.array(
+        [climb_one(profile, b.start, b.lower, b.upper, _ROUGH_STEP)[0] for b in brackets]
+    )
 
 
-def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tuple[float, float]:
+def climb_one(
+    profile: Profile, start: float, lower: float, upper: float, last_step: float = _LAST_STEP
+) -> tuple[float, float]:
     """Maximum inside one bracket of one data set; `climb` without its bookkeeping.
 
     Parameters
@@ -107,6 +116,8 @@ def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tup
         Likelihood of one data set.
     start, lower, upper : float
         The bracket and where to begin in it.
+    last_step : float
+        Relative size of the step after which to stop.
 
     Returns
     -------
@@ -127,7 +138,7 @@ def climb_one(profile: Profile, start: float, lower: float, upper: float) -> tup
         if not lower <= t + step <= upper:
             step = 0.5 * (lower + upper) - t
         t += step
-        if abs(step) <= _LAST_STEP * (t + trace / trace2) or upper - lower <= 2.0 * _EPS * upper:
+        if abs(step) <= last_step * (t + trace / trace2) or upper - lower <= 2.0 * _EPS * upper:
             break
-    # of relative precision _LAST_STEP, the last step being at most that
+    # of relative precision `last_step`, the last step being at most that
     return t, 0.5 * trace2
