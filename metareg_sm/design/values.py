@@ -19,7 +19,8 @@ def row_label(index: _Index, position: int) -> str:
     """How errors name a row: by its label where it has one."""
     if index is None or isinstance(index, pd.RangeIndex):
         return f"row {position}"
-    return f"row {index[position]!r}"
+    label = index[position]
+    return f"row {(label.item() if isinstance(label, np.generic) else label)!r}"
 
 
 def index_of(values: Any) -> _Index:
@@ -262,3 +263,48 @@ def aligned_rows(exog: Any, index: _Index) -> Any:
             "Give both the same index, or pass arrays in one order."
         )
     return exog.loc[index]
+
+
+def plain_columns(columns: Mapping[Any, pd.Series]) -> dict[Any, pd.Series]:
+    """Those columns that formula engines would not understand, as columns that they do.
+
+    Parameters
+    ----------
+    columns : mapping
+        Columns by name.
+
+    Returns
+    -------
+    dict
+        pandas' own types as numpy's with NaN or None; objects that are numbers as floats.
+    """
+    plain = {c: _plain(values) for c, values in columns.items() if _extension(values)}
+    for name, values in columns.items():
+        if _numbers(values):
+            plain[name] = pd.Series(numeric(values, f"column {name!r}"), values.index)
+    return plain
+
+
+def _extension(values: pd.Series) -> bool:
+    """Whether a column has a type of pandas that formula engines do not know."""
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        return False
+    if isinstance(dtype, pd.StringDtype):
+        return dtype.na_value is pd.NA
+    return not isinstance(dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype))
+
+
+def _numbers(values: pd.Series) -> bool:
+    """Whether a column of objects holds numbers, which formula engines would take for labels."""
+    kinds = ("integer", "floating", "mixed-integer-float")
+    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in kinds
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        objects = values.astype(object).where(values.notna(), None)
+        return objects if values.isna().any() else objects.infer_objects()
+    return pd.Series(
+        values.to_numpy(dtype=float, na_value=np.nan), index=values.index, name=values.name
+    )

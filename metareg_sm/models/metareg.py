@@ -199,6 +199,8 @@ class MetaReg(LikelihoodModel):
         k, p = self.exog.shape
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.vdot(self.endog, self.endog))
+        # statsmodels looks at the largest of each column, which is blind to log(0)
+        finite = finite and np.isfinite(np.minimum.reduce(self.exog, axis=None, initial=0.0))
         if not finite:
             endog, exog = self.data.orig_endog, self.data.orig_exog
             values.check_values(endog, exog, self.vi, values.index_of(endog), "none")

@@ -217,10 +217,10 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         Under a "cluster" covariance with CR2 or CR3 each row has Satterthwaite degrees of freedom
         of its own. Parameters are those of `LikelihoodModelResults.t_test`.
         """
-        found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
+        R, q = inference.constraints(r_matrix, self.model.data.cov_names)
+        found = super().t_test((R, q), cov_p=cov_p, use_t=use_t)
         sandwich = self.covariance.sandwich
         if sandwich is not None and cov_p is None and found.distribution == "t":
-            R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
             found = inference.satterthwaite_t_test(found, sandwich, R)
         return inference.Contrasts(found)
 
