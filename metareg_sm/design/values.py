@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -60,7 +61,7 @@ def container(values: Any, name: str, error: type[MetaRegError] = DesignError) -
     if values is None:
         raise error(f"{name} is None; give an array, a list or a pandas object.")
     if isinstance(values, (str, bytes, bytearray)):
-        raise error(f"{name} must be numbers, an array or a list of them; got {values!r}.")
+        raise error(f"{name} must be numbers, an array or a list of them; got {short(values)}.")
     if isinstance(values, (Mapping, set, frozenset)) or hasattr(values, "__next__"):
         raise error(f"{name} must be an array, a list or a pandas object; got a {kind}.")
     if hasattr(values, "toarray"):
@@ -232,6 +233,11 @@ def check_values(endog: Any, exog: Any, vi: Array, index: _Index, missing: str) 
             complete[row] = False
     if not complete.any():
         raise MissingStudiesError("No study is left: every row has a missing value.")
+    if missing == "raise" and not complete.all():
+        row = int(np.flatnonzero(~complete)[0])
+        raise MissingStudiesError(
+            f"vi of {row_label(index, row)} is missing. missing='drop' drops such studies."
+        )
 
 
 def has_names(exog: Any) -> bool:
@@ -280,8 +286,13 @@ def plain_columns(columns: Mapping[Any, pd.Series]) -> dict[Any, pd.Series]:
     """
     plain = {c: _plain(values) for c, values in columns.items() if _extension(values)}
     for name, values in columns.items():
+        if values.dtype != object:
+            continue
         if _numbers(values):
             plain[name] = pd.Series(numeric(values, f"column {name!r}"), values.index)
+        elif values.isna().any():
+            # pandas' NA among words is a level to some engines
+            plain[name] = values.where(values.notna(), None)
     return plain
 
 
@@ -297,8 +308,8 @@ def _extension(values: pd.Series) -> bool:
 
 def _numbers(values: pd.Series) -> bool:
     """Whether a column of objects holds numbers, which formula engines would take for labels."""
-    kinds = ("integer", "floating", "mixed-integer-float")
-    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in kinds
+    kinds = ("integer", "floating", "mixed-integer-float", "empty")
+    return pd.api.types.infer_dtype(values, skipna=True) in kinds
 
 
 def _plain(values: pd.Series) -> pd.Series:
