@@ -500,6 +500,30 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
     )
     get_nlfun = Unavailable("statsmodels has no code for it.")
 
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        """Coefficients as maketables reads them."""
+        names = {"coef": "b", "se": "se", "statistic": "t", "pvalue": "p"}
+        names |= {"ci_lower": "ci95l", "ci_upper": "ci95u"}
+        return frames.coefficients(self).rename(columns=names).rename_axis("Coefficient")
+
+    def __maketables_stat__(self, key: str) -> int | float | str | None:
+        """One number of the fit as maketables asks for it; None for what there is not."""
+        known: dict[str, Callable[[], int | float | str]] = {
+            "N": lambda: int(self.nobs),
+            "ll": lambda: float(self.llf),
+            "aic": lambda: float(self.aic),
+            "bic": lambda: float(self.bic),
+            "se_type": lambda: self.cov_label,
+            "tau2": lambda: float(self.components.values[0]),
+        }
+        return known[key]() if key in known else None
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        """Name of the outcome as maketables prints it."""
+        return self.terms.outcome
+
     def __dir__(self) -> list[str]:
         return available(type(self), list(super().__dir__()))
 
