@@ -63,7 +63,10 @@ def choose(table: Mapping[str, T], name: object, argument: str) -> T:
         if found is not None:
             return found
     # entries have aliases: list each once, by its own name
-    known = dict.fromkeys(str(getattr(entry, "name", key)) for key, entry in table.items())
+    known = dict.fromkeys(
+        str(getattr(entry, "name", entry if isinstance(entry, str) else key))
+        for key, entry in table.items()
+    )
     names = ", ".join(repr(n) for n in known)
     from metareg_sm.words import answer
 

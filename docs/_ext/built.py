@@ -268,7 +268,7 @@ class CalibrationNumber(SphinxRole):
 
 
 class SmallStudyNumber(SphinxRole):
-    """``:smallstudy:`COLUMN | QUERY```: one number of the simulation, with its Monte Carlo error."""
+    """One number of the simulation, with its error: ``:smallstudy:`COLUMN | QUERY```."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         """Look the number up."""

@@ -16,7 +16,7 @@ import pandas as pd
 
 from metareg_sm._compat import FormulaManager, handle_formula_data, to_pandas
 from metareg_sm._typing import Array, Mask
-from metareg_sm.design.values import numeric, row_label
+from metareg_sm.design.values import numeric, plain_columns, row_label
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import suggestion
 
@@ -300,7 +300,10 @@ class Terms:
             return exog
         if isinstance(exog, Mapping):
             scalar = all(np.ndim(v) == 0 for v in exog.values())
-            return pd.DataFrame(dict(exog), index=[0] if scalar else None)
+            try:
+                return pd.DataFrame(dict(exog), index=[0] if scalar else None)
+            except ValueError as error:
+                raise DesignError(f"exog is no table: {error}.") from error
         if isinstance(exog, np.ndarray) and exog.dtype.names:
             return pd.DataFrame.from_records(exog)
         raise DesignError(
@@ -310,6 +313,8 @@ class Terms:
 
     def _through_formula(self, frame: pd.DataFrame) -> pd.DataFrame:
         numbered = frame.reset_index(drop=True)
+        for name, values in plain_columns(mentioned_columns(numbered, self.formula)).items():
+            numbered[name] = values
         with warnings.catch_warnings():
             # formulaic makes a warning of a level that it does not know, and 0 of its columns
             warnings.filterwarnings("error", message="Data has categories outside")
@@ -317,7 +322,16 @@ class Terms:
                 design = FormulaManager().get_matrices(
                     self.spec, numbered, eval_env=dict(self.context), pandas=True, prediction=True
                 )
-            except (formula_error(), Warning, KeyError, NameError) as error:
+            # engines trip over columns of another type than the model's in ways of their own
+            except (
+                formula_error(),
+                Warning,
+                LookupError,
+                NameError,
+                TypeError,
+                ValueError,
+                AttributeError,
+            ) as error:
                 known = explained(error, self.formula, frame)
                 raise DesignError(f"exog does not fit the formula of the model. {known}") from error
         if len(design.columns) != len(self.names):

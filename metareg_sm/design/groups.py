@@ -50,7 +50,10 @@ def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple
             picked = labels_of(values)
             values = picked[rows.positions]
         values = align(values, argument, rows.labels, k, "the studies in the model")
-    codes, levels = pd.factorize(labels_of(values), use_na_sentinel=True)
+    try:
+        codes, levels = pd.factorize(labels_of(values), use_na_sentinel=True)
+    except TypeError as error:
+        raise DesignError(f"{argument} must be numbers or text: {error}.") from error
     if (codes < 0).any():
         first = row_label(rows.labels, int(np.flatnonzero(codes < 0)[0]))
         raise DesignError(f"{argument} is missing for {first}.")

@@ -23,7 +23,7 @@ from metareg_sm.design.formula import (
     mentioned_columns,
     missing_rows,
 )
-from metareg_sm.design.values import container, numeric, row_label
+from metareg_sm.design.values import container, plain_columns, row_label
 from metareg_sm.design.variances import (
     align,
     as_variances,
@@ -264,18 +264,19 @@ def _complete(
     for name, values in used.items():
         if getattr(values.dtype, "kind", "O") == "c":
             raise DesignError(f"column {name!r} is complex; outcomes and moderators are real.")
-    plain = {c: _plain(values) for c, values in used.items() if _extension(values)}
-    objects = {c: values for c, values in used.items() if _numbers(values)}
-    plain |= {c: pd.Series(numeric(x, f"column {c!r}"), x.index) for c, x in objects.items()}
+    plain = plain_columns(used)
     if plain:
         rows = replace(rows, frame=_with_columns(rows.frame, plain))
         used |= plain
-    if any(_has_missing(values) for values in used.values()):
-        assert rows.frame is not None
-        gone = np.zeros(len(rows.frame), dtype=bool)
+    assert rows.frame is not None
+    # engines that drop a row drop all that share its label
+    twins = not rows.frame.index.is_unique
+    if twins or any(_has_missing(values) for values in used.values()):
+        frame = rows.frame.reset_index(drop=True) if twins else rows.frame
+        gone = np.zeros(len(frame), dtype=bool)
         for formula in formulas:
-            with formula_faults(formula, rows.frame):
-                gone |= missing_rows(formula, rows.frame, context)
+            with formula_faults(formula, frame):
+                gone |= missing_rows(formula, frame, context)
         if missing != "drop" and gone.any():
             first = row_label(rows.labels, int(np.flatnonzero(gone)[0]))
             raise MissingStudiesError(
@@ -288,31 +289,6 @@ def _complete(
         rows, v = rows.keep(~gone), v[~gone]
     assert rows.frame is not None
     return replace(rows, frame=_without_empty_levels(rows.frame, used)), v
-
-
-def _extension(values: pd.Series) -> bool:
-    """Whether a column has a type of pandas that formula engines do not know."""
-    dtype = values.dtype
-    if isinstance(dtype, np.dtype):
-        return False
-    if isinstance(dtype, pd.StringDtype):
-        return dtype.na_value is pd.NA
-    return not isinstance(dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype))
-
-
-def _numbers(values: pd.Series) -> bool:
-    """Whether a column of objects holds numbers, which formula engines would take for labels."""
-    kinds = ("integer", "floating", "mixed-integer-float")
-    return values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) in kinds
-
-
-def _plain(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
-        objects = values.astype(object).where(values.notna(), None)
-        return objects if values.isna().any() else objects.infer_objects()
-    return pd.Series(
-        values.to_numpy(dtype=float, na_value=np.nan), index=values.index, name=values.name
-    )
 
 
 def _has_missing(values: pd.Series) -> bool:

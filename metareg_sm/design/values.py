@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from reprlib import repr as short
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,8 @@ def row_label(index: _Index, position: int) -> str:
     """How errors name a row: by its label where it has one."""
     if index is None or isinstance(index, pd.RangeIndex):
         return f"row {position}"
-    return f"row {index[position]!r}"
+    label = index[position]
+    return f"row {(label.item() if isinstance(label, np.generic) else label)!r}"
 
 
 def index_of(values: Any) -> _Index:
@@ -60,7 +62,7 @@ def container(values: Any, name: str, error: type[MetaRegError] = DesignError) -
     if values is None:
         raise error(f"{name} is None; give an array, a list or a pandas object.")
     if isinstance(values, (str, bytes, bytearray)):
-        raise error(f"{name} must be numbers, an array or a list of them; got {values!r}.")
+        raise error(f"{name} must be numbers, an array or a list of them; got {short(values)}.")
     if isinstance(values, (Mapping, set, frozenset)) or hasattr(values, "__next__"):
         raise error(f"{name} must be an array, a list or a pandas object; got a {kind}.")
     if hasattr(values, "toarray"):
@@ -232,6 +234,11 @@ def check_values(endog: Any, exog: Any, vi: Array, index: _Index, missing: str) 
             complete[row] = False
     if not complete.any():
         raise MissingStudiesError("No study is left: every row has a missing value.")
+    if missing == "raise" and not complete.all():
+        row = int(np.flatnonzero(~complete)[0])
+        raise MissingStudiesError(
+            f"vi of {row_label(index, row)} is missing. missing='drop' drops such studies."
+        )
 
 
 def has_names(exog: Any) -> bool:
@@ -263,3 +270,53 @@ def aligned_rows(exog: Any, index: _Index) -> Any:
             "Give both the same index, or pass arrays in one order."
         )
     return exog.loc[index]
+
+
+def plain_columns(columns: Mapping[Any, pd.Series]) -> dict[Any, pd.Series]:
+    """Those columns that formula engines would not understand, as columns that they do.
+
+    Parameters
+    ----------
+    columns : mapping
+        Columns by name.
+
+    Returns
+    -------
+    dict
+        pandas' own types as numpy's with NaN or None; objects that are numbers as floats.
+    """
+    plain = {c: _plain(values) for c, values in columns.items() if _extension(values)}
+    for name, values in columns.items():
+        if values.dtype != object:
+            continue
+        if _numbers(values):
+            plain[name] = pd.Series(numeric(values, f"column {name!r}"), values.index)
+        elif values.isna().any():
+            # pandas' NA among words is a level to some engines
+            plain[name] = values.where(values.notna(), None)
+    return plain
+
+
+def _extension(values: pd.Series) -> bool:
+    """Whether a column has a type of pandas that formula engines do not know."""
+    dtype = values.dtype
+    if isinstance(dtype, np.dtype):
+        return False
+    if isinstance(dtype, pd.StringDtype):
+        return dtype.na_value is pd.NA
+    return not isinstance(dtype, (pd.CategoricalDtype, pd.DatetimeTZDtype))
+
+
+def _numbers(values: pd.Series) -> bool:
+    """Whether a column of objects holds numbers, which formula engines would take for labels."""
+    kinds = ("integer", "floating", "mixed-integer-float", "empty")
+    return pd.api.types.infer_dtype(values, skipna=True) in kinds
+
+
+def _plain(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_bool_dtype(values.dtype) or not pd.api.types.is_numeric_dtype(values.dtype):
+        objects = values.astype(object).where(values.notna(), None)
+        return objects if values.isna().any() else objects.infer_objects()
+    return pd.Series(
+        values.to_numpy(dtype=float, na_value=np.nan), index=values.index, name=values.name
+    )

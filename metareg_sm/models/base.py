@@ -157,7 +157,9 @@ class KnownVarianceModel(LikelihoodModel):
 
     def _check_studies(self) -> None:
         k, p = self.exog.shape
-        if not math.isfinite(np.vdot(self.endog, self.endog)):
+        finite = math.isfinite(np.vdot(self.endog, self.endog))
+        # statsmodels looks at the largest of each column, which is blind to log(0)
+        if not (finite and math.isfinite(np.minimum.reduce(self.exog, axis=None, initial=0.0))):
             endog, exog = self.data.orig_endog, self.data.orig_exog
             values.check_values(endog, exog, self.vi, values.index_of(endog), "none")
         if self.endog.ndim != 1:

@@ -12,6 +12,8 @@ from statsmodels.stats.contrast import ContrastResults
 from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
+from metareg_sm.design.formula import formula_error
+from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted
 
@@ -64,12 +66,34 @@ class Contrasts(ContrastResults):
 
 
 def constraints(r_matrix: Any, names: list[str]) -> tuple[Array, Array]:
-    """Linear hypotheses Rb = q, from whatever statsmodels takes, as R (m, p) and q (m,)."""
-    found = FormulaManager().get_linear_constraints(r_matrix, names)
-    R = np.atleast_2d(np.asarray(found.constraint_matrix, dtype=float))
-    q = np.zeros(len(R))
-    if found.constraint_values is not None:
-        q = q + np.asarray(found.constraint_values, dtype=float).ravel()
+    """Linear hypotheses Rb = q, from whatever statsmodels takes, as R (m, p) and q (m,).
+
+    Raises
+    ------
+    OptionError
+        If they cannot be read, or are not finite numbers.
+    """
+    own = ", ".join(names)
+    try:
+        found = FormulaManager().get_linear_constraints(r_matrix, names)
+        R = np.atleast_2d(np.asarray(found.constraint_matrix, dtype=float))
+        q = np.zeros(len(R))
+        if found.constraint_values is not None:
+            q = q + np.asarray(found.constraint_values, dtype=float).ravel()
+    except (formula_error(), KeyError, IndexError, TypeError, ValueError) as error:
+        raise OptionError(
+            f"r_matrix={r_matrix!r} is no linear hypothesis about the coefficients {own}. Write "
+            "'a = 0', 'a = b, c = 1', or a matrix with one column a coefficient."
+        ) from error
+    if (
+        not R.size
+        or R.shape[1] != len(names)
+        or not (np.isfinite(R).all() and np.isfinite(q).all())
+    ):
+        raise OptionError(
+            f"r_matrix must have finite numbers and {len(names)} columns, one for each of {own}; "
+            f"it has the shape {R.shape}."
+        )
     return R, q
 
 

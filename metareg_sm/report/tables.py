@@ -113,7 +113,9 @@ def summary_table(
     exponentiate: bool,
 ) -> Summary:
     """Summary in statsmodels' usual layout; see `MetaRegResults.summary`."""
-    from statsmodels.iolib.summary import Summary, summary_params
+    from statsmodels.iolib.summary import summary_params
+
+    from metareg_sm.report.latex import NotedSummary
 
     alpha = check_alpha(alpha)
     omnibus = _omnibus_items(results)
@@ -128,7 +130,7 @@ def summary_table(
         ("Df Model:", None),
     ]
     right = [("Covariance Type:", [results.cov_label]), *omnibus, *_fit_items(results)]
-    smry = Summary()
+    smry = NotedSummary()
     smry.add_table_2cols(
         results,
         title=title or "Meta-Regression Results",
@@ -178,11 +180,12 @@ def summary_table2(
     exponentiate: bool,
 ) -> Summary2:
     """Summary in statsmodels' second layout; see `MetaRegResults.summary2`."""
-    from statsmodels.iolib.summary2 import Summary as Summary2
     from statsmodels.iolib.summary2 import summary_params
 
+    from metareg_sm.report.latex import NotedSummary2
+
     alpha = check_alpha(alpha)
-    smry = Summary2()
+    smry = NotedSummary2()
     info = {
         "Model:": results.model_name,
         "Method:": results.method,

@@ -257,9 +257,9 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         Under a "cluster" covariance with CR2 or CR3 each row has Satterthwaite degrees of freedom
         of its own. Parameters are those of `LikelihoodModelResults.t_test`.
         """
-        found = super().t_test(r_matrix, cov_p=cov_p, use_t=use_t)
+        R, q = inference.constraints(r_matrix, self.model.data.cov_names)
+        found = super().t_test((R, q), cov_p=cov_p, use_t=use_t)
         if self._own_df and cov_p is None and found.distribution == "t":
-            R, _ = inference.constraints(r_matrix, self.model.data.cov_names)
             found = inference.with_df(found, self._df_of(R))
         return inference.Contrasts(found)
 
@@ -952,6 +952,30 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         "model.hessian(tau2) is its curvature; cov_params() is the covariance of the coefficients."
     )
     get_nlfun = Unavailable("statsmodels has no code for it.")
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        """Coefficients as maketables reads them."""
+        names = {"coef": "b", "se": "se", "statistic": "t", "pvalue": "p"}
+        names |= {"ci_lower": "ci95l", "ci_upper": "ci95u"}
+        return frames.coefficients(self).rename(columns=names).rename_axis("Coefficient")
+
+    def __maketables_stat__(self, key: str) -> int | float | str | None:
+        """One number of the fit as maketables asks for it; None for what there is not."""
+        known: dict[str, Callable[[], int | float | str]] = {
+            "N": lambda: int(self.nobs),
+            "ll": lambda: float(self.llf),
+            "aic": lambda: float(self.aic),
+            "bic": lambda: float(self.bic),
+            "se_type": lambda: self.cov_label,
+            "tau2": lambda: float(self.components.values[0]),
+        }
+        return known[key]() if key in known else None
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        """Name of the outcome as maketables prints it."""
+        return self.terms.outcome
 
     def __dir__(self) -> list[str]:
         return available(type(self), list(super().__dir__()))
