@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array, Codes, Missing
-from metareg_sm.core.mixed.identify import flat_directions
+from metareg_sm.core.mixed.identify import Flat, flat_directions
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.solution import MixedSolution, solve
 from metareg_sm.core.mixed.terms import components, is_nested
@@ -175,6 +175,7 @@ class MixedMetaReg(KnownVarianceModel):
                 self._refuse_foreign_blocks(V)
                 self.V = V
         self._data_attr.extend(["random_terms", "likelihood", "V"])
+        self._flat: dict[bool, list[Flat]] = {}
         self.likelihood = MixedLikelihood.build(
             self.endog,
             self.basis,
@@ -468,7 +469,10 @@ class MixedMetaReg(KnownVarianceModel):
         return [self.random_terms[i].component_names([name])[0] for i, name in pairs]
 
     def _check_identified(self, reml: bool) -> None:
-        for flat in flat_directions(self.likelihood, reml):
+        if reml not in self._flat:
+            # of the design alone, so that it is the same for every fit
+            self._flat[reml] = flat_directions(self.likelihood, reml)
+        for flat in self._flat[reml]:
             names = self.component_names(flat.terms, flat.names)
             labels = dict.fromkeys(repr(self.random_terms[i].label) for i in flat.terms)
             if all(name.startswith("rho") for name in flat.names):

@@ -17,7 +17,7 @@ from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.objective import Objective
-from metareg_sm.core.mixed.search import maximize
+from metareg_sm.core.mixed.search import maximize, ranked
 from metareg_sm.core.mixed.starts import starts
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError
 from metareg_sm.models.optimizers import GENERIC
@@ -111,12 +111,15 @@ def optimize_mixed(
     ConvergenceWarning
         If the optimizer stopped before the maximum, or the likelihood has several maxima.
     """
-    begin = start
-    if begin is None:
-        begin = max(starts(problem)[:6], key=lambda phi: problem.loglike(phi, reml))
+    candidates = ranked(problem, reml, starts(problem))
+    begin = candidates[0] if start is None else start
     objective = Objective(problem, reml, begin)
     remembered = _Remembered(objective)
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
+    if method == "lbfgs":
+        # climbs of the engine finish: more digits than these would be found twice
+        options.setdefault("pgtol", 1e-4)
+        options.setdefault("factr", 1e10)
     if method == "basinhopping":
         # a fixed seed: the global random state is not ours to draw from
         options.setdefault("seed", 0)
@@ -139,7 +142,7 @@ def optimize_mixed(
     retvals = dict(retvals)
     value = problem.loglike(reached, reml)
     alone = problem.kinds == ("variance",)
-    found = maximize(problem, reml, start=None if alone else reached)
+    found = maximize(problem, reml, None if alone else reached, candidates=candidates)
     if found is None or not np.isfinite(value):
         raise DesignError(
             "The likelihood is undefined: the marginal covariance of the effects is singular "

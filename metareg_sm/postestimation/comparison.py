@@ -238,7 +238,7 @@ def compare_models(
     frame["delta"] = frame["aicc"] - frame["aicc"].min()
     likelihood = np.exp(-0.5 * frame["delta"])
     frame["weight"] = likelihood / likelihood.sum()
-    frame["tau2"] = [r.tau2 for r in fits]
+    frame["tau2"] = [float(r.between_variance) for r in fits]
     frame["r2"] = [_r2(r) for r in fits]
     tests = [_first_nested(fits, i) for i in range(len(fits))]
     frame["lr_against"] = [None if t is None else labels[t[0]] for t in tests]
@@ -311,6 +311,7 @@ def _first_nested(fits: Sequence[Any], i: int) -> tuple[int, LRTest] | None:
             try:
                 return j, full.compare_lr_test(restricted)
             except ComparisonError:
-                # equal designs with equal or fixed tau2: the other order, or no test at all
+                # equal designs with equal variances, or models of two kinds: the other order, or no
+                # test at all
                 continue
     return None

@@ -15,10 +15,11 @@ from statsmodels.base.model import LikelihoodResultsWrapper
 from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import Terms, refuse_missing
-from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.comparison import LRTest
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
+from metareg_sm.postestimation.scale import ScaleHeterogeneity, compare_scale, heterogeneity
 from metareg_sm.report.tables import Block, Grid, summary_table, summary_table2
 from metareg_sm.results.base import ModelResults
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -57,6 +58,8 @@ class LocationScaleResults(ModelResults):
 
     `params` holds the coefficients of the mean; those of ln tau2 are `scale_params`.
     """
+
+    _kept_values = (*ModelResults._kept_values, "_heterogeneity")
 
     def __init__(self, *args: Any, scale: ScaleEstimate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -164,6 +167,61 @@ class LocationScaleResults(ModelResults):
         equal = type(model)(model.endog, model.exog, vi=model.vi).fit(reml=self.reml)
         statistic = max(0.0, 2.0 * (self.llf - equal.llf))
         return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
+
+    @property
+    def scale_exog(self) -> Array:
+        """Design of the scale, (k, q)."""
+        return self._kept(self.model.scale_exog)
+
+    def refit_by_ml(self) -> LocationScaleResultsWrapper:
+        """The same model by maximum likelihood."""
+        return self.model.fit(reml=False)
+
+    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+        """Likelihood ratio test of this model against a restricted one.
+
+        Parameters
+        ----------
+        restricted : LocationScaleResults
+            A fit of the same studies whose moderators, of the mean and of the scale, are nested in
+            these.
+        refit : bool, default False
+            Compare by maximum likelihood, whatever the two fits used.
+
+        Returns
+        -------
+        LRTest
+            statistic, pvalue, df.
+
+        Raises
+        ------
+        ComparisonError
+            If the fits cannot be compared; in particular two REML fits with different moderators of
+            the mean.
+        """
+        return compare_scale(self, restricted, refit)
+
+    @cached_value
+    def _heterogeneity(self) -> ScaleHeterogeneity | MetaRegError:
+        # remove_data() evaluates this, and must not fail where it is undefined
+        try:
+            return heterogeneity(self)
+        except MetaRegError as error:
+            return error
+
+    @property
+    def heterogeneity(self) -> ScaleHeterogeneity:
+        """Q, I2, H2 and R2 of the mean heterogeneity; see `ScaleHeterogeneity`.
+
+        Raises
+        ------
+        VarianceError, DesignError
+            If they are undefined.
+        """
+        found = self._heterogeneity
+        if isinstance(found, MetaRegError):
+            raise found
+        return found
 
     def _scale_moderators(self) -> list[int]:
         terms = self.scale_terms
@@ -289,9 +347,15 @@ class LocationScaleResults(ModelResults):
         block = Block(
             "Fitted tau2",
             [("Smallest:", [f"{tau2.min():#.5g}"]), ("Mean:", [f"{tau2.mean():#.5g}"])],
-            [("Largest:", [f"{tau2.max():#.5g}"])],
+            [("Largest:", [f"{tau2.max():#.5g}"]), *self._q_items()],
         )
         return [Grid("ln tau2", header, list(self._scale_index), cells), block]
+
+    def _q_items(self) -> list[tuple[str, list[str]]]:
+        found = self._heterogeneity
+        if isinstance(found, MetaRegError):
+            return [("Q_E:", ["undefined"])]
+        return [(f"Q_E (df={found.q_df}):", [f"{found.q:#.5g}"])]
 
     def summary(
         self,

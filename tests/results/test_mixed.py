@@ -383,6 +383,26 @@ def test_scale_of_arrays_and_missing_rows():
         smf.lsmetareg("yi ~ 1", holes, vi="vi", scale_formula="yi ~ grade")
 
 
+def test_scale_heterogeneity_and_comparison():
+    fits = [
+        smf.lsmetareg("yi ~ 1", WRITING, vi="vi", scale_formula=f).fit(reml=False)
+        for f in ("~ 1", "~ grade")
+    ]
+    mean = smf.metareg("yi ~ 1", WRITING, vi="vi").fit(tau2="ml")
+    h, g = fits[0].heterogeneity, mean.heterogeneity
+    assert_allclose([h.q, h.i2, h.h2], [g.q, g.i2, g.h2], rtol=1e-8)
+    frame = compare_models(fits, names=["equal", "by grade"])
+    assert_allclose(frame["lr_statistic"].iloc[1], 2.0 * (fits[1].llf - fits[0].llf))
+    with pytest.raises(ComparisonError, match="different kinds"):
+        fits[1].compare_lr_test(mean)
+    with pytest.raises(ComparisonError, match="not nested"):
+        fits[0].compare_lr_test(fits[1])
+    slope = smf.lsmetareg("yi ~ grade", WRITING, vi="vi").fit()
+    assert 0.0 <= slope.heterogeneity.r2 <= 1.0
+    with pytest.raises(ComparisonError, match="REML"):
+        slope.compare_lr_test(smf.lsmetareg("yi ~ 1", WRITING, vi="vi").fit())
+
+
 def test_no_heterogeneity_is_told():
     data = WRITING.assign(yi=0.2 + 0.01 * np.arange(48) / 48)
     with pytest.warns(IdentificationWarning, match="grows towards"):

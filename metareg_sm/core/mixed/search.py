@@ -46,6 +46,7 @@ def maximize(
     start: Array | None = None,
     fixed: Mask | None = None,
     n_starts: int | None = None,
+    candidates: list[Array] | None = None,
 ) -> Maximum | None:
     """Global maximum of the likelihood, from several starts.
 
@@ -62,6 +63,8 @@ def maximize(
     n_starts : int, optional
         Number of climbs at most; by default 2, and 5 with correlations, crossed terms or many
         parameters. They begin in turn at high and at low points of `starts`.
+    candidates : list of ndarray, optional
+        Starts of climbs, the highest first; by default `ranked` of `starts`.
 
     Returns
     -------
@@ -72,13 +75,13 @@ def maximize(
         few = len(problem.kinds) < 4 and "correlation" not in problem.kinds
         n_starts = 2 if few and not isinstance(problem.route, Crossed) else 5
     if problem.kinds == ("variance",) and start is None:
-        candidates = peaks(problem, reml)
+        candidates = ranked(problem, reml, peaks(problem, reml))
         n_starts = len(candidates)
-    else:
-        candidates = starts(problem)
-    if fixed is not None and start is not None:
-        candidates = [np.where(fixed, start, candidate) for candidate in candidates]
-    candidates.sort(key=lambda phi: -problem.loglike(phi, reml))
+    elif fixed is not None and start is not None:
+        held = [np.where(fixed, start, candidate) for candidate in starts(problem)]
+        candidates = ranked(problem, reml, held)
+    elif candidates is None:
+        candidates = ranked(problem, reml, starts(problem))
     # the highest first, then in turn one that lies far from it and the next best
     order = [candidates[0]]
     low, high = len(candidates) - 1, 1
@@ -106,6 +109,11 @@ def maximize(
         if found.point.value > best.point.value:
             best = found
     return None if best is None else Maximum(best, tuple(others), tried)
+
+
+def ranked(problem: MixedLikelihood, reml: bool, candidates: list[Array]) -> list[Array]:
+    """Starts of climbs, the highest first."""
+    return sorted(candidates, key=lambda phi: -problem.loglike(phi, reml))
 
 
 def maximize_held(

@@ -1,0 +1,122 @@
+"""Heterogeneity and comparison of location-scale models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from scipy import special
+
+from metareg_sm._typing import Array
+from metareg_sm.core.basis import design_basis
+from metareg_sm.core.location_scale import LocationScale, maximize_scale
+from metareg_sm.core.studies import Studies
+from metareg_sm.exceptions import ComparisonError, DesignError, VarianceError
+from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
+from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.resampling import null_basis
+from metareg_sm.stats.heterogeneity import q_residual, q_test, r2, typical_variance
+
+
+class ScaleFitted(Fitted, Protocol):
+    """A fit of a location-scale model."""
+
+    @property
+    def scale_exog(self) -> Array:
+        """Design of the scale, (k, q)."""
+
+    @property
+    def reml(self) -> bool:
+        """Whether the likelihood is the restricted one."""
+
+    def refit_by_ml(self) -> Any:
+        """The same model by maximum likelihood."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleHeterogeneity:
+    """How much the true effects vary, averaged over the studies.
+
+    Attributes
+    ----------
+    q, q_df, q_pvalue : float, int, float
+        Residual Q_E with weights 1/v, its degrees of freedom and p-value.
+    i2, h2 : float
+        Of the mean tau2: tau2 / (s2 + tau2), a fraction, and tau2 / s2 + 1.
+    r2 : float
+        Share of `tau2_null` that the moderators of the mean explain.
+    tau2, tau2_null : float
+        Mean of the fitted tau2 with and without moderators of the mean, those of the scale being
+        the same; in squared units of the outcome.
+    """
+
+    q: float
+    q_df: int
+    q_pvalue: float
+    i2: float
+    h2: float
+    r2: float
+    tau2: float
+    tau2_null: float
+
+
+def heterogeneity(fit: ScaleFitted) -> ScaleHeterogeneity:
+    """Heterogeneity of a fit.
+
+    Raises
+    ------
+    VarianceError
+        If a sampling variance is 0.
+    DesignError
+        If the model without moderators of the mean cannot be fitted.
+    """
+    table = fit.table
+    if (table.vi <= 0.0).any():
+        raise VarianceError(
+            "Q, I2 and H2 are undefined: they weight studies by 1/vi, and one is 0."
+        )
+    studies = Studies.build(table.endog, table.vi, table.basis)
+    test = q_test(float(q_residual(studies)), studies.df)
+    tau2 = null = fit.between_variance
+    if fit.df_model > 0:
+        problem = LocationScale.build(
+            table.endog, table.vi, null_basis(fit), design_basis(fit.scale_exog)
+        )
+        found = maximize_scale(problem, fit.reml)
+        if found is None:
+            raise DesignError("The model without moderators of the mean cannot be fitted.")
+        null = float(found.tau2.mean())
+    s2 = float(typical_variance(studies))
+    explained = float(r2(np.asarray(tau2), np.asarray(null)))
+    return ScaleHeterogeneity(
+        test.q, test.df, test.pvalue, tau2 / (s2 + tau2), tau2 / s2 + 1.0, explained, tau2, null
+    )
+
+
+def compare_scale(full: ScaleFitted, restricted: Any, refit: bool) -> LRTest:
+    """Test of nested fits; see `LocationScaleResults.compare_lr_test`."""
+    small: ScaleFitted = plain(restricted)
+    if small.components.interval != full.components.interval:
+        raise ComparisonError("The models are of different kinds. Fit both as location-scale.")
+    same_studies(full, small)
+    outside = design_basis(full.scale_exog).Z
+    inside = design_basis(small.scale_exog).Z
+    scale_nested = np.abs(inside - outside @ (outside.T @ inside)).max(initial=0.0) < 1e-8
+    if not is_nested(small, full) or not scale_nested:
+        raise ComparisonError(
+            "The restricted model is not nested: it has moderators of its own, of the mean or of "
+            "the scale."
+        )
+    if refit:
+        full, small = plain(full.refit_by_ml()), plain(small.refit_by_ml())
+    elif full.reml != small.reml or (full.reml and full.df_resid != small.df_resid):
+        raise ComparisonError(
+            "REML likelihoods of models with different moderators of the mean are not comparable, "
+            "nor are REML and ML. Fit both with reml=False, or use refit=True."
+        )
+    df = full.df_modelwc - small.df_modelwc
+    if df <= 0:
+        raise ComparisonError("The models have the same number of parameters.")
+    statistic = max(0.0, 2.0 * (full.llf - small.llf))
+    return LRTest(statistic, float(special.chdtrc(df, statistic)), float(df))
