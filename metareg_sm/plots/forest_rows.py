@@ -12,7 +12,7 @@ import pandas as pd
 from metareg_sm._typing import Codes, Rows
 from metareg_sm.exceptions import MetaRegError
 from metareg_sm.plots.moderators import at_values, value_text
-from metareg_sm.plots.scale import Scale
+from metareg_sm.plots.scale import Scale, minus
 from metareg_sm.plots.studies import Studies, has_moderators
 from metareg_sm.plots.styles import Style
 from metareg_sm.plots.subgroups import q_text, summarise, tau2_text, test_text
@@ -180,8 +180,9 @@ def _notes(content: Content) -> list[str]:
     """Heterogeneity, and the test of the moderators."""
     fit, style = content.fit, content.style
     components = fit.components
+    # components of other models are variances, correlations or coefficients: their names say which
     texts = [
-        tau2_text(float(v), "\u03c4\u00b2" if name == "tau2" else f"\u03c3\u00b2({name})")
+        tau2_text(float(v)) if name == "tau2" else f"{name} = {minus(f'{v:#.3g}')}"
         for name, v in zip(components.names, components.values, strict=True)
     ]
     try:

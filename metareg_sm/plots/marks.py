@@ -351,14 +351,22 @@ def _labels_of_axis(layout: Layout, axis: Axis) -> None:
     other = min(other, width - second - edge)
     step = 0.0
     if sides_in_one_line(table, host, width / size):
-        start = min(start, other - gap - first)
+        # where both were moved there is room for letters that come out wider than measured
+        start = min(start, max(other - 1.3 * size - first, edge))
     else:
         step = 1.3 * size
     if table.sides_above:
         y = layout_top(layout) - HEADING * table.heading_lines * size
-    style = {"ha": "left", "va": "bottom", "fontsize": size, "color": INK}
-    host.text(start, y - step, texts[0], **style)
-    host.text(other, y, texts[1], **style)
+    style = {"va": "bottom", "fontsize": size, "color": INK}
+    # each is anchored at the end that may touch the edge or the line of no effect
+    if start <= edge + 1e-9:
+        host.text(edge, y - step, texts[0], ha="left", **style)
+    else:
+        host.text(start + first, y - step, texts[0], ha="right", **style)
+    if other + second >= width - edge - 1e-9:
+        host.text(width - edge, y, texts[1], ha="right", **style)
+    else:
+        host.text(other, y, texts[1], ha="left", **style)
 
 
 def layout_top(layout: Layout) -> float:

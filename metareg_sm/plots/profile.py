@@ -100,8 +100,7 @@ def profile(
     cells = grid(len(names), ax, width, 0.75)
     frames, maxima = [], {}
     for axes, name, (values, loglike, best) in zip(cells.axes, names, curves, strict=True):
-        symbol = f"\u03c3\u00b2 ({name})" if best["ci_lower"] >= 0.0 else name
-        symbol = "\u03c4\u00b2" if name == "tau2" else symbol
+        symbol = "\u03c4\u00b2" if name == "tau2" else name
         dress(axes, cells.size, symbol, "Log-likelihood \u2212 maximum")
         relative = loglike - best["loglike"]
         axes.plot(values, relative, color=COLOURS[0], linewidth=1.2)

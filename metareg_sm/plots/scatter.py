@@ -205,12 +205,9 @@ def _free(
                 np.clip(point, box.min, box.max) - point
             )
             crossed = sum(_within(leader, t).any() for t in taken if not t.contains(*point))
-            cost = (
-                ring
-                + 4.0 * crossed
-                + 4.0 * _within(others, box).sum()
-                + 3.0 * _within(lines, box).any()
-            )
+            # among many points a name that hides a few is better than one far away
+            hidden = min(1.5 * int(_within(others, box).sum()), 4.5)
+            cost = ring + 4.0 * crossed + hidden + 2.0 * _within(lines, box).any()
             if best is None or cost < best[0]:
                 best = (cost, box)
         if best is not None and best[0] <= ring:

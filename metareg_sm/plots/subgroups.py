@@ -40,9 +40,9 @@ class Subgroups:
     test: str
 
 
-def tau2_text(tau2: float, symbol: str = "\u03c4\u00b2") -> str:
+def tau2_text(tau2: float) -> str:
     """Heterogeneity to three digits."""
-    return f"{symbol} = {tau2:#.3g}" if tau2 > 0.0 else f"{symbol} = 0"
+    return f"\u03c4\u00b2 = {tau2:#.3g}" if tau2 > 0.0 else "\u03c4\u00b2 = 0"
 
 
 def q_text(q: float, df: int, pvalue: float, i2: float, style: Style) -> str:

@@ -128,7 +128,7 @@ def width_of(ax: Axes, texts: Sequence[str], bold: bool) -> float:
 
 def sides_in_one_line(table: Table, ax: Axes, width: float) -> bool:
     """Whether the labels of the two sides stand beside each other in a width for 1 point."""
-    return sum(text_widths(ax, side_texts(table))) + 1.5 <= width
+    return 1.06 * sum(text_widths(ax, side_texts(table))) + 1.5 <= width
 
 
 def side_texts(table: Table) -> list[str]:

@@ -49,7 +49,7 @@ def test_every_figure_of_a_fit_needs_the_protocol_alone(formula):
         assert_tidy(fig)
         pd.testing.assert_index_equal(fig.metareg_data.columns, figure(res).metareg_data.columns)
     texts = " ".join(written(plots.forest(bare)))
-    assert "\u03c3\u00b2(district) = 0.100; \u03c3\u00b2(district/school) = 0.200" in texts
+    assert "district = 0.100; district/school = 0.200" in texts
     if formula == "y ~ x":
         assert_tidy(plots.bubble(bare, "x"))
 
