@@ -145,13 +145,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0. Errors leave by `SystemExit` with status 2, after one line on stderr.
+        0; 1 where the reader of the output has gone, 130 where the user interrupted. Errors leave
+        by `SystemExit` with status 2, after one line on stderr.
     """
     try:
         try:
             return _run(argv)
         finally:
             sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # whoever read the output has seen enough; nothing may be flushed to it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -197,8 +201,4 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())
