@@ -12,9 +12,7 @@ import statsmodels.formula.api as _smf
 from metareg_sm import _moved, datasets, exceptions
 from metareg_sm._version import __version__
 from metareg_sm.formula.api import lsmetareg, metareg, mixedmetareg
-from metareg_sm.models.location_scale import LocationScaleMetaReg
 from metareg_sm.models.metareg import MetaReg
-from metareg_sm.models.mixed import MixedMetaReg
 
 if TYPE_CHECKING:
     from metareg_sm import simulate
@@ -24,6 +22,8 @@ if TYPE_CHECKING:
     from metareg_sm.imputation import impute
     from metareg_sm.ipd import two_stage
     from metareg_sm.many import ManyResults, fit_many
+    from metareg_sm.models.location_scale import LocationScaleMetaReg
+    from metareg_sm.models.mixed import MixedMetaReg
     from metareg_sm.pooling import pool
     from metareg_sm.postestimation.comparison import compare_models
     from metareg_sm.postestimation.gosh import gosh
@@ -55,6 +55,8 @@ __all__ = [
 
 # what many sessions never use is imported when it is asked for
 _LAZY = {
+    "LocationScaleMetaReg": "models.location_scale",
+    "MixedMetaReg": "models.mixed",
     "ManyResults": "many",
     "baseline_risk": "baseline",
     "fit_many": "many",

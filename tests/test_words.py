@@ -52,11 +52,11 @@ def test_keywords_of_the_model(bcg, options, message):
 
 
 def test_functions():
-    with pytest.raises(AttributeError, match="metareg_sm.effect_size"):
+    with pytest.raises(AttributeError, match=r"metareg_sm\.effect_size"):
         metareg_sm.escalc  # noqa: B018
     with pytest.raises(AttributeError, match=r"smf\.metareg"):
         metareg_sm.rma  # noqa: B018
-    with pytest.raises(AttributeError, match="no attribute 'nosuch'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'nosuch'$"):
         metareg_sm.nosuch  # noqa: B018
 
 

@@ -195,3 +195,8 @@ def design_basis(X: Array) -> Basis:
     independent = np.delete(X, redundant, axis=1)
     to_params = Vt[:rank].T / s[:rank]
     return Basis(U[:, :rank], to_params, tuple(redundant), complement, independent)
+
+
+def spans_constant(basis: Basis) -> bool:
+    """Whether the moderators can say that all studies have the same expected effect."""
+    return bool(np.abs(basis.Z @ basis.Z.sum(0) - 1.0).max() < 1e-9)

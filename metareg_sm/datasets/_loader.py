@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import tomllib
 from collections.abc import Mapping
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -87,6 +86,8 @@ class DatasetModule(ModuleType):
         )
 
     def _about(self) -> dict[str, Any]:
+        import tomllib
+
         return tomllib.loads((_FOLDER / f"{self._stem}.toml").read_text(encoding="utf-8"))
 
     def _table(self) -> pd.DataFrame:

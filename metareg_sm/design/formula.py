@@ -78,6 +78,14 @@ def formula_context(formula: Any, eval_env: Any, caller: types.FrameType) -> dic
     return found
 
 
+def next_frame(eval_env: Any) -> Any:
+    """The `eval_env` that a function passes on, so that it means what its caller meant."""
+    if eval_env is None:
+        return 2
+    whole = isinstance(eval_env, (int, np.integer)) and not isinstance(eval_env, bool)
+    return eval_env + 1 if whole and eval_env >= 1 else eval_env
+
+
 def _text(formula: Any) -> str:
     return formula if isinstance(formula, str) else getattr(formula, "describe", formula.__str__)()
 

@@ -19,7 +19,6 @@ from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.studies import out_of_range
 from metareg_sm.design import values
-from metareg_sm.design.control_arm import warn_of_baseline
 from metareg_sm.design.formula import (
     Terms,
     design_columns,
@@ -29,7 +28,6 @@ from metareg_sm.design.formula import (
     restored,
     used_columns,
 )
-from metareg_sm.design.participants import Participants, participants
 from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
 from metareg_sm.design.variances import Variances, variances
 from metareg_sm.exceptions import (
@@ -41,6 +39,7 @@ from metareg_sm.models import checks
 from metareg_sm.options import check_keywords
 
 if TYPE_CHECKING:
+    from metareg_sm.design.participants import Participants
     from metareg_sm.effectsizes import Measure
 
 FORMULA_KEYWORDS = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
@@ -104,6 +103,8 @@ class KnownVarianceModel(LikelihoodModel):
         if not by_formula:
             self._total = total
             if participant_level is not None or participant_sd is not None:
+                from metareg_sm.design.participants import participants
+
                 frame = pd.DataFrame(self.exog, columns=self.exog_names)
                 self.participants = participants(
                     participant_level, participant_sd, frame, self.exog_names
@@ -235,11 +236,15 @@ class KnownVarianceModel(LikelihoodModel):
         model.measure_name = _measure_name(data, model.endog_names)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         if participant_level is not None or participant_sd is not None:
+            from metareg_sm.design.participants import participants
+
             used = used_columns(rows.frame, formula)
             model.participants = participants(
                 participant_level, participant_sd, model.rows.frame, used
             )
         if baseline is not None or "effect_size" in rows.frame.attrs:
+            from metareg_sm.design.control_arm import warn_of_baseline
+
             warn_of_baseline(formula, rows.frame, baseline)
         model._prepare()
         return model

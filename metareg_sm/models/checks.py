@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array, Codes
-from metareg_sm.core.basis import Basis
+from metareg_sm.core.basis import Basis, spans_constant
 from metareg_sm.core.studies import constant_outcomes
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.groups import group_codes
@@ -18,7 +18,6 @@ from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import check_keywords, choose, suggestion
-from metareg_sm.stats.batch import spans_constant
 from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
 
 

@@ -12,22 +12,15 @@ from statsmodels.stats.contrast import ContrastResults
 
 from metareg_sm._compat import ResultMixin, cached_data, cached_value
 from metareg_sm._typing import Array
-from metareg_sm.design.formula import Terms
-from metareg_sm.design.participants import Participants
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.exceptions import DataRemovedError
 from metareg_sm.options import check_alpha
-from metareg_sm.postestimation import collinearity, inference
-from metareg_sm.postestimation.inference import OmnibusTest
-from metareg_sm.postestimation.prediction import MetaRegPrediction, predict, predict_effects
+from metareg_sm.postestimation import inference
 from metareg_sm.printing import Overview, Printed
-from metareg_sm.report import frames
-from metareg_sm.report.overview import fit_overview, variances
 from metareg_sm.results.inherited import Unavailable, available
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
 from metareg_sm.stats.gls import WeightedRegression
-from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
@@ -37,9 +30,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from metareg_sm._typing import Seed
+    from metareg_sm.design.formula import Terms
+    from metareg_sm.design.participants import Participants
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.aggregation import AggregationBiasTest
+    from metareg_sm.postestimation.inference import OmnibusTest
     from metareg_sm.postestimation.permutation import PermutationTest
+    from metareg_sm.postestimation.prediction import MetaRegPrediction
     from metareg_sm.postestimation.slopes import SimpleSlopes
     from metareg_sm.report.content import Deletions
     from metareg_sm.report.paragraph import Report
@@ -291,6 +288,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         use_f = self.use_t if use_f is None else use_f
         if not (cov_p is None and invcov is None and df_constraints is None):
             return super().wald_test(r_matrix, cov_p, invcov, use_f, df_constraints, scalar)
+        from metareg_sm.stats.hotelling import hotelling_test, independent_constraints
+
         R, q = inference.constraints(r_matrix, self.model.data.cov_names)
         R, q = independent_constraints(R, q, np.where(self.bse > 0.0, self.bse, 1.0))
         if sandwich is None or not use_f:
@@ -388,6 +387,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         DesignError
             If columns do not match or a level is unknown.
         """
+        from metareg_sm.postestimation.prediction import predict
+
         return predict(self, exog, transform)
 
     def get_prediction(
@@ -428,6 +429,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         >>> new.summary_frame()[["mean", "obs_ci_lower", "obs_ci_upper"]].round(4).values.tolist()
         [[-0.7501, -1.778, 0.2777]]
         """
+        from metareg_sm.postestimation.prediction import predict_effects
+
         return predict_effects(self, exog, transform, row_labels, df)
 
     # --- moderators ----------------------------------------------------------------------------
@@ -448,6 +451,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         DataFrame
             Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
         """
+        from metareg_sm.report import frames
+
         return frames.coefficients(self, alpha, exponentiate)
 
     def report(
@@ -690,11 +695,15 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
             One row a coefficient: term, vif, df, gvif and gvif_adjusted = gvif^(1/(2 df))
             (Fox & Monette, 1992).
         """
+        from metareg_sm.postestimation import collinearity
+
         return collinearity.vif(self)
 
     @cached_value
     def condition_number(self) -> float:
         """Condition number of the weighted design, as statsmodels' WLS reports it."""
+        from metareg_sm.postestimation import collinearity
+
         return collinearity.condition_number(self)
 
     # --- figures -------------------------------------------------------------------------------
@@ -940,6 +949,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
 
     def overview(self) -> Overview:
         """What is printed for the results themselves; `summary()` says more."""
+        from metareg_sm.report.overview import fit_overview, variances
+
         return fit_overview(self, variances(self))
 
     bsejac = Unavailable(_NO_SCORES)
@@ -958,6 +969,8 @@ class ModelResults(LikelihoodModelResults, ResultMixin, Printed):
         """Coefficients as maketables reads them."""
         names = {"coef": "b", "se": "se", "statistic": "t", "pvalue": "p"}
         names |= {"ci_lower": "ci95l", "ci_upper": "ci95u"}
+        from metareg_sm.report import frames
+
         return frames.coefficients(self).rename(columns=names).rename_axis("Coefficient")
 
     def __maketables_stat__(self, key: str) -> int | float | str | None:

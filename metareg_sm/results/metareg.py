@@ -14,26 +14,18 @@ import statsmodels.base.wrapper as wrap
 from metareg_sm._compat import cached_data, cached_value
 from metareg_sm._typing import Array, BootstrapScheme, PermutationScheme, Seed, Tau2Interval
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import Estimator
 from metareg_sm.exceptions import MetaRegError
-from metareg_sm.postestimation.comparison import LRTest, compare_lr_test, lr_test_tau2
-from metareg_sm.postestimation.heterogeneity import (
-    Heterogeneity,
-    conf_int_tau2,
-    heterogeneity,
-    random_effects,
-)
-from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.printing import Overview
-from metareg_sm.report.overview import fit_overview, shares, variances
-from metareg_sm.report.tables import heterogeneity_block, summary_table, summary_table2
 from metareg_sm.results.base import ModelResults, ModelResultsWrapper
 
 if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
     from statsmodels.iolib.summary2 import Summary as Summary2
 
+    from metareg_sm.core.tau2 import Estimator
     from metareg_sm.postestimation.bootstrap import Bootstrap
+    from metareg_sm.postestimation.comparison import LRTest
+    from metareg_sm.postestimation.heterogeneity import Heterogeneity
     from metareg_sm.postestimation.influence import Influence
     from metareg_sm.postestimation.permutation import PermutationTest
     from metareg_sm.postestimation.small_study import (
@@ -117,6 +109,8 @@ class MetaRegResults(ModelResults):
     @cached_data
     def null_studies(self) -> Studies:
         """The same with the constant alone, or no moderator where there is no constant."""
+        from metareg_sm.postestimation.resampling import null_basis
+
         return Studies.build(self.table.endog, self.table.vi, null_basis(self))
 
     @property
@@ -164,6 +158,8 @@ class MetaRegResults(ModelResults):
 
     @cached_value
     def _heterogeneity(self) -> Heterogeneity | MetaRegError:
+        from metareg_sm.postestimation.heterogeneity import heterogeneity
+
         # remove_data() evaluates this, and must not fail where it is undefined
         try:
             return heterogeneity(self)
@@ -221,6 +217,8 @@ class MetaRegResults(ModelResults):
         >>> res.conf_int_tau2().loc["tau2"].round(4).tolist()
         [0.0763, 0.0167, 0.7848]
         """
+        from metareg_sm.postestimation.heterogeneity import conf_int_tau2
+
         return conf_int_tau2(self, alpha, method)
 
     def lr_test_tau2(self) -> LRTest:
@@ -241,6 +239,8 @@ class MetaRegResults(ModelResults):
         >>> round(res.lr_test_tau2().pvalue, 4)
         0.0041
         """
+        from metareg_sm.postestimation.comparison import lr_test_tau2
+
         return lr_test_tau2(self)
 
     def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
@@ -264,6 +264,8 @@ class MetaRegResults(ModelResults):
         ComparisonError
             If the fits cannot be compared; in particular two REML fits with different moderators.
         """
+        from metareg_sm.postestimation.comparison import compare_lr_test
+
         return compare_lr_test(self, restricted, refit)
 
     @cached_data
@@ -272,6 +274,8 @@ class MetaRegResults(ModelResults):
 
         Columns u, u_se, theta, theta_se (Raudenbush & Bryk, 1985).
         """
+        from metareg_sm.postestimation.heterogeneity import random_effects
+
         return random_effects(self)
 
     # --- influence of studies ------------------------------------------------------------------
@@ -747,6 +751,8 @@ class MetaRegResults(ModelResults):
         Summary
             Prints as text, shows as HTML in notebooks, converts to LaTeX and CSV.
         """
+        from metareg_sm.report.tables import heterogeneity_block, summary_table
+
         return summary_table(
             self, [heterogeneity_block(self)], yname, xname, title, alpha, exponentiate
         )
@@ -761,6 +767,8 @@ class MetaRegResults(ModelResults):
         exponentiate: bool = False,
     ) -> Summary2:
         """Summarise the fit in statsmodels' second layout; parameters as in `summary`."""
+        from metareg_sm.report.tables import heterogeneity_block, summary_table2
+
         return summary_table2(
             self,
             [heterogeneity_block(self)],
@@ -774,6 +782,8 @@ class MetaRegResults(ModelResults):
 
     def overview(self) -> Overview:
         """What is printed for the results themselves; `summary()` says more."""
+        from metareg_sm.report.overview import fit_overview, shares, variances
+
         return fit_overview(self, [*variances(self), *shares(self)])
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
-from metareg_sm.core.basis import Basis
+from metareg_sm.core.basis import Basis, spans_constant
 from metareg_sm.core.gram import Gram, congruence, packed, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, unequal
@@ -126,11 +126,6 @@ def prepare(
             counts[bad] = 1.0
     studies = Studies.build(y, v, basis, counts)
     return Block(studies, shift, nobs, reason)
-
-
-def spans_constant(basis: Basis) -> bool:
-    """Whether the moderators can say that all studies have the same expected effect."""
-    return bool(np.abs(basis.Z @ basis.Z.sum(0) - 1.0).max() < 1e-9)
 
 
 def block_size(k: int) -> int:
