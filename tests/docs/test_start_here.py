@@ -21,7 +21,8 @@ def lines_of_notebook():
     notebook = json.loads((DOCS / "start-here.ipynb").read_text(encoding="utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] for cell in cells)
-    return "\n".join(cell["source"] for cell in cells).splitlines()
+    code = "\n".join("".join(cell["source"]) for cell in cells)
+    return [line for line in code.splitlines() if line]
 
 
 def test_page_and_notebook_are_the_same_lines_and_fewer_than_ten():
