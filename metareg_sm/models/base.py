@@ -176,6 +176,10 @@ class KnownVarianceModel(LikelihoodModel):
                 f"vi of {values.row_label(self.data.row_labels, row)} is missing. missing='drop' "
                 "drops such studies."
             )
+        if self.endog.dtype != np.float64:
+            self.endog = self.endog.astype(float)
+        if self.exog.dtype != np.float64:
+            self.exog = self.exog.astype(float)
         if out_of_range(self.endog, self.vi):
             raise DesignError(
                 f"The outcomes (up to {np.abs(self.endog).max():.3g}) or their sampling variances "
@@ -183,10 +187,6 @@ class KnownVarianceModel(LikelihoodModel):
                 "large or small that their powers leave floating point. Measure the outcome in "
                 "another unit."
             )
-        if self.endog.dtype != np.float64:
-            self.endog = self.endog.astype(float)
-        if self.exog.dtype != np.float64:
-            self.exog = self.exog.astype(float)
 
     @classmethod
     def _of_formula(

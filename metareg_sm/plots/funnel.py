@@ -258,6 +258,7 @@ def _added(
     """Studies that trim and fill added, where there are any."""
     if filled is None:
         return np.empty(0), np.empty(0)
+    filled = getattr(filled, "record", filled)
     missing = [n for n in ("y", "v", "X", "filled") if not hasattr(filled, n)]
     if missing:
         raise OptionError(

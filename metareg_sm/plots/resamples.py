@@ -337,6 +337,7 @@ def selection(
     Intervals of p have equal widths on the axis, whatever their length. The first weight is 1 by
     definition; an arrow is an interval that goes on.
     """
+    model = getattr(model, "record", model)
     steps = getattr(getattr(model, "step_function", None), "steps", None)
     weights = np.asarray(getattr(model, "weights", np.empty(0)), dtype=float)
     if steps is None or weights.ndim != 1 or len(weights) != len(steps):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class TrimAndFill:
         The fit of all studies, the filled ones included.
     filled : DataFrame
         The studies that were filled in: yi, vi, and the label of the study that each mirrors.
+    record : metareg_sm.stats.small_study.TrimAndFill
+        The arrays.
     """
 
     k0: int
@@ -52,6 +54,7 @@ class TrimAndFill:
     estimator: str
     results: Any
     filled: pd.DataFrame
+    record: statistics.TrimAndFill = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,8 @@ class SelectionResults:
         Likelihood ratio test against no selection.
     converged, flat : bool
         Whether a maximum was reached that is not flat; whether the likelihood is flat there.
+    record : metareg_sm.stats.selection.SelectionFit
+        The arrays.
     """
 
     params: pd.Series
@@ -86,7 +91,7 @@ class SelectionResults:
     lr_test: LRTest
     converged: bool
     flat: bool
-    _fit: SelectionFit
+    record: SelectionFit = field(repr=False)
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
         """Confidence intervals of the coefficients, normal.
@@ -100,7 +105,7 @@ class SelectionResults:
         -------
         DataFrame, (p, 2)
         """
-        return pd.DataFrame(self._fit.conf_int(check_alpha(alpha)), index=self.params.index)
+        return pd.DataFrame(self.record.conf_int(check_alpha(alpha)), index=self.params.index)
 
 
 def _analysis(fit: Tau2Fitted) -> Analysis:
@@ -191,7 +196,7 @@ def trim_and_fill(fit: Tau2Fitted, side: str | None, estimator: str) -> TrimAndF
         )
     results = fit.fit_again(found.y, found.X, found.v)
     return TrimAndFill(
-        int(found.k0), float(found.k0_se), found.side, found.estimator, results, filled
+        int(found.k0), float(found.k0_se), found.side, found.estimator, results, filled, found
     )
 
 

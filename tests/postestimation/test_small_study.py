@@ -177,3 +177,16 @@ def test_measure_travels_from_effect_size_to_results(bcg):
     res = MetaReg.from_formula("yi ~ ablat", data, vi="vi").fit()
     assert res.measure.name == "RR"
     assert MetaReg.from_formula("ablat ~ 1", data, vi="vi").fit().measure is None
+
+
+def test_figures_of_what_the_methods_return(bcg):
+    pytest.importorskip("matplotlib").use("Agg")
+    from metareg_sm import plots
+
+    res = MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
+    found = res.trim_and_fill()
+    fig = res.plot_funnel(filled=found)
+    assert fig.metareg_data["filled"].sum() == found.k0
+    chosen = res.selection_model((0.5,), "less")
+    shown = plots.selection(chosen).metareg_data
+    assert_allclose(shown["weight"], chosen.weights["weight"], rtol=1e-12)
