@@ -65,6 +65,7 @@ def objects(bcg):
         mixed,
         mixed._results,
         mixed.get_prediction(),
+        mixed.bootstrap(19, rng=1),
         scaled,
         scaled._results,
         res.selection_model((0.5,), "less"),
