@@ -129,7 +129,7 @@ def test_hard_tall_designs(kind, monkeypatch):
 
 def test_the_caller_keeps_the_order_of_the_array(monkeypatch):
     y, v, X = problem(6_000, 2, 4.0)
-    monkeypatch.setattr("metareg_sm.models.metareg.TALL", 5_000)
+    monkeypatch.setattr("metareg_sm.models.base.TALL", 5_000)
     before = X.copy()
     model = MetaReg(y, X, vi=v)
     assert model.exog.flags.f_contiguous
