@@ -175,6 +175,25 @@ def predict(fit: Fitted, exog: Any, transform: bool) -> Any:
     return mean if labels is None else pd.Series(mean, index=labels)
 
 
+def _outward(fit: Fitted, transform: Any) -> Callable[[Array], Array] | None:
+    """The function that effects are shown through, if `transform` names or is one."""
+    if not isinstance(transform, str):
+        return transform if callable(transform) else None
+    if transform.lower() != "natural":
+        raise OptionError(
+            f"transform={transform!r} is not known. Choose True, False, 'natural' or a function, "
+            "such as numpy.exp."
+        )
+    measure = fit.measure
+    if measure is None:
+        raise OptionError(
+            "transform='natural' needs outcomes that effect_size() computed: the table of this "
+            f"model does not say what {fit.terms.outcome} measures. Give a function instead, such "
+            "as numpy.exp for log ratios."
+        )
+    return measure.natural
+
+
 def predict_effects(
     fit: Fitted,
     exog: Any,
@@ -187,7 +206,7 @@ def predict_effects(
 
     `between` is the variance of true effects about their expectation, where it differs by row.
     """
-    outward = transform if callable(transform) else None
+    outward = _outward(fit, transform)
     rows, labels = new_rows(fit, exog, True if outward else bool(transform))
     mean_df = fit.contrast_df(rows)
     obs_df = mean_df

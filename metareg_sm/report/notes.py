@@ -44,7 +44,7 @@ def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
     -------
     list of str
     """
-    found = [fit.covariance.description]
+    found = [fit.covariance.description, *_measure_notes(fit)]
     k = int(fit.nobs)
     m = len(moderators(fit)) if fit.df_model > 0 else 0
     if exponentiate:
@@ -105,6 +105,15 @@ def notes(fit: Fitted, alpha: float, exponentiate: bool) -> list[str]:
     return found
 
 
+def _measure_notes(fit: Fitted) -> list[str]:
+    """What the outcomes measure, and how to see it on its natural scale."""
+    measure = fit.measure
+    if measure is None:
+        return []
+    back = "; get_prediction(transform='natural') takes effects back from it"
+    return [f"{fit.terms.outcome} is the {measure.title}{back if measure.back else ''}."]
+
+
 def wrapped(found: Iterable[str]) -> list[str]:
     """Notes as the lines of a table's foot, numbered."""
     lines = ["Notes:"]
@@ -119,5 +128,5 @@ _ADVICE = re.compile(r"; see \w+\(\)|; \w+\(\) does not| cov_type='[\w-]+' keeps
 
 def cautions(fit: Fitted, alpha: float) -> list[str]:
     """What readers of a paper must know about a fit: the notes without advice on what to call."""
-    description = fit.covariance.description
-    return [_ADVICE.sub("", n) for n in notes(fit, alpha, False) if n != description]
+    known = {fit.covariance.description, *_measure_notes(fit)}
+    return [_ADVICE.sub("", n) for n in notes(fit, alpha, False) if n not in known]

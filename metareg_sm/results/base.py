@@ -78,7 +78,7 @@ class ModelResults(InferenceResults):
     def get_prediction(
         self,
         exog: Any = None,
-        transform: bool | Callable[[Array], Array] = True,
+        transform: bool | str | Callable[[Array], Array] = True,
         row_labels: Any = None,
         df: Any = None,
     ) -> MetaRegPrediction:
@@ -89,9 +89,10 @@ class ModelResults(InferenceResults):
         exog : DataFrame, dict or array_like, optional
             Moderators of the new studies, in the terms of the formula where there was one; the
             studies of the model by default.
-        transform : bool or callable, default True
+        transform : bool, "natural" or callable, default True
             Pass `exog` through the formula. A callable, such as `numpy.exp` for log ratios, does
-            so too, and `summary_frame` shows effects and intervals transformed by it.
+            so too, and `summary_frame` shows effects and intervals transformed by it; "natural"
+            takes them back from the measure that `effect_size` computed.
         row_labels : list, optional
             Labels of the rows.
         df : float or "riley", optional

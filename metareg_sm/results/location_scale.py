@@ -263,7 +263,7 @@ class LocationScaleResults(ModelResults):
     def get_prediction(
         self,
         exog: Any = None,
-        transform: bool | Callable[[Array], Array] = True,
+        transform: bool | str | Callable[[Array], Array] = True,
         row_labels: Any = None,
         df: Any = None,
         scale_exog: Any = None,

@@ -307,7 +307,7 @@ class MixedMetaRegResults(ModelResults):
     def get_prediction(
         self,
         exog: Any = None,
-        transform: bool | Callable[[Array], Array] = True,
+        transform: bool | str | Callable[[Array], Array] = True,
         row_labels: Any = None,
         df: Any = None,
         level: str | None = None,
@@ -319,7 +319,7 @@ class MixedMetaRegResults(ModelResults):
         exog : DataFrame, dict or array_like, optional
             Moderators of the new rows, in the terms of the formula where there was one; the effects
             of the model by default. For a term with levels they hold its column, too.
-        transform : bool or callable, default True
+        transform : bool, "natural" or callable, default True
             As for `MetaReg`.
         row_labels : list, optional
             Labels of the rows.

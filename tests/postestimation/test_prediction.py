@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 from scipy.stats import norm, t
 
-from metareg_sm import MetaReg
+from metareg_sm import MetaReg, effect_size
 from metareg_sm.exceptions import DesignError, OptionError
 
 COLUMNS = [
@@ -207,4 +207,21 @@ def test_transform_of_get_prediction(bcg):
     plain = res.get_prediction({"ablat": [30]}).summary_frame()
     found = res.get_prediction({"ablat": [30]}, transform=np.exp).summary_frame()
     assert list(found) == [c for c in plain if c != "mean_se"]
-    np.testing.assert_allclose(found.to_numpy(), np.exp(plain[list(found)].to_numpy()), rtol=1e-14)
+    assert_allclose(found.to_numpy(), np.exp(plain[list(found)].to_numpy()), rtol=1e-14)
+
+
+def test_predictions_on_the_natural_scale_of_the_measure(bcg):
+    counts = bcg.drop(columns=["yi", "vi"])
+    table = effect_size("RR", counts, ai="tpos", bi="tneg", ci="cpos", di="cneg")
+    res = MetaReg.from_formula("yi ~ ablat", table, vi="vi").fit()
+    new = {"ablat": [30]}
+    found = res.get_prediction(new, transform="natural").summary_frame()
+    expected = res.get_prediction(new, transform=np.exp).summary_frame()
+    assert_allclose(found, expected, rtol=1e-12)
+    assert "yi is the log risk ratio" in " ".join(str(res.summary()).split())
+
+    plain = MetaReg(bcg["yi"], np.ones((len(bcg), 1)), vi=bcg["vi"]).fit()
+    with pytest.raises(OptionError, match=r"transform='natural' needs outcomes that effect_size"):
+        plain.get_prediction(transform="natural")
+    with pytest.raises(OptionError, match=r"transform='exp' is not known"):
+        res.get_prediction(new, transform="exp")
