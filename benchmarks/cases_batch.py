@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,25 @@ def permutation(repeat: int | None) -> list[Finding]:
         rstudent=(found.resid_studentized_external, np.array(runs[0]["rstudent"], dtype=float)),
     )
     rows.append(faster("permutation", what, "metafor influence", turns, 30.0, answers))
+    selected = _selection(bcg)()
+    answers = largest(
+        answers=(
+            [*selected.params, selected.tau2, selected.llf],
+            np.array(runs[0]["selected"], dtype=float),
+        )
+    )
+    turns = Turns(ours_at["selection"], theirs_at["selection"])
+    what = "selection model of 13 studies, 1 moderator, 1 step"
+    rows.append(
+        faster("permutation", what, "metafor selmodel, its own stopping rule", turns, 10.0, answers)
+    )
     return [*rows, _many_deletions()]
+
+
+def _selection(bcg: Any) -> Callable[[], Any]:
+    """What fits the selection model of metafor.R."""
+    fitted = smf.metareg("yi ~ ablat", bcg, vi="vi").fit(tau2="ML")
+    return lambda: fitted.selection_model(0.025, "less")
 
 
 def _many_deletions() -> Finding:
@@ -208,6 +227,8 @@ def _own_times(res: Any, bcg: Any, test: Any) -> dict[str, float]:
 
     times = {"permutation": seconds(test), "fit": np.median([seconds(fit) for _ in range(100)])}
     times["influence"] = np.median([seconds(influence) for _ in range(100)])
+    selection = _selection(bcg)
+    times["selection"] = np.median([seconds(selection) for _ in range(50)])
     return times
 
 

@@ -1,6 +1,6 @@
 # Runs metafor for compare.py, which reads what this prints.
 #
-#   Rscript metafor.R speed BCG.csv ITERATIONS      times in seconds: fit, influence, permutation
+#   Rscript metafor.R speed BCG.csv ITERATIONS      times in seconds: fit, influence, permutation, selection
 #   Rscript metafor.R search SETS.csv OUT.csv       tau2 of many data sets by REML and ML
 
 suppressMessages(library(metafor))
@@ -29,6 +29,13 @@ speed <- function(path, iterations) {
   cat("fit", seconds(100, fit), "\n")
   cat("influence", seconds(10, function() influence(res)), "\n")
   cat("permutation", spent / iterations, "\n")
+  moderated <- rma(yi, vi, mods = ~ ablat, data = data, method = "ML", control = fine)
+  select <- function() {
+    selmodel(moderated, type = "stepfun", steps = 0.025, alternative = "less")
+  }
+  cat("selection", seconds(10, select), "\n")
+  selected <- select()
+  cat("selected", sprintf("%.17g", c(selected$beta, selected$tau2, selected$ll)), "\n")
   cat("tau2", sprintf("%.17g", exact$tau2), "\n")
   deleted <- influence(exact)
   cat("cook", sprintf("%.17g", deleted$inf$cook.d), "\n")
