@@ -11,7 +11,7 @@ import numpy as np
 from scipy import optimize
 
 from metareg_sm._typing import Array
-from metareg_sm.effectsizes import measure_of, scales
+from metareg_sm.effectsizes import scales
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import choose
 from metareg_sm.plots.canvas import box_in_points, text_widths
@@ -20,7 +20,6 @@ from metareg_sm.postestimation.fitted import Fitted
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from metareg_sm.effectsizes.records import Measure
 
 Transform = str | bool | Callable[[Array], Array] | None
 
@@ -95,12 +94,6 @@ class Scale:
         return None if self.null is None else float(self.shown(self.null))
 
 
-def measure_of_fit(fit: Fitted) -> Measure | None:
-    """The measure of the outcomes, where the fit or its table knows it."""
-    found = getattr(fit, "measure", None)
-    return measure_of(fit.table.rows.frame) if found is None else found
-
-
 def scale_of(fit: Fitted, transform: Transform = "auto") -> Scale:
     """The scale of a fit's effects.
 
@@ -118,7 +111,7 @@ def scale_of(fit: Fitted, transform: Transform = "auto") -> Scale:
     OptionError
         If a name is not known.
     """
-    measure = measure_of_fit(fit)
+    measure = fit.measure
     outcome = str(fit.terms.outcome)
     null = 0.0 if measure is None else measure.null
     if transform is None or transform is False:

@@ -12,7 +12,6 @@ import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.design.formula import Terms
-from metareg_sm.effectsizes import Measure, measure_of
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.report.typeset import decimals_for
@@ -56,12 +55,6 @@ class Scale:
         return float(low), float(high)
 
 
-def measure_of_fit(fit: Fitted) -> Measure | None:
-    """The measure of the outcomes, where the model or its table knows it."""
-    found = getattr(getattr(fit, "model", None), "measure", None)
-    return found if isinstance(found, Measure) else measure_of(fit.table.rows.frame)
-
-
 def _lower(label: str) -> str:
     """A label of an axis within a sentence."""
     words = label.split(" (", maxsplit=1)[0].split()
@@ -79,7 +72,7 @@ def scale_of(fit: Fitted, exponentiate: bool | None) -> Scale:
         Whether to show ratios; None does so where the measure of the outcomes is known to be a
         logarithm, and takes effects of other measures back to their natural scale.
     """
-    measure = measure_of_fit(fit)
+    measure = fit.measure
     outcome = fit.terms.outcome if measure is None else f"the {measure.title} ({fit.terms.outcome})"
     logarithm = measure is not None and measure.back is np.exp
     transform = {None: "auto", True: "exp", False: None}[exponentiate]
