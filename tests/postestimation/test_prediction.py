@@ -10,6 +10,8 @@ from scipy.stats import norm, t
 
 from metareg_sm import MetaReg, effect_size
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.plots.scale import scale_of as figure_scale
+from metareg_sm.report.scale import scale_of as report_scale
 
 COLUMNS = [
     "mean",
@@ -225,3 +227,8 @@ def test_predictions_on_the_natural_scale_of_the_measure(bcg):
         plain.get_prediction(transform="natural")
     with pytest.raises(OptionError, match=r"transform='exp' is not known"):
         res.get_prediction(new, transform="exp")
+    table["other"] = 2.0 * table["yi"]
+    other = MetaReg.from_formula("other ~ ablat", table, vi="vi").fit()
+    assert other.measure is None
+    assert figure_scale(other).label == "other"
+    assert report_scale(other, None).outcome == "other"

@@ -149,7 +149,7 @@ def test_pet_peese_is_meta_regression(bcg):
 def test_excess_significance(pooled):
     found = pooled.excess_significance_test()
     assert found.observed == 8
-    assert_allclose(found.expected, 7.8088303023430905, rtol=1e-4)
+    assert_allclose(found.expected, 7.8088303023430905, rtol=1e-6)
 
 
 def test_refusals(pooled, bcg):
