@@ -17,7 +17,7 @@ _NAME = re.compile(r"[^\W\d]\w*")
 
 
 def warn_of_baseline(
-    formula: str, frame: pd.DataFrame, baseline: str | Sequence[str] | None, stacklevel: int = 3
+    formula: str, frame: pd.DataFrame, baseline: str | Sequence[str] | None
 ) -> None:
     """Warn of moderators that share the control arm with the outcome.
 
@@ -29,8 +29,6 @@ def warn_of_baseline(
         The studies; `attrs` of `effect_size` name the columns of the control arm.
     baseline : str or list of str or None
         Columns that the user says are computed from the control arm.
-    stacklevel : int
-        Of the warning.
 
     Raises
     ------
@@ -68,7 +66,8 @@ def warn_of_baseline(
             "where the effect does not depend on the baseline risk. metareg_sm.baseline_risk "
             "models both arms.",
             BaselineWarning,
-            stacklevel=stacklevel,
+            # the caller of from_formula
+            stacklevel=4,
         )
 
 

@@ -24,18 +24,25 @@ class Participants:
     names : tuple of str
         The moderators.
     between_sd : tuple of float
-        Standard deviation of each across the studies of the model, in its own units.
+        Standard deviation of each across the rows of the model, in its own units.
     within_sd : tuple of float or None
         Standard deviation among participants of a study, where the user told it.
+    rows : str
+        What the rows are: "studies", or "effects" where a study may have several.
     """
 
     names: tuple[str, ...]
     between_sd: tuple[float, ...]
     within_sd: tuple[float | None, ...]
+    rows: str = "studies"
 
 
 def participants(
-    names: str | Sequence[str] | None, sd: Any, frame: pd.DataFrame, used: Sequence[str]
+    names: str | Sequence[str] | None,
+    sd: Any,
+    frame: pd.DataFrame,
+    used: Sequence[str],
+    rows: str = "studies",
 ) -> Participants | None:
     """Read the keywords `participant_level` and `participant_sd`.
 
@@ -50,6 +57,8 @@ def participants(
         The studies in the model.
     used : sequence of str
         Moderators that the model has.
+    rows : str
+        What the rows of the frame are.
 
     Returns
     -------
@@ -92,7 +101,7 @@ def participants(
         for name in listed
     )
     return Participants(
-        listed, between, tuple(_typical(name, sds.get(name), frame) for name in listed)
+        listed, between, tuple(_typical(name, sds.get(name), frame) for name in listed), rows
     )
 
 
@@ -130,8 +139,8 @@ def participant_notes(found: Participants | None) -> list[str]:
         "participants (ecological bias)."
     ]
     told = [
-        f"the averages of {name} vary with a standard deviation of {between:.3g} across studies, "
-        f"participants with one of {within:.3g} within studies"
+        f"the averages of {name} vary with a standard deviation of {between:.3g} across "
+        f"{found.rows}, participants with one of {within:.3g} within studies"
         for name, between, within in zip(
             found.names, found.between_sd, found.within_sd, strict=True
         )

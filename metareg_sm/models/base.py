@@ -42,7 +42,18 @@ if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
     from metareg_sm.effectsizes import Measure
 
-FORMULA_KEYWORDS = ("vi", "sei", "missing", "subset", "drop_cols", "eval_env", "hasconst")
+FORMULA_KEYWORDS = (
+    "vi",
+    "sei",
+    "missing",
+    "subset",
+    "drop_cols",
+    "participant_level",
+    "participant_sd",
+    "baseline",
+    "eval_env",
+    "hasconst",
+)
 """What `from_formula` of every model takes."""
 
 
@@ -55,6 +66,8 @@ class KnownVarianceModel(LikelihoodModel):
     endog: Array
     exog: Array
     vi: Array
+    # what a row of the data is
+    _row = "studies"
 
     def __init__(
         self,
@@ -107,7 +120,7 @@ class KnownVarianceModel(LikelihoodModel):
 
                 frame = pd.DataFrame(self.exog, columns=self.exog_names)
                 self.participants = participants(
-                    participant_level, participant_sd, frame, self.exog_names
+                    participant_level, participant_sd, frame, self.exog_names, self._row
                 )
             self._prepare()
 
@@ -201,18 +214,19 @@ class KnownVarianceModel(LikelihoodModel):
         missing: Missing,
         keywords: Mapping[str, Any],
         mentions: Sequence[str] = (),
-        participant_level: str | Sequence[str] | None = None,
-        participant_sd: Any = None,
-        baseline: str | Sequence[str] | None = None,
         **own: Any,
     ) -> Self:
         """Model of a formula; `own` goes to the constructor, and `mentions` are further formulas.
 
-        Parameters are those of `from_formula`, and the frame of whoever called it.
+        Parameters are those of `from_formula`, and the frame of whoever called it. `keywords` are
+        the rest of them, as `FORMULA_KEYWORDS` lists them.
         """
         check_keywords(keywords, FORMULA_KEYWORDS, "from_formula")
         kept = dict(keywords)
-        eval_env = kept.pop("eval_env", None)
+        participant_level, participant_sd, baseline, eval_env = (
+            kept.pop(name, None)
+            for name in ("participant_level", "participant_sd", "baseline", "eval_env")
+        )
         context = formula_context(formula, eval_env, caller)
         for other in mentions:
             context = {**formula_context(other, eval_env, caller), **context}
@@ -238,9 +252,10 @@ class KnownVarianceModel(LikelihoodModel):
         if participant_level is not None or participant_sd is not None:
             from metareg_sm.design.participants import participants
 
-            used = used_columns(rows.frame, formula)
+            rights = (str(f).rpartition("~")[2] for f in (formula, *mentions))
+            used = used_columns(rows.frame, f"~ {' + '.join(rights)}")
             model.participants = participants(
-                participant_level, participant_sd, model.rows.frame, used
+                participant_level, participant_sd, model.rows.frame, used, cls._row
             )
         if baseline is not None or "effect_size" in rows.frame.attrs:
             from metareg_sm.design.control_arm import warn_of_baseline

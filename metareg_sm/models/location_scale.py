@@ -74,7 +74,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
     hasconst : bool, optional
         Whether the moderators of the mean include a constant.
     **kwargs
-        Used by the formula interface.
+        `participant_level` and `participant_sd` as for `MetaReg`; others are used by the formula
+        interface.
 
     Raises
     ------
@@ -218,6 +219,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
         scale_formula : str, default "~ 1"
             Of ln tau2, for instance "~ grade".
         **kwargs
+            `participant_level`, `participant_sd` and `baseline` as for `MetaReg.from_formula`;
             `eval_env` and `hasconst`, as everywhere in statsmodels.
 
         Returns

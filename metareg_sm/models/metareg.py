@@ -202,10 +202,12 @@ class MetaReg(KnownVarianceModel):
             subset,
             drop_cols,
             missing,
-            kwargs,
-            participant_level=participant_level,
-            participant_sd=participant_sd,
-            baseline=baseline,
+            {
+                **kwargs,
+                "participant_level": participant_level,
+                "participant_sd": participant_sd,
+                "baseline": baseline,
+            },
         )
 
     def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:

@@ -82,7 +82,8 @@ class MixedMetaReg(KnownVarianceModel):
     hasconst : bool, optional
         Whether the moderators include a constant; found out if not given.
     **kwargs
-        Used by the formula interface.
+        `participant_level` and `participant_sd` as for `MetaReg`; others are used by the formula
+        interface.
 
     Attributes
     ----------
@@ -124,6 +125,8 @@ class MixedMetaReg(KnownVarianceModel):
     >>> model.fit().vcomp.round(4).to_dict()
     {'district': 0.0651, 'district/school': 0.0327}
     """
+
+    _row = "effects"
 
     def __init__(
         self,
@@ -245,6 +248,7 @@ class MixedMetaReg(KnownVarianceModel):
             Rows with a missing outcome, moderator or variance are dropped before the design is
             built; a missing group label in what is left is an error.
         **kwargs
+            `participant_level`, `participant_sd` and `baseline` as for `MetaReg.from_formula`;
             `eval_env` and `hasconst`, as everywhere in statsmodels.
 
         Returns

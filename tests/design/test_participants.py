@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import statsmodels.formula.api as smf
 
 import metareg_sm
 from metareg_sm import MetaReg
@@ -48,6 +49,61 @@ def test_arrays(bcg):
     exog = bcg[["ablat"]].assign(const=1.0)
     res = MetaReg(bcg["yi"], exog, vi=bcg["vi"], participant_level=["ablat"]).fit()
     assert "ablat is an average over the participants" in notes(res)
+
+
+MODELS = {
+    "mixedmetareg": {"random": "1 | trial"},
+    "lsmetareg": {"scale_formula": "~ year"},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_notes_and_report_of_the_other_models(engine, bcg, name):
+    fitted = getattr(smf, name)
+    options = MODELS[name] | {"participant_level": "ablat", "participant_sd": {"ablat": 30}}
+    res = fitted("yi ~ ablat + year", bcg, vi="vi", **options).fit()
+    rows = "effects" if name == "mixedmetareg" else "studies"
+    told = f"standard deviation of 14.4 across {rows}, participants with one of 30 within studies"
+    for text in (notes(res), " ".join(res.report().split())):
+        assert "ablat is an average over the participants of a study" in text
+        assert told in text
+    with pytest.raises(OptionError, match="participant_level names 'yi', which is no moderator"):
+        fitted("yi ~ ablat", bcg, vi="vi", **(options | {"participant_level": "yi"}))
+
+
+def test_moderators_of_the_scale_may_be_averages(bcg):
+    model = smf.lsmetareg(
+        "yi ~ ablat", bcg, vi="vi", scale_formula="~ year", participant_level=["year"]
+    )
+    assert model.participants.names == ("year",)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_arrays_of_the_other_models(bcg, name):
+    cls = {"mixedmetareg": metareg_sm.MixedMetaReg, "lsmetareg": metareg_sm.LocationScaleMetaReg}
+    own = {"random": "1 | trial", "data": bcg} if name == "mixedmetareg" else {}
+    exog = bcg[["ablat"]].assign(const=1.0)
+    model = cls[name](bcg["yi"], exog, vi=bcg["vi"], participant_level=["ablat"], **own)
+    assert "ablat is an average over the participants" in notes(model.fit())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_control_arm_of_the_other_models(engine, bcg, name):
+    trials = as_effect_size(bcg)
+    fitted, options = getattr(smf, name), MODELS[name] | {"vi": "vi"}
+    with pytest.warns(BaselineWarning, match="'risk' is computed from the control"):
+        fitted("yi ~ risk", trials, **options)
+    trials.attrs.clear()
+    with pytest.warns(BaselineWarning, match="'ablat'"):
+        fitted("yi ~ ablat", trials, baseline="ablat", **options)
+    with pytest.raises(OptionError, match="baseline names 'burden'"):
+        fitted("yi ~ ablat", trials, baseline="burden", **options)
+
+
+def test_the_warning_points_at_who_wrote_the_formula(bcg):
+    with pytest.warns(BaselineWarning) as told:
+        MetaReg.from_formula("yi ~ risk", as_effect_size(bcg), vi="vi")
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize(
