@@ -10,23 +10,14 @@ from statsmodels.base.model import LikelihoodResultsWrapper
 
 from metareg_sm._compat import cached_data, cached_value
 from metareg_sm._typing import Array
-from metareg_sm.printing import Overview
-from metareg_sm.results.inference import InferenceResults
+from metareg_sm.exceptions import MetaRegError
 from metareg_sm.results.inherited import Unavailable, available
+from metareg_sm.results.reports import ReportResults
 
 if TYPE_CHECKING:
-    from os import PathLike
-
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from metareg_sm._typing import Seed
     from metareg_sm.postestimation.aggregation import AggregationBiasTest
-    from metareg_sm.postestimation.permutation import PermutationTest
     from metareg_sm.postestimation.prediction import MetaRegPrediction
     from metareg_sm.postestimation.slopes import SimpleSlopes
-    from metareg_sm.report.content import Deletions
-    from metareg_sm.report.paragraph import Report
 
 
 _NO_SCORES = (
@@ -35,20 +26,26 @@ _NO_SCORES = (
 )
 
 
-class ModelResults(InferenceResults):
-    """What every fit can be asked, whatever its model: each method is one line over its answer."""
+class ModelResults(ReportResults):
+    """What every fit can be asked, whatever its model: each method is one line over its answer.
+
+    A subclass has `between_variance`, `llf`, and in `_compute_heterogeneity` and `_blocks` what is
+    its own about heterogeneity and the summary.
+    """
+
+    _kept_values = (*ReportResults._kept_values, "_heterogeneity")
 
     # --- fitted values and predictions ---------------------------------------------------------
 
     @cached_data
     def fittedvalues(self) -> Array:
         """Expected effects of the studies."""
-        return self.model.predict(self.params)
+        return self.model.predict(self.params, self._kept(self.model.exog))
 
     @cached_data
     def resid(self) -> Array:
         """Outcomes less expected effects."""
-        return self.model.endog - self.fittedvalues
+        return self._kept(self.model.endog) - self.fittedvalues
 
     def predict(self, exog: Any = None, transform: bool = True) -> Any:
         """Expected effects at given moderators.
@@ -119,144 +116,6 @@ class ModelResults(InferenceResults):
         return predict_effects(self, exog, transform, row_labels, df)
 
     # --- moderators ----------------------------------------------------------------------------
-
-    def summary_frame(self, alpha: float = 0.05, exponentiate: bool = False) -> pd.DataFrame:
-        """Coefficient table.
-
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            1 minus the coverage of the intervals.
-        exponentiate : bool, default False
-            For ratio measures: exp(b), the factor for one unit, with its standard error by the
-            delta method and the exponentiated interval.
-
-        Returns
-        -------
-        DataFrame
-            Columns coef, se, statistic, pvalue, ci_lower, ci_upper.
-        """
-        from metareg_sm.report import frames
-
-        return frames.coefficients(self, alpha, exponentiate)
-
-    def report(
-        self,
-        format: str = "text",
-        *,
-        alpha: float = 0.05,
-        exponentiate: bool | None = None,
-        at: Any = None,
-        influence: bool | Deletions = False,
-        permutation: PermutationTest | int | None = None,
-        adjust: str | None = None,
-        rng: Seed = None,
-    ) -> Report:
-        """Paragraphs for a paper: methods, results and cautions.
-
-        They say what PRISMA 2020 (items 13d to 13f and 20) and the Cochrane Handbook ask for, as
-        far as the fit knows it. Whether moderators were chosen in advance, the authors must add.
-
-        Parameters
-        ----------
-        format : {"text", "markdown", "latex"}
-            What the result is a string of; its attributes have the others.
-        alpha : float, default 0.05
-            1 minus the coverage of all intervals.
-        exponentiate : bool, optional
-            Show ratios. By default where the measure of the outcomes (see
-            `metareg_sm.effect_size`) is known to be the logarithm of one.
-        at : mapping or DataFrame, optional
-            Moderators of predictions, as `get_prediction` takes them; by default their means, and
-            the most frequent levels of factors.
-        influence : bool or Influence, default False
-            Fits without each study.
-        permutation : int or PermutationTest, optional
-            A permutation test, or how many permutations to draw for one.
-        adjust : str, optional
-            Method of `adjust_pvalues`, such as "holm".
-        rng : int or Generator, optional
-            Seed of `permutation`.
-
-        Returns
-        -------
-        Report
-            A string, with the attributes `text`, `markdown`, `latex`, `html`, `references` and
-            `bibtex`.
-
-        References
-        ----------
-        Page, M. J., et al. (2021). The PRISMA 2020 statement. BMJ, 372, n71. Deeks, J. J., Higgins,
-        J. P. T., & Altman, D. G. (2019). Analysing data and undertaking meta-analyses. In Cochrane
-        Handbook for Systematic Reviews of Interventions, chapter 10. Wiley.
-
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
-        >>> "ablat, b = -0.0291 (95% CI -0.0472 to -0.0111, t(11) = -3.55" in res.report()
-        True
-        """
-        from metareg_sm.report.paragraph import report
-
-        return report(
-            self,
-            format,
-            alpha=alpha,
-            exponentiate=exponentiate,
-            at=at,
-            influence=influence,
-            permutation=permutation,
-            adjust=adjust,
-            rng=rng,
-        )
-
-    def to_html(
-        self,
-        path: str | PathLike[str] | None = None,
-        *,
-        title: str | None = None,
-        call: str | None = None,
-        **kwargs: Any,
-    ) -> str | None:
-        """One page with tables, figures, the paragraphs of `report`, the data and the versions.
-
-        Nothing on it is loaded from elsewhere. Figures need matplotlib; without it the page says
-        so.
-
-        Parameters
-        ----------
-        path : str or path, optional
-            Where to write it.
-        title : str, optional
-            Title; by default the model.
-        call : str, optional
-            What made the fit; by default a call that does so.
-        **kwargs
-            Those of `report`, beside `format`.
-
-        Returns
-        -------
-        str or None
-            The page, where there is no path.
-
-        Raises
-        ------
-        FileError
-            If it cannot be written.
-
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
-        >>> "<h1>yi ~ ablat</h1>" in res.to_html()
-        True
-        """
-        from metareg_sm.report.html import to_html
-
-        return to_html(self, path, title, call, **kwargs)
 
     def adjust_pvalues(self, method: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
         """p-values of the coefficients, adjusted for there being several of them.
@@ -391,252 +250,28 @@ class ModelResults(InferenceResults):
 
         return collinearity.condition_number(self)
 
-    # --- figures -------------------------------------------------------------------------------
+    # --- heterogeneity -------------------------------------------------------------------------
 
-    def plot_forest(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Forest plot: every study with its interval, and what the model makes of them.
+    def _compute_heterogeneity(self) -> Any:
+        raise NotImplementedError
 
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.forest`.
+    @cached_value
+    def _heterogeneity(self) -> Any:
+        # remove_data() evaluates this, and must not fail where it is undefined
+        try:
+            return self._compute_heterogeneity()
+        except MetaRegError as error:
+            return error
 
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
+    @property
+    def heterogeneity(self) -> Any:
+        """Heterogeneity statistics; an error where they are undefined."""
+        found = self._heterogeneity
+        if isinstance(found, MetaRegError):
+            raise found
+        return found
 
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
-        >>> fig = res.plot_forest(transform="exp", style="bmj")
-        >>> round(float(fig.metareg_data.loc["Total (REML)", "shown"]), 3)
-        0.489
-        """
-        from metareg_sm import plots
-
-        return plots.forest(self, ax=ax, **options)
-
-    def plot_bubble(self, x: str, ax: Axes | None = None, **options: Any) -> Figure:
-        """Outcomes against a continuous moderator, with the regression line and its bands.
-
-        Parameters
-        ----------
-        x : str
-            A continuous moderator.
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.bubble`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
-        >>> fig = res.plot_bubble("ablat")
-        >>> fig.metareg_data["kind"].value_counts().to_dict()
-        {'line': 101, 'study': 13}
-        """
-        from metareg_sm import plots
-
-        return plots.bubble(self, x, ax=ax, **options)
-
-    def plot_orchard(self, factor: str, ax: Axes | None = None, **options: Any) -> Figure:
-        """Studies, means, confidence and prediction intervals by the levels of a factor.
-
-        Parameters
-        ----------
-        factor : str
-            A moderator with levels.
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.orchard`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.orchard(self, factor, ax=ax, **options)
-
-    def plot_simple_slopes(
-        self, moderator: str, partner: str, ax: Axes | None = None, **options: Any
-    ) -> Figure:
-        """Slopes of one moderator along another, with the Johnson-Neyman region.
-
-        Parameters
-        ----------
-        moderator : str
-            The moderator whose slopes are shown.
-        partner : str
-            A continuous moderator that it interacts with.
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.simple_slopes`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.simple_slopes(self, moderator, partner, ax=ax, **options)
-
-    def plot_funnel(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Funnel plot: effects, or residuals under moderators, against their precision.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.funnel`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.funnel(self, ax=ax, **options)
-
-    def plot_radial(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Radial (Galbraith) plot: effects over their standard errors.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.radial`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.radial(self, ax=ax, **options)
-
-    def plot_baujat(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Baujat plot: which studies are heterogeneous, and which of them matter.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.baujat`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.baujat(self, ax=ax, **options)
-
-    def plot_influence(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Panel of the deletion diagnostics.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.influence`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.influence(self, ax=ax, **options)
-
-    def plot_qq(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Normal Q-Q plot of the standardised residuals, with a simulated envelope.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.qq`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.qq(self, ax=ax, **options)
-
-    def plot_profile(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Profile log-likelihood of each variance component, its maximum and interval.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.profile`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.profile(self, ax=ax, **options)
-
-    def plot_random_effects(self, ax: Axes | None = None, **options: Any) -> Figure:
-        """Caterpillar plot of the predicted random effects.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Axes to draw in; by default a figure of its own.
-        **options
-            As in `metareg_sm.plots.random_effects`.
-
-        Returns
-        -------
-        Figure
-            `metareg_data` has the plotted numbers.
-        """
-        from metareg_sm import plots
-
-        return plots.random_effects(self, ax=ax, **options)
-
-    # --- what prints, and what is not there ----------------------------------------------------
-
-    def overview(self) -> Overview:
-        """What is printed for the results themselves; `summary()` says more."""
-        from metareg_sm.report.overview import fit_overview, variances
-
-        return fit_overview(self, variances(self))
+    # --- what is not there ---------------------------------------------------------------------
 
     bsejac = Unavailable(_NO_SCORES)
     bsejhj = Unavailable(_NO_SCORES)
@@ -648,32 +283,6 @@ class ModelResults(InferenceResults):
         "model.hessian(tau2) is its curvature; cov_params() is the covariance of the coefficients."
     )
     get_nlfun = Unavailable("statsmodels has no code for it.")
-
-    @property
-    def __maketables_coef_table__(self) -> pd.DataFrame:
-        """Coefficients as maketables reads them."""
-        names = {"coef": "b", "se": "se", "statistic": "t", "pvalue": "p"}
-        names |= {"ci_lower": "ci95l", "ci_upper": "ci95u"}
-        from metareg_sm.report import frames
-
-        return frames.coefficients(self).rename(columns=names).rename_axis("Coefficient")
-
-    def __maketables_stat__(self, key: str) -> int | float | str | None:
-        """One number of the fit as maketables asks for it; None for what there is not."""
-        known: dict[str, Callable[[], int | float | str]] = {
-            "N": lambda: int(self.nobs),
-            "ll": lambda: float(self.llf),
-            "aic": lambda: float(self.aic),
-            "bic": lambda: float(self.bic),
-            "se_type": lambda: self.cov_label,
-            "tau2": lambda: float(self.components.values[0]),
-        }
-        return known[key]() if key in known else None
-
-    @property
-    def __maketables_depvar__(self) -> str:
-        """Name of the outcome as maketables prints it."""
-        return self.terms.outcome
 
     def __dir__(self) -> list[str]:
         return available(type(self), list(super().__dir__()))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from statsmodels.base.model import LikelihoodModelResults
 from statsmodels.stats.contrast import ContrastResults
 
-from metareg_sm._compat import ResultMixin, cached_value
+from metareg_sm._compat import ResultMixin, cached_data, cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.exceptions import DataRemovedError
@@ -25,12 +26,6 @@ if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.inference import OmnibusTest
-
-
-_NO_SCORES = (
-    "studies are independent only given the variances, which are estimated from all of them; "
-    "there is no score of one study. cov_type='HC3' or 'cluster' has robust standard errors."
-)
 
 
 class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
@@ -119,9 +114,12 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
 
         What needs the studies raises a `DataRemovedError` afterwards.
         """
-        # statsmodels forgets every cached value
         kept = {name: getattr(self, name) for name in self._kept_values}
         super().remove_data()
+        # statsmodels forgets the cached arrays of a class, but not those of the classes above it
+        for name in dir(type(self)):
+            if isinstance(inspect.getattr_static(type(self), name), cached_data):
+                self._cache.pop(name, None)
         self._cache.update(kept)
 
     @property

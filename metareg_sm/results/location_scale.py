@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.base.wrapper as wrap
 from scipy import special
-from statsmodels.base.model import LikelihoodResultsWrapper
 
 from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
@@ -20,13 +19,9 @@ from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.comparison import LRTest
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
 from metareg_sm.postestimation.scale import ScaleHeterogeneity, compare_scale, heterogeneity
-from metareg_sm.report.tables import Block, Grid, summary_table, summary_table2
-from metareg_sm.results.base import ModelResults
+from metareg_sm.report.tables import Block, Grid
+from metareg_sm.results.base import ModelResults, ModelResultsWrapper
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-
-if TYPE_CHECKING:
-    from statsmodels.iolib.summary import Summary
-    from statsmodels.iolib.summary2 import Summary as Summary2
 
 __all__ = ["LocationScaleResults", "LocationScaleResultsWrapper", "ScaleEstimate"]
 
@@ -59,7 +54,7 @@ class LocationScaleResults(ModelResults):
     `params` holds the coefficients of the mean; those of ln tau2 are `scale_params`.
     """
 
-    _kept_values = (*ModelResults._kept_values, "_heterogeneity")
+    _heading = "Location-Scale Meta-Regression"
 
     def __init__(self, *args: Any, scale: ScaleEstimate, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -201,13 +196,8 @@ class LocationScaleResults(ModelResults):
         """
         return compare_scale(self, restricted, refit)
 
-    @cached_value
-    def _heterogeneity(self) -> ScaleHeterogeneity | MetaRegError:
-        # remove_data() evaluates this, and must not fail where it is undefined
-        try:
-            return heterogeneity(self)
-        except MetaRegError as error:
-            return error
+    def _compute_heterogeneity(self) -> ScaleHeterogeneity:
+        return heterogeneity(self)
 
     @property
     def heterogeneity(self) -> ScaleHeterogeneity:
@@ -218,10 +208,7 @@ class LocationScaleResults(ModelResults):
         VarianceError, DesignError
             If they are undefined.
         """
-        found = self._heterogeneity
-        if isinstance(found, MetaRegError):
-            raise found
-        return found
+        return super().heterogeneity
 
     def _scale_moderators(self) -> list[int]:
         terms = self.scale_terms
@@ -357,33 +344,6 @@ class LocationScaleResults(ModelResults):
             return [("Q_E:", ["undefined"])]
         return [(f"Q_E (df={found.q_df}):", [f"{found.q:#.5g}"])]
 
-    def summary(
-        self,
-        yname: str | None = None,
-        xname: list[str] | None = None,
-        title: str | None = None,
-        alpha: float = 0.05,
-        exponentiate: bool = False,
-    ) -> Summary:
-        """Summarise the fit; parameters as for `MetaReg`."""
-        title = title or "Location-Scale Meta-Regression Results"
-        blocks = self._blocks(check_alpha(alpha))
-        return summary_table(self, blocks, yname, xname, title, alpha, exponentiate)
-
-    def summary2(
-        self,
-        yname: str | None = None,
-        xname: list[str] | None = None,
-        title: str | None = None,
-        alpha: float = 0.05,
-        float_format: str = "%.4f",
-        exponentiate: bool = False,
-    ) -> Summary2:
-        """Summarise the fit in statsmodels' second layout; parameters as in `summary`."""
-        title = title or "Results: Location-Scale Meta-Regression"
-        blocks = self._blocks(check_alpha(alpha))
-        return summary_table2(self, blocks, yname, xname, title, alpha, float_format, exponentiate)
-
     @property
     def default_model_infos(self) -> dict[str, Callable[[Any], str]]:
         """Rows that `summary_col` adds below the coefficients."""
@@ -397,11 +357,11 @@ class LocationScaleResults(ModelResults):
         }
 
 
-class LocationScaleResultsWrapper(LikelihoodResultsWrapper):
+class LocationScaleResultsWrapper(ModelResultsWrapper):
     """Results with pandas labels."""
 
     _attrs: dict[str, str] = {}  # noqa: RUF012
-    _wrap_attrs = wrap.union_dicts(LikelihoodResultsWrapper._wrap_attrs, _attrs)
+    _wrap_attrs = wrap.union_dicts(ModelResultsWrapper._wrap_attrs, _attrs)
 
 
 wrap.populate_wrapper(LocationScaleResultsWrapper, LocationScaleResults)

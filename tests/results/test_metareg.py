@@ -14,6 +14,7 @@ from statsmodels.base.model import LikelihoodModelResults
 from statsmodels.iolib.summary2 import summary_col
 
 from metareg_sm import MetaReg
+from metareg_sm.exceptions import DataRemovedError
 
 COV_TYPES = ("knapp-hartung", "knapp-hartung-adhoc", "nonrobust", "HC0", "HC3")
 
@@ -242,6 +243,16 @@ def test_remove_data(bcg, cov_type):
         res.get_prediction(new).summary_frame(), known.get_prediction(new).summary_frame()
     )
     assert_frame_equal(res.summary_frame(), known.summary_frame())
+
+
+def test_remove_data_forgets_every_cached_array(bcg):
+    res = fit(bcg)
+    names = ("fittedvalues", "resid", "weights", "random_effects", "null_studies")
+    assert all(getattr(res, name) is not None for name in names)
+    res.remove_data()
+    for name in names:
+        with pytest.raises(DataRemovedError, match="Fit the model"):
+            getattr(res, name)
 
 
 def test_summary_survives_remove_data(bcg):
