@@ -166,6 +166,8 @@ def _joined(found: Mapping[int, list[Stack]]) -> tuple[Stack, ...]:
 def as_sampling_covariance(V: Any, index: pd.Index | None = None) -> SamplingCovariance:
     """V as it was given: a record, a dense matrix, or a list of blocks in the order of the rows.
 
+    Data frames whose rows have labels of their own are matched to `index` by them.
+
     Raises
     ------
     VarianceError
@@ -174,7 +176,9 @@ def as_sampling_covariance(V: Any, index: pd.Index | None = None) -> SamplingCov
     if isinstance(V, SamplingCovariance):
         return V
     if isinstance(V, (list, tuple)) and V and all(np.ndim(block) == 2 for block in V):
-        return _of_blocks(V)
+        blocks = _of_blocks(V)
+        named = index is not None and all(isinstance(block, pd.DataFrame) for block in V)
+        return _by_label(blocks, V, index) if named else blocks
     if isinstance(V, pd.DataFrame) and index is not None and not V.index.equals(index):
         if not V.index.is_unique or len(index.difference(V.index)) or not index.is_unique:
             raise VarianceError("The rows of V and of the data have different labels.")
@@ -209,6 +213,17 @@ def _of_blocks(blocks: Sequence[Any]) -> SamplingCovariance:
         found.setdefault(n, []).append(Stack(begin + np.arange(n)[None], block[None]))
         begin += n
     return SamplingCovariance(begin, _joined(found))
+
+
+def _by_label(V: SamplingCovariance, blocks: Any, index: pd.Index) -> SamplingCovariance:
+    """The rows of labelled blocks that the data have, in their order."""
+    labels = blocks[0].index.append([block.index for block in blocks[1:]])
+    if labels.equals(index) or not labels.is_unique:
+        return V
+    at = labels.get_indexer(index)
+    if (at < 0).any() or not index.is_unique:
+        raise VarianceError("The rows of V and of the data have different labels.")
+    return V.take(at)
 
 
 def _check_block(block: Array, name: str) -> None:

@@ -38,8 +38,10 @@ class TwoStage:
         One row a study with the columns study, yi, vi and n (participants in the fit). With several
         effects one row a study and effect, with the column effect besides; the rows of a study
         stand together.
-    V : list of ndarray, (m, m) each
-        Sampling covariance of the effects of each study, in the order of the rows of `frame`.
+    V : list of DataFrame, (m, m) each
+        Sampling covariance of the effects of each study: one row a row of `frame`, with its label,
+        so that `mixedmetareg` finds the rows of a part of `frame`, or of another order; one column
+        an effect.
     failed : DataFrame
         Columns study and reason: studies without estimates.
     effects : tuple of str
@@ -49,7 +51,7 @@ class TwoStage:
     """
 
     frame: pd.DataFrame
-    V: list[Array]
+    V: list[pd.DataFrame]
     failed: pd.DataFrame
     effects: tuple[str, ...]
     fits: tuple[StudyFit, ...]
@@ -346,13 +348,17 @@ def _collected(
             f"{reasons}."
         )
     at = [[f.names.index(name) for name in effects] for f in fits]
-    V = [f.cov[np.ix_(j, j)] for f, j in zip(fits, at, strict=True)]
     m = len(effects)
+    blocks = [f.cov[np.ix_(j, j)] for f, j in zip(fits, at, strict=True)]
+    V = [
+        pd.DataFrame(block, pd.RangeIndex(i * m, (i + 1) * m), pd.Index(effects))
+        for i, block in enumerate(blocks)
+    ]
     columns: dict[str, Any] = {"study": np.repeat(pd.Index([f.study for f in fits]), m)}
     if m > 1:
         columns["effect"] = list(effects) * len(fits)
     columns["yi"] = np.concatenate([f.params[j] for f, j in zip(fits, at, strict=True)])
-    columns["vi"] = np.concatenate([np.diagonal(block) for block in V])
+    columns["vi"] = np.concatenate([np.diagonal(block) for block in blocks])
     columns["n"] = np.repeat([f.nobs for f in fits], m)
     return TwoStage(
         pd.DataFrame(columns), V, failed, effects, fits, tuple(wanted.values()), raw_means

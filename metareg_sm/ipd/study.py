@@ -109,20 +109,24 @@ class Task:
 def columns_of(name: str, columns: Sequence[str]) -> list[str]:
     """Columns of a design that a coefficient, a variable or a product has, in any order.
 
+    Spaces do not matter.
+
     Examples
     --------
     >>> columns_of("age:arm", ["Intercept", "arm[T.drug]", "age", "arm[T.drug]:age"])
     ['arm[T.drug]:age']
+    >>> columns_of("log(age):arm", ["arm", "log(age)", "arm:log( age )"])
+    ['arm:log( age )']
     """
     if name in columns:
         return [name]
-    product = sorted(factors(name))
-    return [
-        column
-        for column in columns
-        if product
-        in (sorted(factors(column)), sorted(_LEVEL.sub("", part) for part in factors(column)))
-    ]
+    product = sorted(factors(name.replace(" ", "")))
+    found = []
+    for column in columns:
+        parts = factors(column.replace(" ", ""))
+        if product in (sorted(parts), sorted(_LEVEL.sub("", part) for part in parts)):
+            found.append(column)
+    return found
 
 
 def fit_study(task: Task) -> StudyFit | Failure:

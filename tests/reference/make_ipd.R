@@ -54,6 +54,7 @@ people <- do.call(rbind, lapply(seq_len(k), function(i) {
   )
 }))
 people$centred <- people$age - 50
+people$control <- 1 - people$treat
 
 tight <- list(threshold = 1e-12, maxiter = 20000)
 models <- list(
@@ -66,6 +67,25 @@ models <- list(
 pooled <- function(y, v, ...) {
   fit <- rma(y, v, method = "REML", test = "knha", control = tight, ...)
   list(beta = as.vector(fit$beta), se = fit$se, tau2 = one(fit$tau2))
+}
+# several effects of a study, with the covariance that its model gives them
+together <- function(est, cov, struct) {
+  d <- data.frame(yi = as.vector(t(est)), effect = rep(colnames(est), nrow(est)),
+                  study = rep(seq_len(nrow(est)), each = ncol(est)))
+  d$effect <- factor(d$effect, colnames(est))
+  controls <- list(
+    list(optimizer = "nlminb", rel.tol = 1e-14, x.tol = 1e-12, iter.max = 5000, eval.max = 9000),
+    list(optimizer = "optim", optmethod = "BFGS", reltol = 1e-16, maxit = 9000),
+    list(optimizer = "optim", optmethod = "Nelder-Mead", reltol = 1e-16, maxit = 50000)
+  )
+  best <- NULL
+  for (control in controls) {
+    f <- try(suppressWarnings(rma.mv(yi, bldiag(cov), mods = ~ 0 + effect, random = ~ effect | study,
+                                     struct = struct, data = d, control = control)), silent = TRUE)
+    if (!inherits(f, "try-error") && (is.null(best) || logLik(f) > logLik(best))) best <- f
+  }
+  list(beta = as.vector(best$beta), se = best$se, tau2 = best$tau2, rho = best$rho,
+       llf = one(as.numeric(logLik(best))))
 }
 stages <- lapply(models, function(model) {
   fits <- lapply(split(people, people$study), model)
@@ -81,7 +101,9 @@ stages <- lapply(models, function(model) {
     cov = unname(lapply(cov, function(V) unname(V))),
     treat = pooled(est[, 1], sapply(cov, function(V) V[1, 1])),
     within = pooled(est[, 2], interaction_vi),
-    across = pooled(at_mean, at_mean_vi, mods = cbind(mean_age))
+    across = pooled(at_mean, at_mean_vi, mods = cbind(mean_age)),
+    diag = together(est, cov, "DIAG"),
+    un = together(est, cov, "UN")
   )
 })
 
@@ -161,10 +183,25 @@ rules <- list(
   cov = unname(total), tau2 = one(mean(sapply(fits, function(f) f$tau2))), d1 = d1(2:3, df_com)
 )
 
+# ---------------------------------------------------------------- both arms of each study
+arms <- list(
+  ols = function(d) lm(y ~ 0 + control + treat + centred, d),
+  logit = function(d) glm(event ~ 0 + control + treat + centred, binomial, d,
+                          control = list(epsilon = 1e-14, maxit = 100)),
+  poisson = function(d) glm(count ~ 0 + control + treat + centred, poisson, d,
+                            control = list(epsilon = 1e-14, maxit = 100))
+)
+both <- lapply(arms, function(model) {
+  fits <- lapply(split(people, people$study), model)
+  pick <- c("control", "treat")
+  together(t(sapply(fits, function(f) coef(f)[pick])), lapply(fits, function(f) vcov(f)[pick, pick]), "UN")
+})
+people$control <- NULL
+
 meta <- list(
   script = one("make_ipd.R"), R = one(as.character(getRversion())),
   metafor = one(as.character(packageVersion("metafor"))),
   survival = one(as.character(packageVersion("survival")))
 )
-out <- list(meta = meta, people = as.list(people), stages = stages, baseline = baseline, rubin = rules)
+out <- list(meta = meta, people = as.list(people), stages = stages, arms = both, baseline = baseline, rubin = rules)
 writeLines(json(out), file.path(here, "ipd.json"))
