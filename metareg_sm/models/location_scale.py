@@ -34,7 +34,7 @@ from metareg_sm.results.location_scale import (
     LocationScaleResultsWrapper,
     ScaleEstimate,
 )
-from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.components import Optimization, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import WeightedRegression
 
@@ -357,8 +357,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
             "REML" if reml else "ML",
             "reml" if reml else "ml",
             len(names),
-            retvals,
-            settings,
+            Optimization(retvals["converged"], (retvals, settings)),
             (),
             "scale_conf_int",
         )

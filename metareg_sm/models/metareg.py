@@ -421,8 +421,7 @@ class MetaReg(KnownVarianceModel):
             estimator.label,
             maximised,
             1,
-            None if run is None else run.retvals,
-            None if run is None else run.settings,
+            None if run is None else run.optimization,
         )
 
     def _refuse_zero_variance(self, why: str) -> None:

@@ -36,7 +36,7 @@ from metareg_sm.models.mixed_optimizer import MixedRun, mixed_start, optimize_mi
 from metareg_sm.models.optimizers import check_optimizer
 from metareg_sm.options import check_keywords, choose, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
-from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.components import Optimization, VarianceComponents
 from metareg_sm.stats.covariance import CORRECTIONS, MIXED_COVARIANCES, CovarianceType
 
 __all__ = ["MixedMetaReg"]
@@ -461,8 +461,7 @@ class MixedMetaReg(KnownVarianceModel):
             "REML" if solution.reml else "ML",
             "reml" if solution.reml else "ml",
             len(names),
-            run.retvals,
-            run.settings,
+            Optimization(run.retvals["converged"], (run.retvals, run.settings)),
             tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
             "conf_int_variance",
         )

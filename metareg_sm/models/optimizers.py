@@ -11,6 +11,7 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,10 +20,11 @@ import numpy as np
 from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import Derivatives, Profile
-from metareg_sm.core.search.single import climb_one, global_bracket
+from metareg_sm.core.search.single import Bracket, climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ConvergenceWarning, OptionError
 from metareg_sm.options import check_keywords, choose
+from metareg_sm.stats.components import Optimization, Outcome
 
 _TOLERANCE = 1e-6
 
@@ -55,22 +57,21 @@ GENERIC = ("callback", "retall", "full_output", "skip_hessian", "warn_convergenc
 
 @dataclass(frozen=True, slots=True)
 class OptimizerRun:
-    """What an optimizer did.
+    """A maximum of the likelihood of tau2.
 
     Attributes
     ----------
     tau2 : float
-        Global maximum of the likelihood.
+        Where it is.
     se : float
         Its standard error, from the expected information.
-    retvals, settings : dict
-        statsmodels' `mle_retvals` and `mle_settings`.
+    optimization : Optimization
+        What the optimizer did.
     """
 
     tau2: float
     se: float
-    retvals: dict[str, Any]
-    settings: dict[str, Any]
+    optimization: Optimization
 
 
 class _Objective:
@@ -132,7 +133,8 @@ def optimize_tau2(
     method : str
         A statsmodels optimizer.
     start : float or None
-        Where the optimizer begins; by default at the global maximum of the certified search.
+        Where the optimizer begins; by default at the global maximum of the certified search, where
+        "lbfgs" can only stay: it is run when `mle_retvals` or `mle_settings` is first read.
     maxiter : int
         Iterations that the optimizer may take; with 0 the answer is the start.
     disp : bool
@@ -155,22 +157,64 @@ def optimize_tau2(
     low, high = bracket.lower, bracket.upper
     if low == high > 0.0:
         # a variance of 0 and a likelihood that grows towards tau2 = 0, where it is undefined
-        return OptimizerRun(low, 0.0, {"converged": False}, {})
+        return OptimizerRun(low, 0.0, Optimization(False, ({"converged": False}, {})))
     # in this cell there is no other maximum, wherever the optimizer begins
     final, information = climb_one(profile, bracket.start, low, high)
+    if not bracket.certified and keywords.get("warn_convergence", True):
+        warnings.warn(
+            "The search for tau2 gave up before it was certain that no other maximum of the "
+            f"likelihood is higher than the one at {final:.6g}.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
     begin = final if start is None else start
+    climb = partial(
+        _climb, studies, reml, method, begin, final, bracket, maxiter, disp, dict(keywords)
+    )
+    if method == "lbfgs" and start is None and not disp and not keywords:
+        # begun where the score is 0, it returns its start
+        return OptimizerRun(final, 1.0 / math.sqrt(information), Optimization(True, climb))
+    retvals, settings = climb()
+    converged = retvals["converged"]
+    if not converged:
+        final = retvals["tau2"]
+        information = float(profile.derivatives(np.asarray(final)).expected_information)
+        if keywords.get("warn_convergence", True):
+            warnings.warn(
+                f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
+                f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check "
+                "mle_retvals.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+    optimization = Optimization(converged, (retvals, settings))
+    return OptimizerRun(final, 1.0 / math.sqrt(information), optimization)
+
+
+def _climb(
+    studies: Studies,
+    reml: bool,
+    method: str,
+    begin: float,
+    maximum: float,
+    bracket: Bracket,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+) -> Outcome:
+    """What the optimizer returns when it begins at `begin`, and what it was given."""
+    profile = studies.profile(reml)
     scale = _scale(profile, begin, bracket.information, studies)
     objective = _Objective(profile, studies.k, scale)
-    theta0 = np.array([math.sqrt(begin / scale)])
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
     if method == "basinhopping":
         # a fixed seed: the global random state is not ours to draw from
         options.setdefault("seed", 0)
         options.setdefault("niter", 20)
-    theta, retvals, settings = Optimizer()._fit(
+    theta, found, settings = Optimizer()._fit(
         objective.value,
         objective.gradient,
-        theta0,
+        np.array([math.sqrt(begin / scale)]),
         (),
         options,
         hessian=objective.hessian,
@@ -182,33 +226,18 @@ def optimize_tau2(
         retall=bool(keywords.get("retall", False)),
     )
     tau2 = float(objective.tau2(np.atleast_1d(theta)))
-    retvals = dict(retvals)
     # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
     # itself done, which then was a lesser maximum.
-    near = abs(tau2 - final) <= _TOLERANCE * (final + float(np.minimum.reduce(studies.v)))
-    converged = near or bool(retvals["converged"])
-    if not converged:
-        final = tau2
-        information = float(profile.derivatives(np.asarray(final)).expected_information)
-    retvals["converged"] = converged
-    retvals["certified"] = bracket.certified
+    near = abs(tau2 - maximum) <= _TOLERANCE * (maximum + float(np.minimum.reduce(studies.v)))
+    retvals = {
+        **found,
+        "converged": near or bool(found["converged"]),
+        "certified": bracket.certified,
+        "tau2": tau2,
+    }
     settings["start_params"] = np.array([begin])
     settings.pop("extra_fit_funcs", None)
-    if not converged and keywords.get("warn_convergence", True):
-        warnings.warn(
-            f"The optimizer {method!r} stopped before the maximum of the likelihood of tau2 "
-            f"(at {final:.6g}). Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
-            ConvergenceWarning,
-            stacklevel=4,
-        )
-    if not bracket.certified and keywords.get("warn_convergence", True):
-        warnings.warn(
-            "The search for tau2 gave up before it was certain that no other maximum of the "
-            f"likelihood is higher than the one at {final:.6g}.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    return OptimizerRun(final, 1.0 / math.sqrt(information), retvals, settings)
+    return retvals, settings
 
 
 def _scale(profile: Profile, begin: float, information: float, studies: Studies) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from metareg_sm.exceptions import DataRemovedError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation import inference
 from metareg_sm.printing import Printed
-from metareg_sm.stats.components import VarianceComponents
+from metareg_sm.stats.components import Optimization, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES, Covariance, CovarianceType
 from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -74,8 +76,6 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         self.df_model, self.df_resid = model.df_model, model.df_resid
         if covariance.df != self.df_resid:
             self.df_resid_inference = covariance.df
-        if components.retvals is not None:
-            self.mle_retvals, self.mle_settings = components.retvals, components.settings
 
     # --- what Fitted asks for ------------------------------------------------------------------
 
@@ -115,6 +115,8 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         What needs the studies raises a `DataRemovedError` afterwards.
         """
         kept = {name: getattr(self, name) for name in self._kept_values}
+        if self.components.optimization is not None:
+            _ = self.components.optimization.outcome
         super().remove_data()
         # statsmodels forgets the cached arrays of a class, but not those of the classes above it
         for name in dir(type(self)):
@@ -141,6 +143,31 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
     def method(self) -> str:
         """Label of the estimator of the variances."""
         return self.components.label
+
+    @cached_property
+    def mle_retvals(self) -> Mapping[str, Any]:
+        """What the optimizer returned; there is none where no optimizer was needed."""
+        return self._optimization("mle_retvals").outcome[0]
+
+    @cached_property
+    def mle_settings(self) -> Mapping[str, Any]:
+        """What the optimizer was given; there are none where no optimizer was needed."""
+        return self._optimization("mle_settings").outcome[1]
+
+    def _optimization(self, name: str) -> Optimization:
+        if self.components.optimization is None:
+            raise AttributeError(
+                f"{type(self).__name__} has no {name}: {self.components.label} needs no optimizer.",
+                name=name,
+                obj=self,
+            )
+        return self.components.optimization
+
+    def __dir__(self) -> list[str]:
+        names = list(super().__dir__())
+        if self.components.optimization is None:
+            names = [n for n in names if n not in ("mle_retvals", "mle_settings")]
+        return names
 
     @property
     def mle_converged(self) -> bool | None:

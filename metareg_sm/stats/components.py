@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,6 +11,35 @@ import numpy as np
 from metareg_sm._typing import Array
 
 Likelihood = Literal["reml", "ml"]
+Outcome = tuple[Mapping[str, Any], Mapping[str, Any]]
+
+
+class Optimization:
+    """What a statsmodels optimizer returned and was given.
+
+    Parameters
+    ----------
+    converged : bool
+        Whether the maximum was reached.
+    outcome : tuple of mapping, or callable
+        `mle_retvals` and `mle_settings` of statsmodels. A callable returns them: an optimizer that
+        begins where it ends costs more than the rest of a fit, and runs when somebody reads it.
+    """
+
+    __slots__ = ("_outcome", "converged")
+
+    def __init__(self, converged: bool, outcome: Outcome | Callable[[], Outcome]) -> None:
+        self.converged = converged
+        self._outcome = outcome
+
+    @property
+    def outcome(self) -> Outcome:
+        """`mle_retvals` and `mle_settings`."""
+        found = self._outcome
+        if callable(found):
+            # afterwards nothing holds the data that it needed
+            self._outcome = found = found()
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +60,8 @@ class VarianceComponents:
         The likelihood that they maximise, if any.
     n_estimated : int
         Parameters that were estimated; 0 where all are held fixed.
-    retvals, settings : mapping or None
-        What a statsmodels optimizer returned and was given; None where none was needed.
+    optimization : Optimization or None
+        What a statsmodels optimizer did; None where none was needed.
     boundary : tuple of str
         Names of those at an end of their range: variances of 0, correlations of -1 or 1.
     interval : str
@@ -46,8 +75,7 @@ class VarianceComponents:
     label: str
     maximised: Likelihood | None
     n_estimated: int
-    retvals: Mapping[str, Any] | None = field(default=None, repr=False)
-    settings: Mapping[str, Any] | None = field(default=None, repr=False)
+    optimization: Optimization | None = field(default=None, repr=False)
     boundary: tuple[str, ...] = ()
     interval: str = "conf_int_tau2"
 
@@ -60,8 +88,7 @@ class VarianceComponents:
         label: str,
         maximised: Likelihood | None,
         n_estimated: int,
-        retvals: Mapping[str, Any] | None = None,
-        settings: Mapping[str, Any] | None = None,
+        optimization: Optimization | None = None,
     ) -> VarianceComponents:
         """The one component of a meta-regression with independent effects."""
         values, errors, raw = (np.array([x]) for x in (tau2, se, untruncated))
@@ -74,8 +101,7 @@ class VarianceComponents:
             label,
             maximised,
             n_estimated,
-            retvals,
-            settings,
+            optimization,
             (name,) if tau2 == 0.0 else (),
         )
 
@@ -93,4 +119,4 @@ class VarianceComponents:
     @property
     def converged(self) -> bool | None:
         """Whether the optimizer reached the maximum; None where none was needed."""
-        return None if self.retvals is None else bool(self.retvals["converged"])
+        return None if self.optimization is None else self.optimization.converged

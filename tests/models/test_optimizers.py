@@ -1,5 +1,6 @@
 """statsmodels' optimizers: one answer, whatever the data, and honesty about convergence."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -186,6 +187,33 @@ def test_retvals(bcg, capsys):
     assert capsys.readouterr().out == ""
     model.fit(method="bfgs", disp=True)
     assert "Optimization terminated" in capsys.readouterr().out
+
+
+def test_what_the_default_optimizer_did_can_be_read_at_any_time(bcg):
+    model = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi")
+    res, loaded = model.fit(), pickle.loads(pickle.dumps(model.fit()))
+    # the same start, given by the user, is climbed from at once
+    eager = model.fit(start_params=res.tau2)
+    removed = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+    removed.remove_data()
+    for fit in (res, loaded, removed):
+        assert fit.mle_converged
+        assert fit.mle_settings["optimizer"] == "lbfgs"
+        assert_allclose(fit.mle_settings["start_params"], [res.tau2], rtol=1e-12)
+        assert fit.mle_retvals.keys() == eager.mle_retvals.keys()
+        assert fit.mle_retvals["warnflag"] == 0
+        assert_allclose(fit.mle_retvals["tau2"], res.tau2, rtol=1e-9)
+        assert_allclose(fit.mle_retvals["fopt"], eager.mle_retvals["fopt"], rtol=1e-12)
+        assert fit.mle_retvals["iterations"] == 0
+    assert pickle.loads(pickle.dumps(res)).mle_settings.keys() == res.mle_settings.keys()
+
+
+def test_without_an_optimizer_there_is_nothing_of_it_to_read(bcg):
+    res = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit(tau2="dl")
+    assert res.mle_converged is None
+    assert "mle_retvals" not in dir(res._results)
+    with pytest.raises(AttributeError, match="has no mle_settings: DL needs no optimizer"):
+        _ = res.mle_settings
 
 
 def test_two_fits_side_by_side(bcg):
