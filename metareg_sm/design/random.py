@@ -104,6 +104,14 @@ class RandomTerm:
         return found
 
 
+def component_names(
+    random_terms: Sequence[RandomTerm], terms: Sequence[int], names: Sequence[str]
+) -> list[str]:
+    """Printed names of components, each with the position of its term."""
+    pairs = zip(terms, names, strict=True)
+    return [random_terms[i].component_names([name])[0] for i, name in pairs]
+
+
 def parse_random(random: Any, groups: Any, re_formula: Any) -> list[TermSpec]:
     """Terms of `random`, or of `groups` and `re_formula` as `mixedlm` has them.
 

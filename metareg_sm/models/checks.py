@@ -16,9 +16,34 @@ from metareg_sm.core.tau2 import Estimator
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
+from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.options import check_keywords, choose, suggestion
 from metareg_sm.stats.covariance import CORRECTIONS, CovarianceType
+
+
+def cluster_keywords(
+    cov_type: CovarianceType, cov_kwds: Mapping[str, Any] | None, correction: str
+) -> tuple[Any, str | None]:
+    """The user's clusters, if any, and the correction, which is None where there are no clusters.
+
+    Raises
+    ------
+    OptionError
+        If `cov_kwds` does not go with the covariance type.
+    """
+    if cov_kwds is not None and not isinstance(cov_kwds, Mapping):
+        raise OptionError(
+            f"cov_kwds must be a mapping such as {{'groups': 'lab'}}; got {cov_kwds!r}."
+        )
+    given = {} if cov_kwds is None else dict(cov_kwds)
+    if cov_type.name != "cluster":
+        check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")
+        return None, None
+    check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
+    table = {c.lower(): c for c in CORRECTIONS}
+    chosen = choose(table, given.get("correction", correction), "cov_kwds['correction']")
+    return given.get("groups"), chosen
 
 
 def cluster_options(
@@ -31,20 +56,12 @@ def cluster_options(
     OptionError, DesignError
         If `cov_kwds` does not go with the covariance type, or the groups do not match the studies.
     """
-    if cov_kwds is not None and not isinstance(cov_kwds, Mapping):
-        raise OptionError(
-            f"cov_kwds must be a mapping such as {{'groups': 'lab'}}; got {cov_kwds!r}."
-        )
-    given = {} if cov_kwds is None else dict(cov_kwds)
-    if cov_type.name != "cluster":
-        check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")
+    groups, correction = cluster_keywords(cov_type, cov_kwds, "CR1")
+    if correction is None:
         return None, None
-    check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
-    if given.get("groups") is None:
+    if groups is None:
         raise OptionError("cov_type='cluster' needs cov_kwds={'groups': ...}.")
-    table = {c.lower(): c for c in CORRECTIONS}
-    correction = choose(table, given.get("correction", "CR1"), "cov_kwds['correction']")
-    return group_codes(given["groups"], rows)[0], correction
+    return group_codes(groups, rows)[0], correction
 
 
 def truth_value(value: Any, argument: str) -> bool | None:
@@ -177,3 +194,19 @@ def check_dropped(drop_cols: Any, columns: Sequence[str]) -> None:
                 f"drop_cols: the design has no column {name!r}.{suggestion(name, columns)} It has "
                 f"{', '.join(columns)}."
             )
+
+
+def positional_vi(args: Sequence[Any], vi: Variances | None) -> Variances | None:
+    """Sampling variances that stand behind the formula's own arguments, or under their name.
+
+    Raises
+    ------
+    OptionError
+        If they are given twice, or more than one argument stands there.
+    """
+    if not args:
+        return vi
+    if vi is not None or len(args) > 1:
+        raise OptionError("Give the sampling variances once, as vi=.")
+    found: Variances = args[0]
+    return found

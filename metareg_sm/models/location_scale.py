@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,23 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from metareg_sm._compat import Optimizer, handle_formula_data
+from metareg_sm._compat import handle_formula_data
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import design_basis, orthonormalize
-from metareg_sm.core.location_scale import LocationScale, ScaleFit, maximize_scale, scale_starts
+from metareg_sm.core.location_scale import LocationScale
 from metareg_sm.core.studies import residuals
 from metareg_sm.design import values
 from metareg_sm.design.formula import Terms, formula_error
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import (
-    ConvergenceWarning,
     DesignError,
-    IdentificationWarning,
     OptionError,
 )
 from metareg_sm.models import checks
 from metareg_sm.models.base import KnownVarianceModel
-from metareg_sm.models.optimizers import GENERIC, check_optimizer
+from metareg_sm.models.optimizers import check_optimizer
+from metareg_sm.models.scale_optimizer import optimize_scale, scale_start
 from metareg_sm.options import choose, whole_number
 from metareg_sm.results.location_scale import (
     LocationScaleResults,
@@ -39,8 +37,6 @@ from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import WeightedRegression
 
 __all__ = ["LocationScaleMetaReg"]
-
-_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +222,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
         -------
         LocationScaleMetaReg
         """
-        if args:
-            if vi is not None or len(args) > 1:
-                raise OptionError("Give the sampling variances once, as vi=.")
-            vi = args[0]
+        vi = checks.positional_vi(args, vi)
         caller = sys._getframe(1)
         right = _right_side(scale_formula)
         mentions = [f"{str(formula).split('~', maxsplit=1)[0]}~{right}"]
@@ -345,7 +338,10 @@ class LocationScaleMetaReg(KnownVarianceModel):
         use_t = checks.truth_value(use_t, "use_t")
         use_t = covariance_type.use_t if use_t is None else use_t
         maxiter = whole_number(maxiter, "maxiter", 0)
-        run, retvals, settings = self._search(optimizer, reml, start_params, maxiter, disp, kwargs)
+        start = scale_start(start_params, self.likelihood, self.exog.shape[1])
+        run, retvals, settings = optimize_scale(
+            self.likelihood, reml, optimizer, start, maxiter, disp, kwargs
+        )
         regression = self._regression(run.tau2)
         names = tuple(f"ln tau2: {name}" for name in self.scale_terms.names)
         se = np.sqrt(np.diagonal(run.cov_alpha))
@@ -385,86 +381,6 @@ class LocationScaleMetaReg(KnownVarianceModel):
         e = e - Q @ (e @ Q)
         half = self.basis.to_params @ inverse
         return WeightedRegression(half, e, theta, half @ half.T, self.basis.Z, inverse, Q)
-
-    def _search(
-        self,
-        method: str,
-        reml: bool,
-        start_params: Any,
-        maxiter: int,
-        disp: bool,
-        keywords: Mapping[str, Any],
-    ) -> tuple[ScaleFit, dict[str, Any], dict[str, Any]]:
-        problem, k = self.likelihood, self.likelihood.k
-        q = self.scale_exog.shape[1]
-        begin: Array | None = None
-        if start_params is not None and np.size(start_params) == q:
-            begin = self._working(start_params)
-        elif start_params is not None and np.size(start_params) != self.exog.shape[1]:
-            raise OptionError(f"start_params must have {q} values, the start of alpha.")
-        if begin is None:
-            begin = max(scale_starts(problem), key=lambda a: problem.loglike(a, reml))
-
-        def slopes(alpha: Array) -> tuple[Array, Array]:
-            point = problem.point(alpha, reml)
-            if point is None:
-                return np.zeros(q), np.eye(q)
-            return -point.gradient / k, point.observed / k
-
-        options = {name: v for name, v in keywords.items() if name not in GENERIC}
-        if method == "basinhopping":
-            # a fixed seed: the global random state is not ours to draw from
-            options.setdefault("seed", 0)
-            options.setdefault("niter", 20)
-        alpha, retvals, settings = Optimizer()._fit(
-            lambda a: -problem.loglike(a, reml) / k,
-            lambda a: slopes(a)[0],
-            begin,
-            (),
-            options,
-            hessian=lambda a: slopes(a)[1],
-            method=method,
-            maxiter=maxiter,
-            full_output=True,
-            disp=disp,
-            callback=keywords.get("callback"),
-            retall=bool(keywords.get("retall", False)),
-        )
-        alpha = np.atleast_1d(alpha)
-        retvals = dict(retvals)
-        found = maximize_scale(problem, reml, alpha)
-        if found is None:
-            raise DesignError("The likelihood of the scale is undefined at every start.")
-        value = problem.loglike(alpha, reml)
-        near = found.loglike - value <= _SAME * max(1.0, abs(found.loglike))
-        retvals["converged"] = bool((near or retvals["converged"]) and found.converged)
-        retvals["other_maxima"] = list(found.others)
-        settings["start_params"] = problem.to_alpha @ begin
-        settings.pop("extra_fit_funcs", None)
-        if keywords.get("warn_convergence", True):
-            if found.boundary:
-                warnings.warn(
-                    "The likelihood grows towards a heterogeneity of 0, where ln tau2 is minus "
-                    "infinity: alpha has no maximum, and no standard error. Is there "
-                    "heterogeneity? See MetaReg.",
-                    IdentificationWarning,
-                    stacklevel=3,
-                )
-            elif not retvals["converged"]:
-                warnings.warn(
-                    f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
-                    f"scale. Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
-                    ConvergenceWarning,
-                    stacklevel=3,
-                )
-            if found.others:
-                warnings.warn(
-                    "The likelihood of the scale has several maxima: the highest that was found is "
-                    f"{found.loglike:.6g}, others are {', '.join(map(str, found.others[:3]))}.",
-                    ConvergenceWarning,
-                    stacklevel=3,
-                )
-        return found, retvals, settings
 
 
 def _right_side(scale_formula: Any) -> str:

@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,6 @@ from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Ta
 from metareg_sm.stats.components import Likelihood, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import whiten
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["MetaReg"]
 
@@ -188,10 +185,7 @@ class MetaReg(KnownVarianceModel):
         >>> model.exog_names
         ['Intercept', 'C(alloc)[T.random]', 'C(alloc)[T.systematic]', 'ablat']
         """
-        if args:
-            if vi is not None or len(args) > 1:
-                raise OptionError("Give the sampling variances once, as vi=.")
-            vi = args[0]
+        vi = checks.positional_vi(args, vi)
         caller = sys._getframe(1)
         return cls._of_formula(
             formula,

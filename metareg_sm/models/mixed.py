@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,28 +15,24 @@ from metareg_sm._typing import Array, Codes, Missing
 from metareg_sm.core.mixed.identify import Flat, flat_directions
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.solution import MixedSolution, solve
-from metareg_sm.core.mixed.terms import components, is_nested
-from metareg_sm.design.groups import group_codes
-from metareg_sm.design.random import parse_random, random_terms
-from metareg_sm.design.rows import as_frame, selected_rows
-from metareg_sm.design.sampling import SamplingCovariance, as_sampling_covariance
-from metareg_sm.design.values import index_of, row_label
+from metareg_sm.core.mixed.terms import components
+from metareg_sm.design.random import component_names, parse_random, random_terms
+from metareg_sm.design.rows import as_frame
+from metareg_sm.design.values import index_of
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import (
     DesignError,
-    IdentificationWarning,
     OptionError,
-    VarianceError,
 )
-from metareg_sm.models import checks
+from metareg_sm.models import checks, mixed_checks
 from metareg_sm.models.base import KnownVarianceModel
 from metareg_sm.models.mixed_covariance import mixed_regression, reported_covariance
 from metareg_sm.models.mixed_optimizer import MixedRun, mixed_start, optimize_mixed
 from metareg_sm.models.optimizers import check_optimizer
-from metareg_sm.options import check_keywords, choose, whole_number
+from metareg_sm.options import choose, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
 from metareg_sm.stats.components import Optimization, VarianceComponents
-from metareg_sm.stats.covariance import CORRECTIONS, MIXED_COVARIANCES, CovarianceType
+from metareg_sm.stats.covariance import MIXED_COVARIANCES
 
 __all__ = ["MixedMetaReg"]
 
@@ -150,7 +145,7 @@ class MixedMetaReg(KnownVarianceModel):
                 name = getattr(groups, "name", None) or "groups"
                 data, groups = pd.DataFrame({str(name): groups}), str(name)
             self._table = None if data is None else as_frame(data)
-            V, vi = _variances_of(V, vi, sei, index_of(endog))
+            V, vi = mixed_checks.variances_and_covariance(V, vi, sei, index_of(endog))
         self._specs = parse_random(random, groups, re_formula)
         self.structure = structure
         self._given_V = V
@@ -175,7 +170,7 @@ class MixedMetaReg(KnownVarianceModel):
             self._given_V = None
             V.check_definite(labels)
             if not V.is_diagonal:
-                self._refuse_foreign_blocks(V)
+                mixed_checks.refuse_foreign_blocks(V, self.random_terms, labels)
                 self.V = V
         self._data_attr.extend(["random_terms", "likelihood", "V"])
         self._flat: dict[bool, list[Flat]] = {}
@@ -185,25 +180,6 @@ class MixedMetaReg(KnownVarianceModel):
             self.vi if self.V is None else self.V.blocks(),
             [t.term for t in self.random_terms],
         )
-
-    def _refuse_foreign_blocks(self, V: SamplingCovariance) -> None:
-        """Refuse a V that correlates effects which no random term groups together."""
-        for stack in V.stacks:
-            apart = np.ones(len(stack.rows), dtype=bool)
-            for t in self.random_terms:
-                codes = t.term.groups[stack.rows]
-                apart &= (codes != codes[:, :1]).any(1)
-            if apart.any():
-                rows = stack.rows[np.flatnonzero(apart)[0]]
-                codes = self.random_terms[0].term.groups[rows]
-                other = int(rows[(codes != codes[0]).argmax()])
-                labels = self.rows.labels
-                names = ", ".join(t.name for t in self.random_terms)
-                raise DesignError(
-                    f"V correlates {row_label(labels, int(rows[0]))} with "
-                    f"{row_label(labels, other)}, which share no group of random ({names}). Add "
-                    "the grouping that V was made by, for instance as the outermost level."
-                )
 
     @classmethod
     def from_formula(
@@ -266,22 +242,10 @@ class MixedMetaReg(KnownVarianceModel):
         >>> model.fit().cov_re.round(4).to_numpy().tolist()
         [[0.0327, 0.0119], [0.0119, 0.0117]]
         """
-        if args:
-            if vi is not None or len(args) > 1:
-                raise OptionError("Give the sampling variances once, as vi=.")
-            vi = args[0]
+        vi = checks.positional_vi(args, vi)
         caller = sys._getframe(1)
         if V is not None:
-            table = as_frame(data)
-            V, vi = _variances_of(V, vi, sei, table.index)
-            chosen = selected_rows(table, subset)
-            if V.k == len(chosen) != len(table):
-                V = V.spread(chosen, len(table))
-                vi = np.full(len(table), np.nan)
-                for stack in V.stacks:
-                    vi[stack.rows] = np.einsum("gnn->gn", stack.matrices)
-            elif V.k != len(table):
-                raise VarianceError(f"V is of {V.k} effects, and data has {len(table)} rows.")
+            V, vi = mixed_checks.covariance_of_rows(V, vi, sei, data, subset)
         return cls._of_formula(
             formula,
             data,
@@ -418,7 +382,7 @@ class MixedMetaReg(KnownVarianceModel):
         reml = bool(checks.truth_value(reml, "reml"))
         use_t = bool(checks.truth_value(use_t, "use_t"))
         covariance_type = choose(MIXED_COVARIANCES, cov_type, "cov_type")
-        groups, correction = self._clusters(covariance_type, cov_kwds)
+        groups, correction = mixed_checks.mixed_clusters(self, covariance_type, cov_kwds)
         contained = choose(_DFS, df, "df")
         maxiter = whole_number(maxiter, "maxiter", 0)
         if self.df_resid <= 0:
@@ -427,7 +391,10 @@ class MixedMetaReg(KnownVarianceModel):
                 f"{self.exog.shape[0]} effects for {self.exog.shape[1]} coefficients. Use fewer "
                 "moderators."
             )
-        self._check_identified(reml)
+        if reml not in self._flat:
+            # of the design alone, so that it is the same for every fit
+            self._flat[reml] = flat_directions(self.likelihood, reml)
+        mixed_checks.check_identified(self._flat[reml], self.random_terms)
         start = mixed_start(start_params, self.likelihood, self.exog.shape[1])
         run = optimize_mixed(self.likelihood, reml, optimizer, start, maxiter, disp, kwargs)
         solution = solve(self.likelihood, run.phi, reml)
@@ -452,7 +419,7 @@ class MixedMetaReg(KnownVarianceModel):
 
     def _components(self, solution: MixedSolution, run: MixedRun) -> VarianceComponents:
         found = solution.components()
-        names = self.component_names(found.terms, found.names)
+        names = component_names(self.random_terms, found.terms, found.names)
         return VarianceComponents(
             tuple(names),
             found.values,
@@ -466,86 +433,9 @@ class MixedMetaReg(KnownVarianceModel):
             "conf_int_variance",
         )
 
-    def component_names(self, terms: Sequence[int], names: Sequence[str]) -> list[str]:
-        """Printed names of components that the engine numbers."""
-        pairs = zip(terms, names, strict=True)
-        return [self.random_terms[i].component_names([name])[0] for i, name in pairs]
-
-    def _check_identified(self, reml: bool) -> None:
-        if reml not in self._flat:
-            # of the design alone, so that it is the same for every fit
-            self._flat[reml] = flat_directions(self.likelihood, reml)
-        for flat in self._flat[reml]:
-            names = self.component_names(flat.terms, flat.names)
-            labels = dict.fromkeys(repr(self.random_terms[i].label) for i in flat.terms)
-            if all(name.startswith("rho") for name in flat.names):
-                warnings.warn(
-                    f"The data say nothing about {' and '.join(names)}: no group of "
-                    f"random={', '.join(labels)} has both levels. Its value means nothing; "
-                    "structure='diag' does without it.",
-                    IdentificationWarning,
-                    stacklevel=3,
-                )
-                continue
-            one = len(flat.terms) == 1
-            raise DesignError(
-                f"The likelihood is flat: the data say nothing about "
-                f"{'the variance' if one else 'how the variance is shared between'} "
-                f"{'of ' if one else ''}{' and '.join(names)} (random={', '.join(labels)}). "
-                + (
-                    "The moderators tell its groups apart. Leave the term or the moderator out."
-                    if one
-                    else "Are there groups with more than one effect? Leave one of the terms out."
-                )
-            )
-
-    def _clusters(
-        self, cov_type: CovarianceType, cov_kwds: Mapping[str, Any] | None
-    ) -> tuple[Codes | None, str | None]:
-        given = {} if cov_kwds is None else dict(cov_kwds)
-        if cov_type.name != "cluster":
-            check_keywords(given, (), f"cov_kwds of cov_type={cov_type.name!r}")
-            return None, None
-        check_keywords(given, ("groups", "correction"), "cov_kwds of cov_type='cluster'")
-        table = {c.lower(): c for c in CORRECTIONS}
-        correction = choose(table, given.get("correction", "CR2"), "cov_kwds['correction']")
-        blocks = self.independent_blocks()
-        if given.get("groups") is None:
-            if blocks.max() == 0:
-                names = ", ".join(t.name for t in self.random_terms)
-                raise DesignError(
-                    f"The random terms ({names}) connect all effects, so that there are no "
-                    "independent clusters for cov_type='cluster'. Use 'nonrobust'."
-                )
-            return blocks, correction
-        groups, levels = group_codes(given["groups"], self.rows)
-        if not is_nested(blocks, groups):
-            first = np.unique(blocks, return_index=True)[1][blocks]
-            row = int(np.flatnonzero(groups != groups[first])[0])
-            labels = self.rows.labels
-            raise DesignError(
-                f"{row_label(labels, row)} and {row_label(labels, int(first[row]))} are in "
-                f"different clusters ({levels[groups[row]]!r} and {levels[groups[first[row]]]!r}), "
-                "but correlated by random or V. Clusters must hold whole groups: take the "
-                "outermost grouping, which is the default, or a coarser one."
-            )
-        return groups, correction
-
     def independent_blocks(self) -> Codes:
         """Finest groups of effects that are independent of each other, (k,)."""
         parts = [t.term.groups for t in self.random_terms]
         if self.V is not None:
             parts.append(self.V.partition())
         return components(parts, len(self.endog))
-
-
-def _variances_of(
-    V: Any, vi: Any, sei: Any, index: pd.Index | None
-) -> tuple[SamplingCovariance | None, Any]:
-    """V as a record, and its diagonal in place of vi."""
-    if V is None:
-        return None, vi
-    if vi is not None or sei is not None:
-        raise VarianceError("Give exactly one of vi=, sei= and V=; V holds the variances.")
-    found = as_sampling_covariance(V, index)
-    return found, found.vi

@@ -1,0 +1,157 @@
+"""Estimation of the scale of a location-scale model through statsmodels' optimizers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from metareg_sm._compat import Optimizer
+from metareg_sm._typing import Array
+from metareg_sm.core.location_scale import LocationScale, ScaleFit, maximize_scale, scale_starts
+from metareg_sm.exceptions import (
+    ConvergenceWarning,
+    DesignError,
+    IdentificationWarning,
+    OptionError,
+)
+from metareg_sm.models.optimizers import GENERIC
+
+# Log-likelihoods that differ by less are one maximum.
+_SAME = 1e-6
+
+
+def scale_start(start_params: Any, problem: LocationScale, p: int) -> Array | None:
+    """Working parameters from `start_params`, the start of alpha.
+
+    statsmodels' generic code passes a start for the p coefficients of the mean, which are profiled
+    out and need none.
+
+    Raises
+    ------
+    OptionError
+        If it has another length.
+    """
+    q = len(problem.to_alpha)
+    if start_params is None:
+        return None
+    if np.size(start_params) == q:
+        given = np.asarray(start_params, dtype=float).ravel()
+        return np.linalg.solve(problem.to_alpha, given)
+    if np.size(start_params) == p:
+        return None
+    raise OptionError(f"start_params must have {q} values, the start of alpha.")
+
+
+def optimize_scale(
+    problem: LocationScale,
+    reml: bool,
+    method: str,
+    start: Array | None,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+) -> tuple[ScaleFit, dict[str, Any], dict[str, Any]]:
+    """Maximum of the likelihood of a location-scale model.
+
+    Parameters
+    ----------
+    problem : LocationScale
+        The data.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    method : str
+        A statsmodels optimizer.
+    start : ndarray, (q,), or None
+        Working parameters to begin with; by default the best of several.
+    maxiter : int
+        Iterations that the optimizer may take.
+    disp : bool
+        Print what the optimizer prints.
+    keywords : mapping
+        Further keywords of the optimizer, and `warn_convergence`.
+
+    Returns
+    -------
+    ScaleFit, dict, dict
+        The maximum; statsmodels' `mle_retvals` and `mle_settings`.
+
+    Raises
+    ------
+    DesignError
+        If the likelihood is undefined at every start.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the optimizer stopped before the maximum, or the likelihood has several maxima.
+    IdentificationWarning
+        If the likelihood grows towards a heterogeneity of 0.
+    """
+    k, q = problem.k, len(problem.to_alpha)
+    begin = start
+    if begin is None:
+        begin = max(scale_starts(problem), key=lambda a: problem.loglike(a, reml))
+
+    def slopes(alpha: Array) -> tuple[Array, Array]:
+        point = problem.point(alpha, reml)
+        if point is None:
+            return np.zeros(q), np.eye(q)
+        return -point.gradient / k, point.observed / k
+
+    options = {name: v for name, v in keywords.items() if name not in GENERIC}
+    if method == "basinhopping":
+        # a fixed seed: the global random state is not ours to draw from
+        options.setdefault("seed", 0)
+        options.setdefault("niter", 20)
+    alpha, retvals, settings = Optimizer()._fit(
+        lambda a: -problem.loglike(a, reml) / k,
+        lambda a: slopes(a)[0],
+        begin,
+        (),
+        options,
+        hessian=lambda a: slopes(a)[1],
+        method=method,
+        maxiter=maxiter,
+        full_output=True,
+        disp=disp,
+        callback=keywords.get("callback"),
+        retall=bool(keywords.get("retall", False)),
+    )
+    alpha = np.atleast_1d(alpha)
+    retvals = dict(retvals)
+    found = maximize_scale(problem, reml, alpha)
+    if found is None:
+        raise DesignError("The likelihood of the scale is undefined at every start.")
+    value = problem.loglike(alpha, reml)
+    near = found.loglike - value <= _SAME * max(1.0, abs(found.loglike))
+    retvals["converged"] = bool((near or retvals["converged"]) and found.converged)
+    retvals["other_maxima"] = list(found.others)
+    settings["start_params"] = problem.to_alpha @ begin
+    settings.pop("extra_fit_funcs", None)
+    if keywords.get("warn_convergence", True):
+        if found.boundary:
+            warnings.warn(
+                "The likelihood grows towards a heterogeneity of 0, where ln tau2 is minus "
+                "infinity: alpha has no maximum, and no standard error. Is there "
+                "heterogeneity? See MetaReg.",
+                IdentificationWarning,
+                stacklevel=3,
+            )
+        elif not retvals["converged"]:
+            warnings.warn(
+                f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
+                f"scale. Raise maxiter={maxiter}, or use another method. Check mle_retvals.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        if found.others:
+            warnings.warn(
+                "The likelihood of the scale has several maxima: the highest that was found is "
+                f"{found.loglike:.6g}, others are {', '.join(map(str, found.others[:3]))}.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+    return found, retvals, settings
