@@ -17,7 +17,7 @@ from metareg_sm.models.metareg import MetaReg
 if TYPE_CHECKING:
     from metareg_sm import simulate
     from metareg_sm.baseline import baseline_risk
-    from metareg_sm.design.sampling import sampling_covariance
+    from metareg_sm.design.imputed_covariance import sampling_covariance
     from metareg_sm.effectsizes import effect_size
     from metareg_sm.imputation import impute
     from metareg_sm.ipd import two_stage
@@ -66,7 +66,7 @@ _LAZY = {
     "effectsizes": "effectsizes",
     "impute": "imputation",
     "pool": "pooling",
-    "sampling_covariance": "design.sampling",
+    "sampling_covariance": "design.imputed_covariance",
     "screen": "screening",
     "simulate": "simulate",
     "two_stage": "ipd",

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import special
 
 from metareg_sm._typing import Array
-from metareg_sm.design.formula import Terms, refuse_missing
+from metareg_sm.design.terms import Terms, refuse_missing
 from metareg_sm.exceptions import ComparisonError, DesignError, OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Tau2Fitted, plain

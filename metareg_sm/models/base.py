@@ -20,7 +20,6 @@ from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.studies import out_of_range
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
-    Terms,
     design_columns,
     formula_context,
     formula_faults,
@@ -29,6 +28,7 @@ from metareg_sm.design.formula import (
     used_columns,
 )
 from metareg_sm.design.rows import StudyRows, check_missing, formula_studies
+from metareg_sm.design.terms import Terms
 from metareg_sm.design.variances import Variances, variances
 from metareg_sm.exceptions import (
     DesignError,

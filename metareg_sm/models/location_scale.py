@@ -16,7 +16,8 @@ from metareg_sm.core.basis import design_basis, orthonormalize
 from metareg_sm.core.location_scale import LocationScale
 from metareg_sm.core.studies import residuals
 from metareg_sm.design import values
-from metareg_sm.design.formula import Terms, formula_error
+from metareg_sm.design.formula import formula_error
+from metareg_sm.design.terms import Terms
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import (
     DesignError,

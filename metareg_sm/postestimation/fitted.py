@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from metareg_sm.core.mixed.solution import MixedSolution
     from metareg_sm.core.studies import Studies
     from metareg_sm.core.tau2 import Estimator
-    from metareg_sm.design.formula import Terms
     from metareg_sm.design.participants import Participants
     from metareg_sm.design.random import RandomTerm
     from metareg_sm.design.rows import StudyTable
     from metareg_sm.design.sampling import SamplingCovariance
+    from metareg_sm.design.terms import Terms
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.heterogeneity import Heterogeneity
     from metareg_sm.postestimation.inference import OmnibusTest

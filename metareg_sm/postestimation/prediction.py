@@ -12,7 +12,7 @@ import pandas as pd
 
 from metareg_sm._compat import PredictionResults
 from metareg_sm._typing import Array, Side
-from metareg_sm.design.formula import refuse_missing
+from metareg_sm.design.terms import refuse_missing
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, finite_number
 from metareg_sm.postestimation.fitted import Fitted

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array
-from metareg_sm.design.formula import Terms
+from metareg_sm.design.terms import Terms
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.report.typeset import decimals_for

@@ -24,8 +24,8 @@ from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
-    from metareg_sm.design.formula import Terms
     from metareg_sm.design.participants import Participants
+    from metareg_sm.design.terms import Terms
     from metareg_sm.effectsizes import Measure
     from metareg_sm.postestimation.inference import OmnibusTest
 

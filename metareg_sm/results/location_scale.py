@@ -13,7 +13,7 @@ from scipy import special
 
 from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
-from metareg_sm.design.formula import Terms, refuse_missing
+from metareg_sm.design.terms import Terms, refuse_missing
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.comparison import LRTest
