@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -14,15 +13,15 @@ import numpy.typing as npt
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.likelihood import Derivatives
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import ESTIMATORS, Estimator
+from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.design.variances import Variances
-from metareg_sm.exceptions import ConvergenceWarning, OptionError
+from metareg_sm.exceptions import OptionError
 from metareg_sm.models import checks
 from metareg_sm.models.base import KnownVarianceModel
-from metareg_sm.models.optimizers import check_optimizer, optimize_tau2, starting_tau2
+from metareg_sm.models.optimizers import check_optimizer, starting_tau2
+from metareg_sm.models.tau2 import estimated_tau2, fixed_tau2
 from metareg_sm.options import choose, whole_number
 from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
-from metareg_sm.stats.components import Likelihood, VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import whiten
 
@@ -346,10 +345,12 @@ class MetaReg(KnownVarianceModel):
         checks.refuse_constant_outcome(self.endog, self.basis, covariance_type)
         genq = None
         if estimator is None:
-            components = self._fixed(float(tau2), weights)
+            components = fixed_tau2(self, float(tau2), weights)
         else:
             genq = checks.genq_weights(weights, estimator, self.nobs)
-            components = self._estimated(estimator, genq, optimizer, start, maxiter, disp, kwargs)
+            components = estimated_tau2(
+                self, estimator, genq, optimizer, start, maxiter, disp, kwargs
+            )
         regression, params = whiten(self.studies, components.tau2, self.basis.to_params)
         return MetaRegResultsWrapper(
             MetaRegResults(
@@ -364,59 +365,3 @@ class MetaReg(KnownVarianceModel):
                 options=Tau2Options(estimator, genq),
             )
         )
-
-    def _fixed(self, tau2: float, weights: npt.ArrayLike | None) -> VarianceComponents:
-        """A tau2 that is held fixed."""
-        checks.check_fixed_tau2(tau2, weights)
-        if tau2 == 0.0:
-            self._refuse_zero_variance("with tau2=0 the weights are 1/vi")
-        label = "common effect" if tau2 == 0.0 else "fixed tau2"
-        return VarianceComponents.of_tau2(tau2, 0.0, tau2, label, None, 0)
-
-    def _estimated(
-        self,
-        estimator: Estimator,
-        weights: Array | None,
-        optimizer: str,
-        start: float | None,
-        maxiter: int,
-        disp: bool,
-        keywords: Mapping[str, Any],
-    ) -> VarianceComponents:
-        """tau2 by an estimator of the registry."""
-        run = None
-        if estimator.kind.likelihood:
-            run = optimize_tau2(
-                self.studies, estimator.kind.reml, optimizer, start, maxiter, disp, keywords
-            )
-            tau2, se, untruncated = run.tau2, run.se, run.tau2
-        else:
-            if not estimator.zero_variance:
-                self._refuse_zero_variance(f"the estimator {estimator.name!r} weights by 1/vi")
-            found = estimator.solve(self.studies, weights)
-            tau2, se, untruncated = float(found.tau2), float(found.se), float(found.untruncated)
-            if not np.all(found.certified) and keywords.get("warn_convergence", True):
-                warnings.warn(
-                    f"The iteration of {estimator.name!r} for tau2 ended before it converged.",
-                    ConvergenceWarning,
-                    stacklevel=3,
-                )
-        if np.minimum.reduce(self.vi) <= 0.0 and tau2 <= 2.0 * float(
-            self.studies.search_range(True)[0]
-        ):
-            self._refuse_zero_variance(f"the estimate of tau2 by {estimator.name!r} is 0")
-        maximised: Likelihood | None = None
-        if estimator.kind.likelihood:
-            maximised = "reml" if estimator.kind.reml else "ml"
-        return VarianceComponents.of_tau2(
-            tau2,
-            se,
-            untruncated,
-            estimator.label,
-            maximised,
-            1,
-            None if run is None else run.optimization,
-        )
-
-    def _refuse_zero_variance(self, why: str) -> None:
-        checks.refuse_zero_variance(self.vi, self.data.row_labels, why)

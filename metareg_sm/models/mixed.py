@@ -13,10 +13,10 @@ import pandas as pd
 
 from metareg_sm._typing import Array, Codes, Missing
 from metareg_sm.core.mixed.identify import Flat, flat_directions
-from metareg_sm.core.mixed.likelihood import MixedLikelihood
-from metareg_sm.core.mixed.solution import MixedSolution, solve
+from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm.core.mixed.solution import solve
 from metareg_sm.core.mixed.terms import components
-from metareg_sm.design.random import component_names, parse_random, random_terms
+from metareg_sm.design.random import parse_random, random_terms
 from metareg_sm.design.rows import as_frame
 from metareg_sm.design.values import index_of
 from metareg_sm.design.variances import Variances
@@ -26,12 +26,15 @@ from metareg_sm.exceptions import (
 )
 from metareg_sm.models import checks, mixed_checks
 from metareg_sm.models.base import KnownVarianceModel
-from metareg_sm.models.mixed_covariance import mixed_regression, reported_covariance
-from metareg_sm.models.mixed_optimizer import MixedRun, mixed_start, optimize_mixed
+from metareg_sm.models.mixed_optimizer import mixed_start, optimize_mixed
+from metareg_sm.models.mixed_records import (
+    mixed_regression,
+    reported_covariance,
+    variance_components,
+)
 from metareg_sm.models.optimizers import check_optimizer
 from metareg_sm.options import choose, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
-from metareg_sm.stats.components import Optimization, VarianceComponents
 from metareg_sm.stats.covariance import MIXED_COVARIANCES
 
 __all__ = ["MixedMetaReg"]
@@ -164,14 +167,8 @@ class MixedMetaReg(KnownVarianceModel):
             self.vi, labels, "dependent effects are weighted by the inverse of V", "Leave it out."
         )
         self.random_terms = random_terms(self._specs, self.structure, rows)
-        self.V = None
-        if self._given_V is not None:
-            V = self._given_V.take(rows.positions)
-            self._given_V = None
-            V.check_definite(labels)
-            if not V.is_diagonal:
-                mixed_checks.refuse_foreign_blocks(V, self.random_terms, labels)
-                self.V = V
+        self.V = mixed_checks.correlated_errors(self._given_V, self.random_terms, rows)
+        self._given_V = None
         self._data_attr.extend(["random_terms", "likelihood", "V"])
         self._flat: dict[bool, list[Flat]] = {}
         self.likelihood = MixedLikelihood.build(
@@ -284,18 +281,18 @@ class MixedMetaReg(KnownVarianceModel):
 
     def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """First derivative of `loglike`, (m,)."""
-        point = self.likelihood.point(self._working(params, "score"), reml)
-        if point is None:
-            raise OptionError("The likelihood is undefined at these parameters.")
-        return point.gradient / self.likelihood.units
+        return self._point(params, "score", reml).gradient / self.likelihood.units
 
     def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """Second derivative of `loglike`, (m, m)."""
-        point = self.likelihood.point(self._working(params, "hessian"), reml)
+        units = self.likelihood.units
+        return -self._point(params, "hessian", reml).observed / np.outer(units, units)
+
+    def _point(self, params: npt.ArrayLike, where: str, reml: bool) -> Point:
+        point = self.likelihood.point(self._working(params, where), reml)
         if point is None:
             raise OptionError("The likelihood is undefined at these parameters.")
-        units = self.likelihood.units
-        return -point.observed / np.outer(units, units)
+        return point
 
     def _working(self, params: npt.ArrayLike, where: str) -> Array:
         units = self.likelihood.units
@@ -385,12 +382,7 @@ class MixedMetaReg(KnownVarianceModel):
         groups, correction = mixed_checks.mixed_clusters(self, covariance_type, cov_kwds)
         contained = choose(_DFS, df, "df")
         maxiter = whole_number(maxiter, "maxiter", 0)
-        if self.df_resid <= 0:
-            raise DesignError(
-                "The variances need more effects than coefficients; there are "
-                f"{self.exog.shape[0]} effects for {self.exog.shape[1]} coefficients. Use fewer "
-                "moderators."
-            )
+        mixed_checks.refuse_few_effects(self.exog.shape, self.df_resid)
         if reml not in self._flat:
             # of the design alone, so that it is the same for every fit
             self._flat[reml] = flat_directions(self.likelihood, reml)
@@ -409,28 +401,12 @@ class MixedMetaReg(KnownVarianceModel):
                 reported_covariance(
                     self, solution, regression, covariance_type, groups, correction, contained
                 ),
-                self._components(solution, run),
+                variance_components(self, solution, run),
                 cov_type=covariance_type,
                 correction=correction,
                 use_t=use_t,
                 solution=solution,
             )
-        )
-
-    def _components(self, solution: MixedSolution, run: MixedRun) -> VarianceComponents:
-        found = solution.components()
-        names = component_names(self.random_terms, found.terms, found.names)
-        return VarianceComponents(
-            tuple(names),
-            found.values,
-            found.standard_errors,
-            found.values,
-            "REML" if solution.reml else "ML",
-            "reml" if solution.reml else "ml",
-            len(names),
-            Optimization(run.retvals["converged"], (run.retvals, run.settings)),
-            tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
-            "conf_int_variance",
         )
 
     def independent_blocks(self) -> Codes:

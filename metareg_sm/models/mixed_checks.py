@@ -14,7 +14,7 @@ from metareg_sm.core.mixed.identify import Flat
 from metareg_sm.core.mixed.terms import is_nested
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.random import RandomTerm, component_names
-from metareg_sm.design.rows import as_frame, selected_rows
+from metareg_sm.design.rows import StudyRows, as_frame, selected_rows
 from metareg_sm.design.sampling import SamplingCovariance, as_sampling_covariance
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, IdentificationWarning, VarianceError
@@ -67,15 +67,32 @@ def covariance_of_rows(
     return found, vi
 
 
-def refuse_foreign_blocks(
-    V: SamplingCovariance, random_terms: Sequence[RandomTerm], labels: pd.Index | None
-) -> None:
-    """Refuse a V that correlates effects which no random term groups together.
+def correlated_errors(
+    V: SamplingCovariance | None, random_terms: Sequence[RandomTerm], rows: StudyRows
+) -> SamplingCovariance | None:
+    """V of the rows in the model; None where no two sampling errors are correlated.
 
     Raises
     ------
+    VarianceError
+        If it is not positive definite.
     DesignError
+        If it correlates effects which no random term groups together.
     """
+    if V is None:
+        return None
+    found = V.take(rows.positions)
+    found.check_definite(rows.labels)
+    if found.is_diagonal:
+        return None
+    _refuse_foreign_blocks(found, random_terms, rows.labels)
+    return found
+
+
+def _refuse_foreign_blocks(
+    V: SamplingCovariance, random_terms: Sequence[RandomTerm], labels: pd.Index | None
+) -> None:
+    """Refuse a V that correlates effects which no random term groups together."""
     for stack in V.stacks:
         apart = np.ones(len(stack.rows), dtype=bool)
         for t in random_terms:
@@ -91,6 +108,20 @@ def refuse_foreign_blocks(
                 f"{row_label(labels, other)}, which share no group of random ({names}). Add "
                 "the grouping that V was made by, for instance as the outermost level."
             )
+
+
+def refuse_few_effects(shape: tuple[int, ...], df_resid: float) -> None:
+    """Refuse a fit of no more effects than coefficients.
+
+    Raises
+    ------
+    DesignError
+    """
+    if df_resid <= 0:
+        raise DesignError(
+            f"The variances need more effects than coefficients; there are {shape[0]} effects for "
+            f"{shape[1]} coefficients. Use fewer moderators."
+        )
 
 
 def check_identified(flat_parts: Iterable[Flat], random_terms: Sequence[RandomTerm]) -> None:

@@ -1,4 +1,4 @@
-"""The regression of dependent effects as a record, and the covariance of its coefficients."""
+"""The records of a fit of dependent effects: regression, covariance, variance components."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import numpy as np
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.mixed.terms import first_codes
+from metareg_sm.design.random import component_names
 from metareg_sm.exceptions import DesignError
+from metareg_sm.stats.components import Optimization, VarianceComponents
 from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.gls import BlockRegression, cluster_whitened, clusters_by_size
 
 if TYPE_CHECKING:
     from metareg_sm.models.mixed import MixedMetaReg
+    from metareg_sm.models.mixed_optimizer import MixedRun
 
 
 def mixed_regression(model: MixedMetaReg, solution: MixedSolution) -> BlockRegression:
@@ -63,6 +66,26 @@ def reported_covariance(
             "df='residual', or fewer moderators."
         )
     return replace(found, df=float(df.min()), coefficient_df=df)
+
+
+def variance_components(
+    model: MixedMetaReg, solution: MixedSolution, run: MixedRun
+) -> VarianceComponents:
+    """Variances and correlations of a fit."""
+    found = solution.components()
+    names = component_names(model.random_terms, found.terms, found.names)
+    return VarianceComponents(
+        tuple(names),
+        found.values,
+        found.standard_errors,
+        found.values,
+        "REML" if solution.reml else "ML",
+        "reml" if solution.reml else "ml",
+        len(names),
+        Optimization(run.retvals["converged"], (run.retvals, run.settings)),
+        tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
+        "conf_int_variance",
+    )
 
 
 def groupings(model: MixedMetaReg) -> list[Codes]:
