@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from metareg_sm._typing import Array
 from metareg_sm.design.terms import Terms, refuse_missing
 from metareg_sm.exceptions import ComparisonError, DesignError, OptionError
 from metareg_sm.options import check_alpha
-from metareg_sm.postestimation.fitted import Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted, plain
 from metareg_sm.postestimation.inference import constraints
 from metareg_sm.postestimation.prediction import MetaRegPrediction
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -228,7 +228,7 @@ class PooledResults:
         )
 
 
-def pool(results: Any) -> PooledResults:
+def pool(results: Iterable[Tau2Fitted | Labelled[Tau2Fitted]]) -> PooledResults:
     """Pool fits of the same model to completed data sets by Rubin's rules.
 
     Parameters

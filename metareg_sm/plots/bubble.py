@@ -32,7 +32,7 @@ from metareg_sm.plots.moderators import (
 from metareg_sm.plots.scale import Scale, Transform, scale_of, set_ticks
 from metareg_sm.plots.scatter import areas_of, chosen, make_room, name_points, points
 from metareg_sm.plots.studies import names_of, weights_of
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.prediction import predict_effects
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _POINTS = 101
 
 
 def bubble(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     x: str,
     *,
     by: str | None = None,
@@ -121,7 +121,7 @@ def bubble(
     >>> int((fig.metareg_data["kind"] == "study").sum())
     13
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     level = check_alpha(alpha)
     values = numbers_of(fit, x, "x")
     scale = scale_of(fit, transform)
@@ -256,7 +256,7 @@ def _draw_line(
 
 
 def simple_slopes(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     moderator_name: str,
     partner: str,
     *,
@@ -307,7 +307,7 @@ def simple_slopes(
     """
     from metareg_sm.postestimation.slopes import simple_slopes as slopes_at
 
-    fit: Fitted = plain(results)
+    fit = plain(results)
     values = numbers_of(fit, partner, "partner")
     low, high = float(values.min()), float(values.max())
     others = _held(at, moderator_name, partner)

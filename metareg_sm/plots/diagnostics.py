@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ from metareg_sm.plots.canvas import (
 from metareg_sm.plots.grid import grid
 from metareg_sm.plots.scatter import chosen, make_room, name_points, points
 from metareg_sm.plots.studies import names_of, weights_of
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ class Deletions(Protocol):
         ...
 
 
-def _deletions(results: Any) -> Deletions:
+def _deletions(results: Fitted | Labelled[Fitted]) -> Deletions:
     """The deletion diagnostics of a fit.
 
     Raises
@@ -79,7 +79,7 @@ def standardised_residuals(fit: Fitted) -> Array:
 
 
 def qq(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     n_resamples: int = 1000,
     rng: Seed = None,
@@ -135,7 +135,7 @@ def qq(
     >>> list(fig.metareg_data.columns)
     ['theoretical', 'residual', 'lower', 'upper']
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     n = whole_number(n_resamples, "n_resamples", 20)
     tail = 0.5 * (1.0 - check_alpha(envelope, "envelope"))
     resid = standardised_residuals(fit)
@@ -168,7 +168,7 @@ def qq(
 
 
 def baujat(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     label: int | str | None = 5,
     labels: str | Sequence[str] | None = None,
@@ -206,7 +206,7 @@ def baujat(
     Baujat, B., Mahe, C., Pignon, J.-P., & Hill, C. (2002). A graphical method for exploring
     heterogeneity in meta-analyses. Statistics in Medicine, 21(18), 2641-2652.
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     found = _deletions(results).baujat()
     x, y = found["x"].to_numpy(dtype=float), found["y"].to_numpy(dtype=float)
     defined = np.isfinite(x) & np.isfinite(y)
@@ -226,7 +226,7 @@ def baujat(
 
 
 def influence(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     labels: str | Sequence[str] | None = None,
     width: float | str = "page",
@@ -268,7 +268,7 @@ def influence(
     Viechtbauer, W., & Cheung, M. W.-L. (2010). Outlier and influence diagnostics for meta-analysis.
     Research Synthesis Methods, 1(2), 112-125.
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     found = _deletions(results)
     k, p = fit.table.exog.shape
     weights = weights_of(fit)

@@ -31,7 +31,7 @@ from metareg_sm.plots.studies import (
 )
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def forest(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     by: str | None = None,
     order: str | None = None,
@@ -141,7 +141,7 @@ def forest(
     >>> fig.metareg_data.query("kind == 'diamond'")["shown"].round(3).tolist()
     [0.379, 0.582, 0.654, 0.489]
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     look: Style = choose(STYLES, style, "style")
     level = check_alpha(alpha)
     studies = studies_of_fit(fit, level)

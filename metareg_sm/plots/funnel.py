@@ -27,7 +27,7 @@ from metareg_sm.plots.canvas import (
 from metareg_sm.plots.scale import Scale, Transform, scale_of, set_ticks
 from metareg_sm.plots.scatter import chosen, make_room, name_points, points
 from metareg_sm.plots.studies import column_of, has_moderators, is_number, names_of
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.stats.reference import critical_value
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _sizes(fit: Fitted, size: str | None) -> Array:
 
 
 def funnel(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     yaxis: str = "se",
     size: str | None = None,
@@ -163,7 +163,7 @@ def funnel(
     >>> bool((fig.metareg_data["x"].to_numpy() == bcg["yi"]).all())
     True
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     level = check_alpha(alpha)
     se = _standard_errors(fit)
     by_size = isinstance(yaxis, str) and yaxis.lower() == "size"

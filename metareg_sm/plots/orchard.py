@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from metareg_sm.plots.scale import Transform, decimals_for, scale_of
 from metareg_sm.plots.studies import weights_of
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.prediction import predict_effects
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _CLOUD = 3.4
 
 
 def orchard(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     factor: str,
     *,
     transform: Transform = "auto",
@@ -81,7 +81,7 @@ def orchard(
     >>> fig.metareg_data.query("kind == 'level'")["estimate"].round(3).tolist()
     [-0.966, -0.518, -0.429]
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     look: Style = choose(STYLES, style, "style")
     level = check_alpha(alpha)
     levels = levels_of(fit, factor, "factor")

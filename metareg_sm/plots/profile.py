@@ -14,7 +14,7 @@ from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, suggestion
 from metareg_sm.plots.canvas import COLOURS, GREY, INK, attach, dress, legend_above, thin_ticks
 from metareg_sm.plots.grid import grid
-from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
 from metareg_sm.stats import intervals
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Profiled(Fitted, Protocol):
 
 
 def profile(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     components: list[str] | str | None = None,
     alpha: float = 0.05,
@@ -92,7 +92,7 @@ def profile(
     >>> fig.metareg_data.attrs["maxima"].loc["tau2", "estimate"].round(4)
     np.float64(0.3132)
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     level = check_alpha(alpha)
     names = _names(fit, components)
     drop = 0.5 * float(special.chdtri(1, level))

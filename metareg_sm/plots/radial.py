@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from metareg_sm.plots.canvas import (
 from metareg_sm.plots.scale import Scale, Transform, log_steps, minus, scale_of
 from metareg_sm.plots.scatter import chosen, name_points, points
 from metareg_sm.plots.studies import has_moderators, names_of
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.stats.reference import critical_value
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def radial(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     label: int | str | None = None,
     labels: str | Sequence[str] | None = None,
@@ -77,7 +77,7 @@ def radial(
     Galbraith, R. F. (1988). Graphical display of estimates having differing standard errors.
     Technometrics, 30(3), 271-281.
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     crit = float(critical_value(check_alpha(alpha), None))
     moderated = has_moderators(fit)
     scale = Scale("Residual") if moderated else scale_of(fit, transform)

@@ -22,7 +22,7 @@ from metareg_sm.plots.scale import (
 from metareg_sm.plots.studies import names_of
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.stats.reference import interval
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def leave_one_out(
 
 
 def random_effects(
-    results: Any,
+    results: Fitted | Labelled[Fitted],
     *,
     grouping: str | None = None,
     effects: str = "u",
@@ -272,7 +272,7 @@ def random_effects(
     OptionError
         If there are no random effects, or no such grouping or column.
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     level = check_alpha(alpha)
     found = getattr(fit, "random_effects", None)
     if found is None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 
 __all__ = ["condition_note", "condition_number", "vif"]
 
@@ -17,7 +17,7 @@ __all__ = ["condition_note", "condition_number", "vif"]
 _LARGE = 1000.0
 
 
-def vif(results: Any) -> pd.DataFrame:
+def vif(results: Fitted | Labelled[Fitted]) -> pd.DataFrame:
     """Variance inflation factors of the coefficients, and generalised ones of their terms.
 
     Parameters
@@ -65,7 +65,7 @@ def vif(results: Any) -> pd.DataFrame:
     ablat                ablat  1.7697   1  1.7697         1.3303
     year                  year  1.9148   1  1.9148         1.3838
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     if fit.redundant:
         raise DesignError(
             f"The moderators are redundant ({', '.join(map(repr, fit.redundant))}): their "
@@ -103,7 +103,7 @@ def _gvif(correlation: Array, own: Any) -> float:
     return float(np.exp(inside + outside - np.linalg.slogdet(correlation)[1]))
 
 
-def condition_number(results: Any, scaled: bool = False) -> float:
+def condition_number(results: Fitted | Labelled[Fitted], scaled: bool = False) -> float:
     """Condition number of the weighted design, the columns of exog / sqrt(vi + tau2).
 
     Parameters
@@ -133,7 +133,7 @@ def condition_number(results: Any, scaled: bool = False) -> float:
     >>> round(condition_number(res)), round(condition_number(res, scaled=True))
     (472591, 574)
     """
-    fit: Fitted = plain(results)
+    fit = plain(results)
     design = fit.regression.weighted(fit.table.exog)
     if scaled:
         length = np.linalg.norm(design, axis=0)

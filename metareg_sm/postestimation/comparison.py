@@ -12,7 +12,7 @@ from scipy import special
 from metareg_sm.core.studies import Studies
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import ComparisonError, MetaRegError, OptionError, VarianceError
-from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
 from metareg_sm.stats.heterogeneity import boundary_lr_test
 
 
@@ -97,19 +97,21 @@ def is_nested(small: Fitted, large: Fitted) -> bool:
     return bool(np.abs(outside).max(initial=0.0) < 1e-8)
 
 
-def compare_lr_test(full: Tau2Fitted, restricted: Any, refit: bool) -> LRTest:
+def compare_lr_test(
+    full: Tau2Fitted, restricted: Tau2Fitted | Labelled[Tau2Fitted], refit: bool
+) -> LRTest:
     """Likelihood ratio test of nested fits; see `MetaRegResults.compare_lr_test`."""
-    restricted = plain(restricted)
-    if restricted.components.interval != full.components.interval:
+    small = plain(restricted)
+    if small.components.interval != full.components.interval:
         raise ComparisonError(
             "The models are of different kinds; only models of one kind are tested against each "
             "other. MixedMetaReg with fewer random terms is nested in one with more."
         )
-    same_studies(full, restricted)
-    if not is_nested(restricted, full):
+    same_studies(full, small)
+    if not is_nested(small, full):
         raise ComparisonError("The restricted model is not nested: it has moderators of its own.")
-    same_design = restricted.df_resid == full.df_resid
-    fits = (full, restricted)
+    same_design = small.df_resid == full.df_resid
+    fits = (full, small)
     if refit:
         llf = [r.llf if r.estimator is None else maximum_likelihood(r.studies) for r in fits]
     else:
@@ -132,16 +134,16 @@ def compare_lr_test(full: Tau2Fitted, restricted: Any, refit: bool) -> LRTest:
         raise ComparisonError(
             "The restricted model estimates tau2, which the full one holds fixed."
         )
-    if free[0] == free[1] and not free[0] and full.tau2 != restricted.tau2:
+    if free[0] == free[1] and not free[0] and full.tau2 != small.tau2:
         raise ComparisonError("The two models hold tau2 fixed at different values.")
-    moderators = restricted.df_resid - full.df_resid
+    moderators = small.df_resid - full.df_resid
     released = int(free[0]) - int(free[1])
     df = moderators + released
     if df <= 0:
         raise ComparisonError("The models have the same number of parameters.")
     statistic = max(0.0, 2.0 * (llf[0] - llf[1]))
     pvalue = float(special.chdtrc(df, statistic))
-    if released and restricted.tau2 == 0.0:
+    if released and small.tau2 == 0.0:
         # half of the time tau2 is estimated as 0 under the null, which frees nothing
         at_zero = special.chdtrc(moderators, statistic) if moderators else float(statistic == 0.0)
         pvalue = 0.5 * (pvalue + float(at_zero))
@@ -153,7 +155,9 @@ def _not_maximised(fit: Fitted) -> bool:
 
 
 def compare_models(
-    *results: Any, names: Sequence[str] | None = None, refit: bool = False
+    *results: Fitted | Labelled[Fitted] | Sequence[Fitted | Labelled[Fitted]],
+    names: Sequence[str] | None = None,
+    refit: bool = False,
 ) -> pd.DataFrame:
     """Rank models of the same studies by AICc, and test those that are nested.
 
@@ -216,14 +220,15 @@ def compare_models(
     yi ~ ablat         24.0380  0.8635     yi ~ 1     0.0016
     yi ~ ablat + year  28.2922  0.1029     yi ~ 1     0.0066
     """
+    given: Sequence[Any] = results
     if len(results) == 1 and isinstance(results[0], (list, tuple)):
-        results = tuple(results[0])
-    if len(results) < 2:
+        given = results[0]
+    if len(given) < 2:
         raise ComparisonError(
-            f"compare_models needs at least two fits; got {len(results)}. Give each as an argument "
+            f"compare_models needs at least two fits; got {len(given)}. Give each as an argument "
             "of its own, or all in a list."
         )
-    fits = [plain(r) for r in results]
+    fits: list[Fitted] = [plain(r) for r in given]
     if refit:
         fits = [plain(r.refit_by_ml()) for r in fits]
     labels = _labels(fits, names)
@@ -250,7 +255,7 @@ def compare_models(
 _CRITERIA = ("df_modelwc", "llf", "aic", "aicc", "bic")
 
 
-def _labels(fits: Sequence[Any], names: Sequence[str] | None) -> list[str]:
+def _labels(fits: Sequence[Fitted], names: Sequence[str] | None) -> list[str]:
     if names is None:
         formulas = [r.terms.formula for r in fits]
         if all(isinstance(f, str) for f in formulas) and len(set(formulas)) == len(formulas):
@@ -264,7 +269,7 @@ def _labels(fits: Sequence[Any], names: Sequence[str] | None) -> list[str]:
     return labels
 
 
-def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
+def _check_comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
     first = fits[0]
     for r, label in zip(fits, labels, strict=True):
         pair = f"{labels[0]!r} and {label!r}"
@@ -296,14 +301,14 @@ def _check_comparable(fits: Sequence[Any], labels: Sequence[str]) -> None:
             )
 
 
-def _r2(fit: Tau2Fitted) -> float:
+def _r2(fit: Fitted) -> float:
     try:
         return float(fit.heterogeneity.r2)
     except MetaRegError:
         return float("nan")
 
 
-def _first_nested(fits: Sequence[Any], i: int) -> tuple[int, LRTest] | None:
+def _first_nested(fits: Sequence[Fitted], i: int) -> tuple[int, LRTest] | None:
     for j in range(i):
         for full, restricted in ((fits[i], fits[j]), (fits[j], fits[i])):
             if not is_nested(restricted, full):

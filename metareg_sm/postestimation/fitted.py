@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from metareg_sm._typing import Array, Codes
@@ -15,11 +15,64 @@ if TYPE_CHECKING:
     from metareg_sm.design.sampling import SamplingCovariance
     from metareg_sm.design.terms import Terms
     from metareg_sm.effectsizes import Measure
+    from metareg_sm.postestimation.comparison import LRTest
+    from metareg_sm.postestimation.components import MixedHeterogeneity
     from metareg_sm.postestimation.heterogeneity import Heterogeneity
     from metareg_sm.postestimation.inference import OmnibusTest
     from metareg_sm.stats.components import VarianceComponents
     from metareg_sm.stats.covariance import Covariance, CovarianceType
     from metareg_sm.stats.gls import WeightedRegression
+
+
+Fit = TypeVar("Fit", bound="Fitted")
+Inner_co = TypeVar("Inner_co", bound="Fitted", covariant=True)
+
+
+class Labelled(Protocol[Inner_co]):
+    """A fit within statsmodels' wrapper, which puts pandas labels on its arrays."""
+
+    @property
+    def _results(self) -> Inner_co:
+        """The fit."""
+
+    def __getattr__(self, name: str) -> Any:
+        """What the fit has, with labels."""
+
+
+class HeterogeneityStatistics(Protocol):
+    """What every model says of its heterogeneity."""
+
+    @property
+    def q(self) -> float:
+        """Residual Q_E."""
+
+    @property
+    def q_df(self) -> int:
+        """Its degrees of freedom."""
+
+    @property
+    def q_pvalue(self) -> float:
+        """Its p-value."""
+
+    @property
+    def i2(self) -> float:
+        """Share of heterogeneity in the total variance, a fraction."""
+
+    @property
+    def h2(self) -> float:
+        """Total variance over sampling variance."""
+
+    @property
+    def r2(self) -> float:
+        """Share of the heterogeneity that the moderators explain."""
+
+    @property
+    def tau2(self) -> float:
+        """Heterogeneity of the fit."""
+
+    @property
+    def tau2_null(self) -> float:
+        """Heterogeneity without moderators."""
 
 
 class Fitted(Protocol):
@@ -104,6 +157,10 @@ class Fitted(Protocol):
         """Log-likelihood."""
 
     @property
+    def reml(self) -> bool:
+        """Whether the log-likelihood is the restricted one."""
+
+    @property
     def df_modelwc(self) -> float:
         """Number of parameters."""
 
@@ -127,6 +184,13 @@ class Fitted(Protocol):
     def between_variance(self) -> float:
         """Variance of the true effects of new studies about their expectation."""
 
+    @property
+    def heterogeneity(self) -> HeterogeneityStatistics:
+        """Heterogeneity statistics; an error where they are undefined."""
+
+    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+        """Likelihood ratio test against a restricted fit of the same kind."""
+
     def cov_params(self) -> Array:
         """Covariance of the coefficients, (p, p)."""
 
@@ -141,6 +205,9 @@ class Fitted(Protocol):
 
     def wald_test(self, r_matrix: Any, *, scalar: bool = True) -> Any:
         """Statsmodels' joint test of linear hypotheses."""
+
+    def refit_by_ml(self) -> Labelled[Fitted]:
+        """The same model by maximum likelihood."""
 
 
 class Tau2Fitted(Fitted, Protocol):
@@ -182,8 +249,11 @@ class Tau2Fitted(Fitted, Protocol):
     def null_studies(self) -> Studies:
         """The same with the constant alone, or no moderator where there is no constant."""
 
-    def fit_again(self, endog: Array, exog: Array, vi: Array) -> Any:
+    def fit_again(self, endog: Array, exog: Array, vi: Array) -> Labelled[Tau2Fitted]:
         """Results of other studies, fitted with the same options."""
+
+    def refit_by_ml(self) -> Labelled[Tau2Fitted]:
+        """The same model by maximum likelihood."""
 
 
 class MixedFitted(Fitted, Protocol):
@@ -206,10 +276,17 @@ class MixedFitted(Fitted, Protocol):
         """Finest groups of effects that are independent of each other, (k,)."""
 
     @property
-    def reml(self) -> bool:
-        """Whether the likelihood is the restricted one."""
+    def heterogeneity(self) -> MixedHeterogeneity:
+        """Heterogeneity statistics; an error where they are undefined."""
+
+    @property
+    def component_rows(self) -> list[tuple[int, bool]]:
+        """Term of each component, and whether it is the first of its term."""
+
+    def refit_by_ml(self) -> Labelled[MixedFitted]:
+        """The same model by maximum likelihood."""
 
 
-def plain(results: Any) -> Any:
+def plain(results: Fit | Labelled[Fit]) -> Fit:
     """Results without the labels that statsmodels' wrapper puts on them."""
-    return getattr(results, "_results", results)
+    return cast("Fit", getattr(results, "_results", results))

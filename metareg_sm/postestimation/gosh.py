@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from scipy import special
 from metareg_sm._typing import Mask, Seed
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import generator, whole_number
-from metareg_sm.postestimation.fitted import Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted, plain
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats.resampling import refit_counts
@@ -92,7 +91,10 @@ def _random_subsets(n: int, k: int, smallest: int, rng: np.random.Generator) -> 
 
 
 def gosh(
-    results: Any, n_subsets: int = 1_000_000, min_size: int | None = None, rng: Seed = None
+    results: Tau2Fitted | Labelled[Tau2Fitted],
+    n_subsets: int = 1_000_000,
+    min_size: int | None = None,
+    rng: Seed = None,
 ) -> Gosh:
     """Refit a model to all subsets of its studies, or to a random sample of them.
 
@@ -129,7 +131,7 @@ def gosh(
     >>> len(metareg_sm.gosh(res).frame)
     8178
     """
-    fit: Tau2Fitted = plain(results)
+    fit = plain(results)
     refit, table = refit_of(fit), fit.table
     k, p = table.exog.shape
     n = whole_number(n_subsets, "n_subsets")

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 from scipy import special
@@ -17,7 +16,7 @@ from metareg_sm.exceptions import ComparisonError
 from metareg_sm.options import choose
 from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
 from metareg_sm.postestimation.components import known_of, refitted
-from metareg_sm.postestimation.fitted import MixedFitted, plain
+from metareg_sm.postestimation.fitted import Labelled, MixedFitted, plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +145,11 @@ _WITHIN: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Structures that are special cases of each; un and the others hold inner points of it."""
 
 
-def compare_mixed(full: MixedFitted, restricted: Any, refit: bool) -> LRTest:
+def compare_mixed(
+    full: MixedFitted, restricted: MixedFitted | Labelled[MixedFitted], refit: bool
+) -> LRTest:
     """Test of nested fits; see `MixedMetaRegResults.compare_lr_test`."""
-    small: MixedFitted = plain(restricted)
+    small = plain(restricted)
     if small.components.interval != full.components.interval:
         raise ComparisonError(
             "The models are of different kinds. Fit both as MixedMetaReg, the one without a term "
@@ -168,7 +169,7 @@ def compare_mixed(full: MixedFitted, restricted: Any, refit: bool) -> LRTest:
         raise ComparisonError("The models have different sampling covariances V.")
     dropped = _dropped(full, small)
     if refit:
-        full, small = (plain(r.refit_by_ml()) for r in (full, small))  # type: ignore[attr-defined]
+        full, small = (plain(r.refit_by_ml()) for r in (full, small))
     elif full.reml != small.reml:
         raise ComparisonError(
             "One fit has the restricted likelihood (REML), the other the full one. Fit both with "

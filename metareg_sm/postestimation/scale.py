@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from scipy import special
@@ -14,7 +14,7 @@ from metareg_sm.core.location_scale import LocationScale, maximize_scale
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import ComparisonError, DesignError, VarianceError
 from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.stats.heterogeneity import q_residual, q_test, r2, typical_variance
 
@@ -26,11 +26,7 @@ class ScaleFitted(Fitted, Protocol):
     def scale_exog(self) -> Array:
         """Design of the scale, (k, q)."""
 
-    @property
-    def reml(self) -> bool:
-        """Whether the likelihood is the restricted one."""
-
-    def refit_by_ml(self) -> Any:
+    def refit_by_ml(self) -> Labelled[ScaleFitted]:
         """The same model by maximum likelihood."""
 
 
@@ -94,9 +90,11 @@ def heterogeneity(fit: ScaleFitted) -> ScaleHeterogeneity:
     )
 
 
-def compare_scale(full: ScaleFitted, restricted: Any, refit: bool) -> LRTest:
+def compare_scale(
+    full: ScaleFitted, restricted: ScaleFitted | Labelled[ScaleFitted], refit: bool
+) -> LRTest:
     """Test of nested fits; see `LocationScaleResults.compare_lr_test`."""
-    small: ScaleFitted = plain(restricted)
+    small = plain(restricted)
     if small.components.interval != full.components.interval:
         raise ComparisonError("The models are of different kinds. Fit both as location-scale.")
     same_studies(full, small)

@@ -14,7 +14,7 @@ from scipy import optimize
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.options import check_alpha, suggestion
-from metareg_sm.postestimation.fitted import Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.prediction import new_rows
 from metareg_sm.printing import Overview, Printed, number, percent
 from metareg_sm.stats.reference import critical_value
@@ -157,7 +157,7 @@ class SimpleSlopes(Printed):
 
 
 def simple_slopes(
-    results: Any, moderator: str, at: Mapping[str, Any], alpha: float = 0.05
+    results: Fitted | Labelled[Fitted], moderator: str, at: Mapping[str, Any], alpha: float = 0.05
 ) -> SimpleSlopes:
     """Slopes of a moderator at chosen values of the moderators that it interacts with.
 
@@ -201,7 +201,7 @@ def simple_slopes(
     1  1970 -0.0261  0.0143  0.1009
     """
     level = check_alpha(alpha)
-    fit: Fitted = plain(results)
+    fit = plain(results)
     frame = _studies_frame(fit)
     _check_column(frame, moderator, "moderator")
     if frame[moderator].dtype.kind not in "biuf":

@@ -15,7 +15,7 @@ from metareg_sm.design.values import numeric, row_label
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError, VarianceError
 from metareg_sm.options import check_alpha, choose, suggestion
 from metareg_sm.postestimation.comparison import LRTest
-from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.stats import small_study as statistics
 from metareg_sm.stats.selection import SelectionFit, fit_selection
@@ -52,7 +52,7 @@ class TrimAndFill:
     k0_se: float
     side: str
     estimator: str
-    results: Any
+    results: Labelled[Tau2Fitted]
     filled: pd.DataFrame
     record: statistics.TrimAndFill = field(repr=False)
 

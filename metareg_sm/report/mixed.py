@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,10 @@ from metareg_sm.report.tables import Block
 
 if TYPE_CHECKING:
     from metareg_sm.postestimation.components import MixedHeterogeneity
+    from metareg_sm.postestimation.fitted import MixedFitted
 
 
-def components_frame(results: Any) -> pd.DataFrame:
+def components_frame(results: MixedFitted) -> pd.DataFrame:
     """Components with standard errors, number of groups, ICC and I2 of their term.
 
     Columns estimate, se, n_groups, icc, i2; what a correlation has not is NaN.

@@ -18,6 +18,7 @@ from metareg_sm.stats.covariance import MIXED_COVARIANCES, CovarianceType
 if TYPE_CHECKING:
     from metareg_sm.postestimation.comparison import LRTest
     from metareg_sm.postestimation.components import MixedHeterogeneity
+    from metareg_sm.postestimation.fitted import Labelled, MixedFitted
     from metareg_sm.postestimation.mixed_tests import ComponentTest
     from metareg_sm.results.mixed import MixedMetaRegResultsWrapper
 
@@ -227,7 +228,9 @@ class ComponentResults(ModelResults):
 
         return lr_test_tau2(self)
 
-    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+    def compare_lr_test(
+        self, restricted: MixedFitted | Labelled[MixedFitted], refit: bool = False
+    ) -> LRTest:
         """Likelihood ratio test of this model against a restricted one.
 
         Parameters

@@ -17,8 +17,14 @@ from metareg_sm.design.terms import Terms, refuse_missing
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.comparison import LRTest
+from metareg_sm.postestimation.fitted import Labelled
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
-from metareg_sm.postestimation.scale import ScaleHeterogeneity, compare_scale, heterogeneity
+from metareg_sm.postestimation.scale import (
+    ScaleFitted,
+    ScaleHeterogeneity,
+    compare_scale,
+    heterogeneity,
+)
 from metareg_sm.report.tables import Block, Grid
 from metareg_sm.results.base import ModelResults, ModelResultsWrapper
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -172,7 +178,9 @@ class LocationScaleResults(ModelResults):
         """The same model by maximum likelihood."""
         return self.model.fit(reml=False)
 
-    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+    def compare_lr_test(
+        self, restricted: ScaleFitted | Labelled[ScaleFitted], refit: bool = False
+    ) -> LRTest:
         """Likelihood ratio test of this model against a restricted one.
 
         Parameters

@@ -17,6 +17,7 @@ from metareg_sm.results.base import ModelResults
 if TYPE_CHECKING:
     from metareg_sm.core.tau2 import Estimator
     from metareg_sm.postestimation.comparison import LRTest
+    from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted
     from metareg_sm.postestimation.heterogeneity import Heterogeneity
     from metareg_sm.results.metareg import MetaRegResultsWrapper
 
@@ -193,7 +194,9 @@ class Tau2Results(ModelResults):
 
         return lr_test_tau2(self)
 
-    def compare_lr_test(self, restricted: Any, refit: bool = False) -> LRTest:
+    def compare_lr_test(
+        self, restricted: Tau2Fitted | Labelled[Tau2Fitted], refit: bool = False
+    ) -> LRTest:
         """Likelihood ratio test of this model against a restricted one.
 
         Parameters
