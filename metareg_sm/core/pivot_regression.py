@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,3 +124,39 @@ def regress(pivots: Pivots, a: Array, d: Array) -> PivotedFit:
     T = inverse(B, d)
     shift = apply(T, linear(Ma, pivots.gc))
     return PivotedFit(pivots, a, d, Ma, B, T, shift, pivots.g - combine(pivots.M, shift))
+
+
+@dataclass(frozen=True, slots=True)
+class QuadraticForm:
+    """Quadratic form y'P_a y with P_a = A - AX(X'AX)^-1X'A for weights a, of each data set.
+
+    Attributes
+    ----------
+    value : ndarray, (...)
+        y'P_a y.
+    trace, trace_v : ndarray, (...)
+        tr P_a and tr P_a V.
+    variance : callable
+        `variance(tau2)`, (...): 2 tr(P_a S P_a S) for S = V + tau2 I.
+    """
+
+    value: Array
+    trace: Array
+    trace_v: Array
+    variance: Callable[[Array], Array]
+
+    @classmethod
+    def of(cls, fit: PivotedFit, v: Array, shape: tuple[int, ...]) -> QuadraticForm:
+        """Of weighted regressions of data sets (...) with variances v, (k, n) or (k, 1)."""
+        one, pivots = np.ones((1, 1)), fit.pivots
+        n = int(np.prod(shape))
+        value, trace, trace_v = (
+            np.broadcast_to(x, n).reshape(shape)
+            for x in (fit.rss, fit.trace(one, one), fit.trace(v, pivots.v))
+        )
+
+        def variance(tau2: Array) -> Array:
+            t = np.ravel(tau2)
+            return 2.0 * fit.trace_of_square(v + t, pivots.v + t).reshape(np.shape(tau2))
+
+        return cls(value, trace, trace_v, variance)

@@ -12,6 +12,8 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import Gram, dot
 from metareg_sm.core.likelihood import Profile, evaluator
+from metareg_sm.core.likelihood.choose import pivoted
+from metareg_sm.core.pivot_regression import QuadraticForm
 from metareg_sm.core.search.maximize import Optimum, maximize, upper_bound
 
 # outcomes that differ by no more than this, relative to the largest, differ by rounding
@@ -146,6 +148,28 @@ class Studies:
     def counted(self, a: Array) -> Array:
         """Terms of a sum over studies (..., k), each as often as its study counts."""
         return a if self.counts is None else a * self.counts
+
+    @property
+    def root_range(self) -> Array:
+        """How far below 0 a root of an equation for tau2 may lie, (...)."""
+        return np.asarray(self.v.min(-1))
+
+    def total_weight(self, tau2: Array) -> Array:
+        """Sum of the weights 1/(v + tau2), (...); infinite where one is."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(self.counted(1.0 / (self.v + tau2[..., None])).sum(-1))
+
+    def quadratic_form(self, a: Array) -> QuadraticForm:
+        """Quadratic form of each data set with weights a (..., k)."""
+        flat, k = self.flat(), self.v.shape[-1]
+        a = np.broadcast_to(a, (*self.shape, k)).reshape(-1, k)
+        fit = pivoted(flat).regress_with(np.ascontiguousarray(a.T))
+        v = flat.v.T if flat.v.ndim == 2 else flat.v[:, None]
+        return QuadraticForm.of(fit, v, self.shape)
+
+    def quadratic_form_at(self, tau2: Array) -> QuadraticForm:
+        """Quadratic form of each data set with weights 1/(v + tau2), tau2 (...)."""
+        return self.quadratic_form(1.0 / (self.v + tau2[..., None]))
 
     def flat(self) -> Studies:
         """The same data sets along one leading axis; unchanged where there is only one data set."""

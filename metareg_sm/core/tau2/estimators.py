@@ -17,14 +17,7 @@ import numpy.typing as npt
 from scipy import special
 
 from metareg_sm._typing import Array
-from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2.moments import (
-    Root,
-    derivatives_of,
-    falling_root,
-    quadratic_form,
-    rss_root,
-)
+from metareg_sm.core.tau2.moments import DataSets, Root, derivatives_of, falling_root, rss_root
 
 
 class Kind(Enum):
@@ -100,21 +93,21 @@ class Estimator:
     title: str
     citation: str
     kind: Kind
-    solve: Callable[[Studies, Array | None], Tau2Estimate]
+    solve: Callable[[DataSets, Array | None], Tau2Estimate]
     aliases: tuple[str, ...] = ()
     weighted: bool = False
     zero_variance: bool = False
 
 
-def _moment(studies: Studies, weights: Array) -> Tau2Estimate:
+def _moment(studies: DataSets, weights: Array) -> Tau2Estimate:
     """Generalised method of moments (DerSimonian & Kacker, 2007)."""
-    q = quadratic_form(studies, weights)
+    q = studies.quadratic_form(weights)
     raw = (q.value - q.trace_v) / q.trace
     tau2 = np.maximum(raw, 0.0)
     return Tau2Estimate(tau2, np.sqrt(q.variance(tau2)) / q.trace, raw)
 
 
-def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def dersimonian_laird(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights 1/v."""
     df = studies.df
     at, q = derivatives_of(studies, np.zeros(studies.shape), True)
@@ -125,43 +118,43 @@ def dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Est
     return Tau2Estimate(tau2, np.sqrt(variance) / at.trace, raw)
 
 
-def hedges(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def hedges(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with equal weights: the variance-component estimator."""
-    return _moment(studies, np.ones(studies.v.shape[-1]))
+    return _moment(studies, np.ones(1))
 
 
-def generalized_q(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def generalized_q(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Method of moments with weights of the caller's choice."""
     if weights is None:
         return dersimonian_laird(studies)
     return _moment(studies, weights)
 
 
-def _hunter_schmidt(studies: Studies, small_sample: bool) -> Tau2Estimate:
+def _hunter_schmidt(studies: DataSets, small_sample: bool) -> Tau2Estimate:
     k, df = studies.k, studies.df
     at, q = derivatives_of(studies, np.zeros(studies.shape), True)
     factor = k / df if small_sample else 1.0
-    total = studies.counted(1.0 / studies.v).sum(-1)
+    total = studies.total_weight(np.zeros(studies.shape))
     raw = (factor * q - k) / total
     tau2 = np.maximum(raw, 0.0)
     variance = 2.0 * (df + 2.0 * tau2 * at.trace + tau2**2 * at.trace2)
     return Tau2Estimate(tau2, factor * np.sqrt(variance) / total, raw)
 
 
-def hunter_schmidt(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def hunter_schmidt(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Observed minus sampling variance, weighted by 1/v; biased downwards."""
     return _hunter_schmidt(studies, small_sample=False)
 
 
-def hunter_schmidt_k(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def hunter_schmidt_k(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Hunter-Schmidt with the observed variance multiplied by k/(k-p)."""
     return _hunter_schmidt(studies, small_sample=True)
 
 
-def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -> Root:
+def _solve(studies: DataSets, target: Array | float, iterated_dl: bool = False) -> Root:
     flat = studies.flat()
     profile = flat.profile(reml=True)
-    lower = np.broadcast_to(flat.v.min(-1), flat.shape)
+    lower = np.broadcast_to(flat.root_range, flat.shape)
     if np.ndim(target):
         target = np.ravel(target)
     if not iterated_dl:
@@ -176,37 +169,35 @@ def _solve(studies: Studies, target: Array | float, iterated_dl: bool = False) -
     return falling_root(with_trace, target, lower).reshape(studies.shape)
 
 
-def _root(studies: Studies, target: Array | float) -> Tau2Estimate:
+def _root(studies: DataSets, target: Array | float) -> Tau2Estimate:
     raw, certified = _solve(studies, target)
     tau2 = np.maximum(raw, 0.0)
-    # a variance of 0 with tau2 = 0 is for the caller to refuse
-    with np.errstate(divide="ignore"):
-        total = studies.counted(1.0 / (studies.v + tau2[..., None])).sum(-1)
+    total = studies.total_weight(tau2)
     return Tau2Estimate(tau2, studies.k * np.sqrt(2.0 / studies.df) / total, raw, certified)
 
 
-def paule_mandel(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def paule_mandel(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Root of y'Py = k - p."""
     return _root(studies, studies.df)
 
 
-def paule_mandel_median(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def paule_mandel_median(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Root of y'Py = median of chi-squared with k - p degrees of freedom: median-unbiased."""
     return _root(studies, special.chdtri(studies.df, 0.5))
 
 
-def sidik_jonkman(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def sidik_jonkman(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Two steps from the variance c of the outcomes: c y'P(c)y / (k - p); never negative."""
     df, first = studies.df, np.asarray(studies.outcome_variance)
     positive = first > 0.0
     safe = np.where(positive, first, 1.0)
-    q = quadratic_form(studies, 1.0 / (studies.v + safe[..., None]))
+    q = studies.quadratic_form_at(safe)
     tau2 = np.where(positive, safe * q.value / df, 0.0)
     se = np.where(positive, safe * np.sqrt(q.variance(tau2)) / df, 0.0)
     return Tau2Estimate(tau2, se, tau2)
 
 
-def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def iterated_dersimonian_laird(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Fixed point of tau2 = (y'Py - (k-p)) / tr P with weights 1/(v + tau2)."""
     df = studies.df
     raw, certified = _solve(studies, 2.0 * df, iterated_dl=True)
@@ -216,7 +207,7 @@ def iterated_dersimonian_laird(studies: Studies, weights: Array | None = None) -
     return Tau2Estimate(tau2, np.sqrt(variance) / s.trace, raw, certified)
 
 
-def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
+def _likelihood(studies: DataSets, reml: bool) -> Tau2Estimate:
     best = studies.maximize(reml)
     tau2 = best.tau2.reshape(studies.shape)
     at, _ = derivatives_of(studies, tau2, reml)
@@ -224,12 +215,12 @@ def _likelihood(studies: Studies, reml: bool) -> Tau2Estimate:
     return Tau2Estimate(tau2, se, tau2, best.certified.reshape(studies.shape))
 
 
-def restricted_maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def restricted_maximum_likelihood(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Global maximum of the restricted likelihood."""
     return _likelihood(studies, True)
 
 
-def maximum_likelihood(studies: Studies, weights: Array | None = None) -> Tau2Estimate:
+def maximum_likelihood(studies: DataSets, weights: Array | None = None) -> Tau2Estimate:
     """Global maximum of the likelihood."""
     return _likelihood(studies, False)
 

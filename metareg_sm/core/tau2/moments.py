@@ -1,19 +1,17 @@
-"""What moment estimators of tau2 are made of: quadratic forms, their traces, and roots."""
+"""What moment estimators of tau2 are made of: what they ask of data sets, and roots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.likelihood import Derivatives, Profile
-from metareg_sm.core.likelihood.choose import pivoted
-from metareg_sm.core.pivot_regression import PivotedFit
-from metareg_sm.core.studies import Studies
+from metareg_sm.core.pivot_regression import QuadraticForm
+from metareg_sm.core.search.maximize import Optimum
 
 # after a Newton step of this relative size the next one would be below rounding
 _LAST_STEP = 1e-9
@@ -25,48 +23,60 @@ _POLE = 1e-3
 _TINY = 1e-100
 
 
-@dataclass(frozen=True, slots=True)
-class QuadraticForm:
-    """Quadratic form y'P_a y with P_a = A - AX(X'AX)^-1X'A for weights a, of each data set.
+class DataSets(Protocol):
+    """What estimators of tau2 ask of data sets: `Studies`, or others that know the same sums."""
 
-    Attributes
-    ----------
-    value : ndarray, (...)
-        y'P_a y.
-    trace, trace_v : ndarray, (...)
-        tr P_a and tr P_a V.
-    fit : PivotedFit
-        The weighted regressions.
-    """
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Leading axes of the data sets, (...)."""
+        ...
 
-    value: Array
-    trace: Array
-    trace_v: Array
-    fit: PivotedFit
-    v: Array
+    @property
+    def k(self) -> Any:
+        """Number of studies, (...)."""
+        ...
 
-    def variance(self, tau2: Array) -> Array:
-        """Variance 2 tr(P_a S P_a S) for S = V + tau2 I; (...)."""
-        t, shape = np.ravel(tau2), np.shape(tau2)
-        v = self.v.T if self.v.ndim == 2 else self.v[:, None]
-        return 2.0 * self.fit.trace_of_square(v + t, self.fit.pivots.v + t).reshape(shape)
+    @property
+    def df(self) -> Any:
+        """Degrees of freedom, (...)."""
+        ...
+
+    @property
+    def outcome_variance(self) -> Array:
+        """Variance of the outcomes about their mean, with divisor k; (...)."""
+        ...
+
+    @property
+    def root_range(self) -> Array:
+        """How far below 0 a root may lie, (...): to minus the smallest variance at most."""
+        ...
+
+    def flat(self) -> DataSets:
+        """The same along one leading axis."""
+        ...
+
+    def profile(self, reml: bool) -> Profile:
+        """Profile likelihood of tau2."""
+        ...
+
+    def maximize(self, reml: bool) -> Optimum:
+        """Global maximum of the likelihood of each."""
+        ...
+
+    def total_weight(self, tau2: Array) -> Array:
+        """Sum of the weights 1/(v + tau2), (...)."""
+        ...
+
+    def quadratic_form(self, a: Array) -> QuadraticForm:
+        """Quadratic form with weights a, (k,)."""
+        ...
+
+    def quadratic_form_at(self, tau2: Array) -> QuadraticForm:
+        """Quadratic form with weights 1/(v + tau2)."""
+        ...
 
 
-def quadratic_form(studies: Studies, a: Array) -> QuadraticForm:
-    """Quadratic form of each data set with weights a (..., k)."""
-    shape, flat = studies.shape, studies.flat()
-    a = np.broadcast_to(a, (*shape, a.shape[-1])).reshape(-1, a.shape[-1])
-    fit = pivoted(flat).regress_with(np.ascontiguousarray(a.T))
-    one = np.ones((1, 1))
-    v = flat.v.T if flat.v.ndim == 2 else flat.v[:, None]
-    value, trace, trace_v = (
-        np.broadcast_to(x, len(a)).reshape(shape)
-        for x in (fit.rss, fit.trace(one, one), fit.trace(v, fit.pivots.v))
-    )
-    return QuadraticForm(value, trace, trace_v, fit, flat.v)
-
-
-def derivatives_of(studies: Studies, tau2: Array, reml: bool) -> tuple[Derivatives, Array]:
+def derivatives_of(studies: DataSets, tau2: Array, reml: bool) -> tuple[Derivatives, Array]:
     """Ingredients of the likelihood's derivatives, and y'Py, at a tau2 for each data set, (...)."""
     flat, shape = studies.flat(), studies.shape
     found, rss = flat.profile(reml).derivatives_and_rss(np.reshape(tau2, flat.shape))
