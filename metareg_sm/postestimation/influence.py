@@ -37,6 +37,11 @@ class Influence:
     and n deletions: n = k, or the number of groups where whole groups are deleted. What belongs to
     a study (k,) then refers to the deletion of its group. NaN where there is nothing to fit.
 
+    Deleting each of k studies costs time and memory that grow linearly with k, for every estimator
+    of tau2 and any ratio of the variances: sums that all data sets share lose the terms of one
+    study each. Only the few studies that make up most of such a sum are refitted by themselves.
+    Groups are refitted, which costs k times their number.
+
     Attributes
     ----------
     hat_matrix_diag : ndarray, (k,)

@@ -20,6 +20,7 @@ from metareg_sm.stats.batch import Reason, block_size, counted_block, regress
 from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.left_out import LeftOut, safe
+from metareg_sm.stats.left_out_many import MANY, LeftOutMany
 from metareg_sm.stats.resampling import Refit
 
 Codes = npt.NDArray[np.intp]
@@ -113,19 +114,24 @@ def refit_deletions(
 ) -> Refits:
     """Fit the data sets that lack one study each.
 
-    Likelihoods are maximised from sums that all data sets share, where that costs no digits; the
-    cost of a data set is then linear in the number of studies at most. Parameters as in
-    `refit_selections`; `tau2` is that of all studies, `lacks` (n,) which study each data set lacks.
+    Sums that all data sets share serve them, where that costs no digits; the cost of a data set
+    is then linear in the number of studies at most, and does not depend on it where studies are
+    many. Parameters as in `refit_selections`; `tau2` is that of all studies, `lacks` (n,) which
+    study each data set lacks.
     """
     basis, estimator = refit.basis, refit.estimator
     counts = without_groups(np.arange(len(y)))
     parts, done = [], np.zeros(len(lacks), dtype=bool)
-    if estimator is not None and estimator.kind.likelihood:
-        good = np.flatnonzero(safe(resid, v, basis.Z, lacks))
+    fits: Refits | None = None
+    if len(y) >= MANY and v.min() > 0.0 and len(y) - 1 > basis.rank:
+        fits, done = _by_nodes(y, v, resid, refit, tau2, lacks)
+    elif estimator is not None and estimator.kind.likelihood:
+        good = np.flatnonzero(safe(v, basis.Z, lacks))
         if good.size:
             fits, accurate = _shared(v, resid, refit, tau2, lacks[good])
             done[good[accurate]] = True
-            parts.append(fits if accurate.all() else fits.some(accurate))
+    if fits is not None:
+        parts.append(fits)
     others = np.flatnonzero(~done)
     if others.size:
 
@@ -136,31 +142,60 @@ def refit_deletions(
     return _joined(parts, np.argsort(np.concatenate([np.flatnonzero(done), others])))
 
 
+def _by_nodes(
+    y: Array, v: Array, resid: Array, refit: Refit, near: float, lacks: Codes
+) -> tuple[Refits, Mask]:
+    """The fits of `refit_deletions` from nodes that stand for many studies; which are accurate.
+
+    Of those that are not there is no fit.
+    """
+    n = len(lacks)
+    left = LeftOutMany.build(y, resid, v, refit.basis.Z, lacks, near, refit.reml)
+    certified: Mask | bool = True
+    if refit.estimator is None:
+        tau2 = np.full(n, refit.fixed)
+    elif refit.estimator.kind.likelihood:
+        best = left.maximize(refit.reml)
+        tau2, certified = best.tau2, best.certified
+    else:
+        estimate = refit.estimator.solve(left, None)
+        tau2, certified = np.asarray(estimate.tau2), estimate.certified
+    at = left.solve(tau2)
+    zero, q = left.profile(True).derivatives_and_rss(np.zeros(n))
+    fits = Refits(
+        at.coefs @ refit.basis.to_params.T,
+        at.inverse,
+        tau2,
+        refit.factor(at.rss / left.df),
+        q,
+        i2_h2(tau2, left.df / zero.trace)[0],
+        np.zeros(n, dtype=np.intp),
+    )
+    accurate = ~left.lost & certified
+    return fits if accurate.all() else fits.some(accurate), accurate
+
+
 def _shared(v: Array, resid: Array, refit: Refit, near: float, lacks: Codes) -> tuple[Refits, Mask]:
-    """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate."""
+    """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate.
+
+    Of those that are not there is no fit.
+    """
     left = LeftOut.build(resid, v, refit.basis.Z, lacks, refit.reml)
-    found, accurate = [], []
-    # three powers of the weights at a few values of tau2 stand in memory for each data set
-    size = block_size(8 * len(left.nodes))
-    for begin in range(0, len(lacks), size):
-        part = left.some(slice(begin, begin + size))
-        best = part.maximize(near)
-        at, trace = part.solve(best.tau2), best.trace
-        if not refit.reml:
-            trace = replace(part, reml=True).derivatives(np.zeros(len(trace))).trace
-        found.append(
-            Refits(
-                at.coefs @ refit.basis.to_params.T,
-                at.inverse,
-                best.tau2,
-                refit.factor(at.rss / left.df),
-                at.q,
-                i2_h2(best.tau2, left.df / trace)[0],
-                np.zeros(len(trace), dtype=np.intp),
-            )
-        )
-        accurate.append(at.accurate & best.certified)
-    return _joined(found), np.concatenate(accurate)
+    best = left.maximize(near)
+    at, trace = left.solve(best.tau2), best.trace
+    if not refit.reml:
+        trace = replace(left, reml=True).derivatives(np.zeros(len(trace))).trace
+    fits = Refits(
+        at.coefs @ refit.basis.to_params.T,
+        at.inverse,
+        best.tau2,
+        refit.factor(at.rss / left.df),
+        at.q,
+        i2_h2(best.tau2, left.df / trace)[0],
+        np.zeros(len(trace), dtype=np.intp),
+    )
+    accurate = at.accurate & best.certified
+    return fits if accurate.all() else fits.some(accurate), accurate
 
 
 def _joined(parts: list[Refits], order: Codes | None = None) -> Refits:

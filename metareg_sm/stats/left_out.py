@@ -1,10 +1,8 @@
 """Likelihoods of the data sets that lack one study each, from sums that all of them share.
 
 Whatever the likelihood needs at a tau2 is a sum over studies of f(v) b, where f is a power of
-1/(v + tau2) and b a product of two of the columns of Z, the outcomes and 1. For few studies such
-sums are taken over those that are left. For many, a few dozen nodes stand for all studies
-(`core.likelihood.compressed`), and the term of the study that is lacking is taken off: then the
-cost of a data set does not depend on the number of studies.
+1/(v + tau2) and b a product of two of the columns of Z, the outcomes and 1. Products are shared;
+the sums are taken over the studies that are left. For many studies see `stats.left_out_many`.
 """
 
 from __future__ import annotations
@@ -16,14 +14,10 @@ import numpy as np
 
 from metareg_sm._typing import Array, Mask, Rows
 from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.likelihood import CompressedProfile, unequal
+from metareg_sm.core.likelihood import unequal
 from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 from metareg_sm.core.search.maximize import Optimum, maximize, upper_bound
 
-# Studies from which on nodes stand for them.
-NODES_FROM = 200
-# Share of a sum that may be taken off: else digits go.
-_LARGEST_SHARE = 0.99
 # Less than this of the sum of squares of the residuals of all studies is left by cancellation.
 _LEAST_LEFT = 1e-4
 # Where 1 less the leverage of a study is smaller, the others do not determine the coefficients.
@@ -62,16 +56,12 @@ class LeftOut:
 
     Attributes
     ----------
-    nodes : ndarray, (m,)
-        Sampling variances of the studies, or at the nodes that stand for them.
-    weights : ndarray, (m, (r + 1)^2 + 1)
+    v : ndarray, (k + 1,)
+        Sampling variances of all studies.
+    products : ndarray, (k + 1, (r + 1)^2 + 1)
         Products of two columns of [Z y], and 1, of each.
     lacks : ndarray of int, (n,)
         The study that each data set lacks.
-    own : ndarray, (n, (r + 1)^2 + 1), or None
-        Its products, where the nodes stand for all studies.
-    variance : ndarray, (n,)
-        Its sampling variance.
     k, rank : int
         Number of studies that are left, and of coefficients.
     reml : bool
@@ -80,11 +70,9 @@ class LeftOut:
         What `limit` gives, where it is known.
     """
 
-    nodes: Array
-    weights: Array
+    v: Array
+    products: Array
     lacks: Rows
-    own: Array | None
-    variance: Array
     k: int
     rank: int
     reml: bool
@@ -94,45 +82,27 @@ class LeftOut:
     def build(cls, y: Array, v: Array, Z: Array, lacks: Rows, reml: bool) -> LeftOut:
         """Products of outcomes y (k,), with variances v, and the basis Z (k, r)."""
         k, r = Z.shape
-        columns = np.column_stack([Z, y]).T
-        own = None
-        if k >= NODES_FROM:
-            whole = CompressedProfile.build(y, v, Z, reml)
-            nodes, weights = whole.nodes, np.ascontiguousarray(whole.weights.T)
-            own = _products(columns[:, lacks])
-        else:
-            nodes, weights = v, _products(columns)
-        return cls(nodes, weights, lacks, own, v[lacks], k - 1, r, reml)
-
-    def some(self, rows: slice) -> LeftOut:
-        """Some of the data sets."""
-        own = None if self.own is None else self.own[rows]
-        return replace(self, lacks=self.lacks[rows], own=own, variance=self.variance[rows])
+        return cls(v, _products(np.column_stack([Z, y]).T), lacks, k - 1, r, reml)
 
     @property
     def df(self) -> int:
         """Degrees of freedom of each data set."""
         return self.k - self.rank
 
-    def _sums(self, f: Array, own: Array, rows: Rows | None) -> Array:
-        """Sums (j, n, q) of j functions (j, n, m) at the nodes, and (j, n) of what is lacking."""
-        j, n, m = f.shape
-        if self.own is None:
-            f[:, np.arange(n), self.lacks if rows is None else self.lacks[rows]] = 0.0
-        found = (f.reshape(-1, m) @ self.weights).reshape(j, n, -1)
-        if self.own is not None:
-            found -= own[..., None] * (self.own if rows is None else self.own[rows])
-        return found
+    def _sums(self, f: Array, rows: Rows | None) -> Array:
+        """Sums (j, n, q) of j functions (j, n, k + 1) of the variances; f is overwritten."""
+        j, n, k = f.shape
+        f[:, np.arange(n), self.lacks if rows is None else self.lacks[rows]] = 0.0
+        return (f.reshape(-1, k) @ self.products).reshape(j, n, -1)
 
     def _powers(self, tau2: Array, rows: Rows | None, highest: int) -> Array:
         """Sums with the first powers of the weights 1/(v + tau2)."""
-        f = np.empty((highest, len(tau2), len(self.nodes)))
-        np.add(self.nodes, tau2[:, None], out=f[0])
+        f = np.empty((highest, len(tau2), len(self.v)))
+        np.add(self.v, tau2[:, None], out=f[0])
         np.reciprocal(f[0], out=f[0])
         for j in range(1, highest):
             np.multiply(f[j - 1], f[0], out=f[j])
-        w = 1.0 / ((self.variance if rows is None else self.variance[rows]) + tau2)
-        return self._sums(f, w ** np.arange(1, highest + 1)[:, None], rows)
+        return self._sums(f, rows)
 
     def _regress(self, sums: Array) -> tuple[Array, Array, Array, Array]:
         """Weighted regressions by the first of j sums (j, n, q).
@@ -174,9 +144,9 @@ class LeftOut:
         if self.far is not None:
             return self.far
         n, r = len(self.lacks), self.rank
-        f = np.empty((2, n, len(self.nodes)))
-        f[0], f[1] = 1.0, self.nodes
-        sums = self._sums(f, np.array([np.ones(n), self.variance]), None)
+        f = np.empty((2, n, len(self.v)))
+        f[0], f[1] = 1.0, self.v
+        sums = self._sums(f, None)
         square, inv, a, products = self._regress(sums)
         rss, yvy = (products * a).sum(-1)
         count, mean = self.k, sums[1, :, -1]
@@ -202,12 +172,11 @@ class LeftOut:
         """Log-likelihood at `tau2`."""
         r = self.rank
         square, _, _, products = self._regress(self._powers(tau2, rows, 1))
-        own = self.variance if rows is None else self.variance[rows]
-        theta = (self.nodes + tau2[:, None])[None]
-        logs = self._sums(np.log(theta), np.log(own + tau2)[None], rows)[0, :, -1]
+        theta = (self.v + tau2[:, None])[None]
+        logs = self._sums(np.log(theta), rows)[0, :, -1]
         value, n = logs + products[0, :, r], self.k
         if self.reml:
-            ones = self._sums(np.ones_like(theta), np.ones((1, len(tau2))), rows)
+            ones = self._sums(np.ones_like(theta), rows)
             whole = ones[0, :, :-1].reshape(square[0].shape)
             weighted, plain = (np.linalg.slogdet(M[:, :r, :r])[1] for M in (square[0], whole))
             value, n = value + weighted - plain, self.df
@@ -215,7 +184,7 @@ class LeftOut:
 
     def maximize(self, near: float) -> Optimum:
         """Global maximum of each; `near` is where most are expected."""
-        low, high = float(self.nodes.min()), float(self.nodes.max())
+        low, high = float(self.v.min()), float(self.v.max())
         n = len(self.lacks)
         limit = self.limit()
         bottom, top = np.broadcast_to(low, n), np.broadcast_to(high, n)
@@ -239,13 +208,13 @@ def _products(columns: Array) -> Array:
     return out
 
 
-def safe(y: Array, v: Array, Z: Array, lacks: Rows) -> Mask:
+def safe(v: Array, Z: Array, lacks: Rows) -> Mask:
     """Which data sets keep their digits when sums are taken as `LeftOut` takes them.
 
     Parameters
     ----------
-    y, v : ndarray, (k,)
-        Residuals of the outcomes, and sampling variances.
+    v : ndarray, (k,)
+        Sampling variances.
     Z : ndarray, (k, r)
         Orthonormal basis of the moderators.
     lacks : ndarray of int, (n,)
@@ -255,16 +224,8 @@ def safe(y: Array, v: Array, Z: Array, lacks: Rows) -> Mask:
     -------
     ndarray of bool, (n,)
     """
-    if unequal(v) or len(y) - 1 <= Z.shape[1]:
+    if unequal(v) or len(v) - 1 <= Z.shape[1]:
         return np.zeros(len(lacks), dtype=bool)
     z = Z[lacks]
-    leverage = np.einsum("nr,nr->n", z, z)
-    if len(y) < NODES_FROM:
-        return leverage < 1.0 - _DEFICIENT
-    good = leverage < _LARGEST_SHARE
-    w = 1.0 / v
-    inv = np.linalg.inv(Z.T @ (w[:, None] * Z))
-    good &= w[lacks] * np.einsum("nr,rs,ns->n", z, inv, z) < _LARGEST_SHARE
-    for squares in (y * y, w * y * y):
-        good &= squares[lacks] <= _LARGEST_SHARE * squares.sum()
-    return good
+    found: Mask = np.einsum("nr,nr->n", z, z) < 1.0 - _DEFICIENT
+    return found

@@ -14,13 +14,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg, datasets
-from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.search import maximize
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import DesignError, FewStudiesWarning, MetaRegError, OptionError
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.stats.influence import refit_selections, without_groups
-from metareg_sm.stats.left_out import LeftOut
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 COV_TYPES = {"z": "nonrobust", "knha": "knapp-hartung", "adhoc": "knapp-hartung-adhoc"}
@@ -412,26 +410,6 @@ def test_outlier_that_hides_all_else_keeps_its_digits():
     known = MetaReg(y[:-1], X[:-1], vi=v[:-1]).fit()
     assert_allclose(i.q_deleted[-1], known.heterogeneity.q, rtol=1e-9)
     assert_allclose(i.tau2_deleted[-1], known.tau2, rtol=1e-8, atol=1e-14)
-
-
-def test_likelihoods_of_shared_sums():
-    rng = np.random.default_rng(6)
-    for k in (20, 300):
-        Z = np.linalg.qr(np.column_stack([np.ones(k), rng.normal(size=k)]))[0]
-        v, y, lacks = rng.uniform(0.1, 0.9, k), rng.normal(size=k), np.array([3, 0, 11])
-        counts = 1.0 - np.eye(k)[lacks]
-        t = np.array([0.0, 0.2, 3.0])
-        for reml in (True, False):
-            found = LeftOut.build(y, v, Z, lacks, reml)
-            known = DirectProfile(y, v, Z, reml, counts)
-            assert_allclose(found.loglike(t), known.loglike(t), rtol=1e-11)
-            assert_allclose(found.rss(t), known.rss(t), rtol=1e-11)
-            assert_allclose(found.derivatives(t), known.derivatives(t), rtol=1e-10)
-            assert_allclose(found.limit().rss, known.limit().rss, rtol=1e-11)
-            assert_allclose(found.limit().variance, known.limit().variance, rtol=1e-11)
-            assert_allclose(found.limit().mean, known.limit().mean, rtol=1e-11)
-            rows = np.array([2, 2, 0])
-            assert_allclose(found.loglike(t, rows), known.loglike(t, rows), rtol=1e-11)
 
 
 # --- awkward data ----------------------------------------------------------------------------
