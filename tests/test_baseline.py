@@ -15,7 +15,7 @@ from metareg_sm.exceptions import DesignError, IntervalWarning, OptionError
 
 pytest.importorskip("metareg_sm.core.mixed", reason="the engine of dependent effects is needed")
 from metareg_sm import baseline_risk
-from metareg_sm.baseline import SCALES
+from metareg_sm.baseline.arms import SCALES
 from metareg_sm.stats.bivariate import fit_bivariate, profile_loglike
 
 mpl.use("Agg")
@@ -45,8 +45,8 @@ def test_against_50_digits(trials, measure):
         rtol = 1e-7 if (measure, name) == ("RD", "intercept") else 1e-9
         assert getattr(found, name) == pytest.approx(exact[name], rel=rtol), name
     assert found.model.llf == pytest.approx(exact["llf"], rel=1e-12)
-    np.testing.assert_allclose(found.model.params[::-1], exact["mean"], rtol=1e-9)
-    assert found.model.cov_re.iloc[1, 1] == pytest.approx(exact["u"], rel=1e-9)
+    np.testing.assert_allclose(found.model.params, exact["mean"], rtol=1e-9)
+    assert found.model.cov_re.loc["control", "control"] == pytest.approx(exact["u"], rel=1e-9)
     np.testing.assert_allclose(found.conf_int(), exact["conf_int"], rtol=1e-9)
 
 
@@ -55,10 +55,44 @@ def test_against_metafor(trials, measure):
     found, known = baseline_risk(trials, **CELLS, measure=measure), REFERENCE[measure]
     assert found.slope == pytest.approx(known["slope"], rel=1e-6)
     assert found.intercept == pytest.approx(known["intercept"], rel=1e-6)
-    np.testing.assert_allclose(found.model.params, known["mean"], rtol=1e-6)
-    np.testing.assert_allclose(found.model.cov_re, known["G"], rtol=1e-5)
+    np.testing.assert_allclose(found.model.params[::-1], known["mean"], rtol=1e-6)
+    np.testing.assert_allclose(found.model.cov_re.iloc[::-1, ::-1], known["G"], rtol=1e-5)
     assert found.model.llf == pytest.approx(known["llf"], rel=1e-9)
-    assert found.model.converged
+    assert found.model.mle_retvals["converged"]
+
+
+def test_model_is_the_fit_of_mixedmetareg(trials):
+    found = baseline_risk(trials, **CELLS)
+    long = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "trial": trials.index,
+                    "arm": arm,
+                    "y": found.frame[arm],
+                    "v": found.frame[f"{arm}_vi"],
+                }
+            )
+            for arm in ("treated", "control")
+        ],
+        ignore_index=True,
+    )
+    res = metareg_sm.mixedmetareg("y ~ 0 + arm", long, vi="v", random="0 + arm | trial")
+    res = res.fit(reml=False)
+    G = res.cov_re
+    assert found.slope == pytest.approx(
+        G.loc["control", "treated"] / G.loc["control", "control"], rel=1e-8
+    )
+    assert found.slope == pytest.approx(
+        found.model.cov_re.loc["control", "treated"] / found.model.cov_re.loc["control", "control"],
+        rel=1e-14,
+    )
+    b = found.model.params
+    assert b.index.tolist() == ["arm[control]", "arm[treated]"]
+    assert found.intercept == pytest.approx(b.iloc[1] - found.slope * b.iloc[0], rel=1e-12)
+    assert "study: rho[control, treated]" in str(found.model.summary())
+    assert found.model.llf == pytest.approx(res.llf, rel=1e-12)
+    assert set(found.model.random_effects["study"].index.get_level_values(0)) == set(trials.index)
 
 
 def dense_loglike(theta, x, y, vx, vy):
@@ -81,8 +115,8 @@ def test_risks_reach_a_higher_likelihood_than_metafor(trials):
     found = baseline_risk(trials, **CELLS, measure="RD")
     assert found.model.llf > REFERENCE["RD"]["llf"] + 1e-4
     data = columns(found)
-    m, G = found.model.params.to_numpy()[::-1], found.model.cov_re.to_numpy()
-    start = np.array([*m, found.slope, G[1, 1], G[0, 0] - found.slope**2 * G[1, 1]])
+    m, G = found.model.params.to_numpy(), found.model.cov_re.to_numpy()
+    start = np.array([*m, found.slope, G[0, 0], G[1, 1] - found.slope**2 * G[0, 0]])
     assert dense_loglike(start, *data) == pytest.approx(found.model.llf, rel=1e-10)
     best = optimize.minimize(
         lambda t: -dense_loglike(start * np.exp(t), *data),
@@ -98,9 +132,9 @@ def test_standard_errors_and_profile(trials):
     found = baseline_risk(trials, **CELLS)
     data = columns(found)
     G = found.model.cov_re.to_numpy()
-    u = G[1, 1]
-    theta = np.array([*found.model.params.to_numpy()[::-1], found.slope, u, 0.0])
-    theta[4] = G[0, 0] - found.slope**2 * u
+    u = G[0, 0]
+    theta = np.array([*found.model.params.to_numpy(), found.slope, u, 0.0])
+    theta[4] = G[1, 1] - found.slope**2 * u
     assert dense_loglike(theta, *data) == pytest.approx(found.model.llf, rel=1e-10)
     step = np.array([1e-3, 1e-3, 1e-3, 1e-3 * u, 1e-3 * theta[4]])
     H = np.empty((5, 5))
@@ -160,22 +194,19 @@ def test_bias_is_explained(trials):
 
 
 def test_naive_slope_is_biased_and_the_model_is_not():
-    n = 200
+    n = 2000
     sets = simulate.baseline(n, n_studies=20, n_per_arm=60, slope=1.0, sd=0.6, rng=12)
     y, x, vy, vx = sets.log_odds()
-    slopes, naive, covered = np.empty(n), np.empty(n), np.empty(n, dtype=bool)
-    for i in range(n):
-        fit = fit_bivariate(x[i], y[i], vx[i], vy[i])
-        slopes[i] = fit.slope
-        fall = 2 * (fit.llf - profile_loglike(x[i], y[i], vx[i], vy[i], 1.0))
-        covered[i] = fall < stats.chi2.ppf(0.95, 1)
-        w = 1 / (vx[i] + vy[i])
-        m = np.average(x[i], weights=w)
-        naive[i] = (w * (x[i] - m) * y[i]).sum() / (w * (x[i] - m) ** 2).sum()
+    fit = fit_bivariate(x, y, vx, vy)
+    fall = 2 * (fit.llf - profile_loglike(x, y, vx, vy, 1.0))
+    covered = fall < stats.chi2.ppf(0.95, 1)
+    w = 1 / (vx + vy)
+    gaps = x - np.average(x, axis=1, weights=w, keepdims=True)
+    naive = (w * gaps * y).sum(1) / (w * gaps**2).sum(1)
     error = naive.std(ddof=1) / np.sqrt(n)
-    assert naive.mean() < 1.0 - 10 * error
-    median_error = 1.2533 * stats.median_abs_deviation(slopes, scale="normal") / np.sqrt(n)
-    assert abs(np.median(slopes) - 1.0) < 4 * median_error
+    assert naive.mean() < 1.0 - 30 * error
+    median_error = 1.2533 * stats.median_abs_deviation(fit.slope, scale="normal") / np.sqrt(n)
+    assert abs(np.median(fit.slope) - 1.0) < 4 * median_error
     assert covered.mean() > 0.95 - 4 * np.sqrt(0.95 * 0.05 / n)
 
 
@@ -220,12 +251,29 @@ def test_scales():
         np.testing.assert_allclose(v, variance, rtol=1e-12)
 
 
-def test_plot(trials):
-    found = baseline_risk(trials, **CELLS)
-    (axes,) = found.plot().axes
-    assert len(axes.patches) == 13
+@pytest.mark.parametrize("measure", ["OR", "RR", "RD"])
+def test_plot(trials, measure):
+    found = baseline_risk(trials, **CELLS, measure=measure)
+    figure = found.plot()
+    (axes,) = figure.axes
+    frame = figure.metareg_data
+    pd.testing.assert_frame_equal(frame, found.frame)
+    centres = np.array([p.get_center() for p in axes.patches])
+    np.testing.assert_allclose(centres, frame[["control", "treated"]], rtol=1e-12)
+    half = np.array([[p.get_width() / 2, p.get_height() / 2] for p in axes.patches])
+    np.testing.assert_allclose(half**2, frame[["control_vi", "treated_vi"]], rtol=1e-12)
+    points, none, model, naive = axes.lines
+    np.testing.assert_allclose(points.get_xydata(), centres, rtol=1e-12)
+    for line, intercept, slope in (
+        (none, 0.0, 1.0),
+        (model, found.intercept, found.slope),
+        (naive, found.naive_fit.params["Intercept"], found.naive),
+    ):
+        x, y = line.get_xydata().T
+        np.testing.assert_allclose(y, intercept + slope * x, rtol=1e-10)
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert labels == ["no effect", "model: 0.73", f"naive: {found.naive:.3g}"]
+    assert labels == ["no effect", f"model: {found.slope:.3g}", f"naive: {found.naive:.3g}"]
+    assert axes.get_xlabel() == f"{SCALES[measure.lower()].label} of the controls"
     ax = mpl.figure.Figure().add_subplot()
     assert found.plot(ax) is ax.figure
 

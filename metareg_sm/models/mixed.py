@@ -333,7 +333,8 @@ class MixedMetaReg(KnownVarianceModel):
             statsmodels optimizer: newton, nm, bfgs, lbfgs, powell, cg, ncg, basinhopping or
             minimize. All reach the same maximum.
         start_params : array_like, optional
-            Variances to begin with, in the order of the terms and their levels.
+            Variances to begin with, in the order of the terms and their levels; or working
+            parameters as `loglike` has them.
         maxiter : int, default 1000
             Iterations that the optimizer may take.
         disp : bool, default False

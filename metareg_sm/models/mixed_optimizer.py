@@ -181,7 +181,9 @@ def _tell_others(best: Point, others: tuple[Point, ...]) -> None:
 
 
 def mixed_start(start_params: Any, problem: MixedLikelihood, p: int) -> Array | None:
-    """Working parameters from `start_params`: variances, and a correlation for each term with one.
+    """Working parameters from `start_params`: variances, or working parameters as `loglike` has.
+
+    Correlations begin at 0.3 where variances are given.
 
     statsmodels' generic code passes a start for the coefficients, which are profiled out and need
     none: a vector of length p says nothing about the variances, unless these are as many.
@@ -198,6 +200,8 @@ def mixed_start(start_params: Any, problem: MixedLikelihood, p: int) -> Array | 
     if given.size != m:
         if given.size == p:
             return None
+        if given.size == problem.units.size and np.isfinite(given).all():
+            return given / problem.units
         raise OptionError(
             f"start_params must have {m} values, the variances in the order of the terms and their "
             f"levels; got {given.size}. The coefficients are profiled out and need no start."
