@@ -81,14 +81,15 @@ class _Point:
     expected: Array
 
 
-def _point(x: Array, y: Array, vx: Array, vy: Array, root: Array) -> _Point:
+def _point(data: tuple[Array, ...], root: Array) -> _Point:
+    x, y, vx, vy = data
     a, b, c = (root[..., j] for j in range(3))
     s11, s12, s22 = a[..., None] ** 2 + vx, (a * b)[..., None], (b**2 + c**2)[..., None] + vy
     det = s11 * s22 - s12**2
     # P is the inverse of each study's marginal covariance
     p, q, r = s22 / det, -s12 / det, s11 / det
     A = _square(p.sum(-1), q.sum(-1), r.sum(-1))
-    mean_cov = np.linalg.inv(A)
+    mean_cov: Array = np.linalg.inv(A)
     sums = np.stack([(p * x + q * y).sum(-1), (q * x + r * y).sum(-1)], axis=-1)
     mean = np.einsum("...ij,...j->...i", mean_cov, sums)
     ex, ey = x - mean[..., :1], y - mean[..., 1:]
@@ -159,7 +160,7 @@ def _climb(data: tuple[Array, ...], root: Array, to_root: Array) -> tuple[Array,
     alive = np.arange(len(psi))
     for _ in range(_STEPS):
         own, T = tuple(d[alive] for d in data), to_root[alive]
-        at = _point(*own, np.einsum("nij,nj->ni", T, psi[alive]))
+        at = _point(own, np.einsum("nij,nj->ni", T, psi[alive]))
         values[alive] = at.value
         gradient = np.einsum("nij,ni->nj", T, at.gradient)
         curvature = np.einsum("nia,nij,njb->nab", T, at.observed, T)
@@ -257,7 +258,7 @@ def describe(x: Array, y: Array, vx: Array, vy: Array, cov: Array) -> Bivariate:
 
 
 def _described(data: tuple[Array, ...], root: Array, shape: tuple[int, ...]) -> Bivariate:
-    at = _point(*data, root)
+    at = _point(data, root)
     a, b, c = root.T
     known = a**2 > _SMALL * data[2].min(-1)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -86,13 +86,13 @@ def test_never_below_the_engine(seed, k, spread):
 def test_derivatives():
     data = drawn(3, n=1)
     root = np.array([[0.8, 0.5, 0.4]])
-    at = _point(*data, root)
+    at = _point(data, root)
     step = 1e-4
     E = np.eye(3) * step
     slopes = [(_value(data, root + e) - _value(data, root - e))[0] / (2 * step) for e in E]
     np.testing.assert_allclose(at.gradient[0], slopes, rtol=1e-6)
     bends = [
-        (_point(*data, root + e).gradient - _point(*data, root - e).gradient)[0] / (2 * step)
+        (_point(data, root + e).gradient - _point(data, root - e).gradient)[0] / (2 * step)
         for e in E
     ]
     np.testing.assert_allclose(-at.observed[0], bends, rtol=1e-6, atol=1e-8)
@@ -108,9 +108,7 @@ def test_expected_information_is_the_mean_of_the_observed():
     true = rng.normal(size=(n, k, 2)) @ L.T
     x = true[..., 0] + rng.normal(0.0, np.sqrt(vx), (n, k))
     y = true[..., 1] + rng.normal(0.0, np.sqrt(vy), (n, k))
-    at = _point(
-        x, y, np.broadcast_to(vx, x.shape), np.broadcast_to(vy, y.shape), np.tile(root, (n, 1))
-    )
+    at = _point((x, y, vx + 0.0 * x, vy + 0.0 * y), np.tile(root, (n, 1)))
     # the score at the truth; profiling the two means takes some of the information away
     score = np.cov(at.gradient.T)
     assert np.all(np.diagonal(score) < np.diagonal(at.expected[0]))
