@@ -89,7 +89,7 @@ def _point(data: tuple[Array, ...], root: Array) -> _Point:
     # P is the inverse of each study's marginal covariance
     p, q, r = s22 / det, -s12 / det, s11 / det
     A = _square(p.sum(-1), q.sum(-1), r.sum(-1))
-    mean_cov: Array = np.linalg.inv(A)
+    mean_cov = np.asarray(np.linalg.inv(A), dtype=float)
     sums = np.stack([(p * x + q * y).sum(-1), (q * x + r * y).sum(-1)], axis=-1)
     mean = np.einsum("...ij,...j->...i", mean_cov, sums)
     ex, ey = x - mean[..., :1], y - mean[..., 1:]
