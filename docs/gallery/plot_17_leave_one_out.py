@@ -8,15 +8,14 @@ The slope of latitude without each trial, and the mean as the trials came in.
 import statsmodels.formula.api as smf
 
 import metareg_sm
-from metareg_sm import plots
 
 bcg = metareg_sm.datasets.bcg.load_pandas().data
 bcg.index = bcg["author"] + " " + bcg["year"].astype(str)
 res = smf.metareg("yi ~ ablat", bcg, vi="vi").fit()
-fig = plots.leave_one_out(res.leave_one_out(), "ablat", reference=res.params["ablat"])
+fig = res.plot_leave_one_out("ablat")
 
 # %%
 # The mean risk ratio, trial by trial.
 
 pooled = smf.metareg("yi ~ 1", bcg, vi="vi").fit()
-fig = plots.cumulative(pooled.cumulative(order="year").dropna(), transform="exp")
+fig = pooled.plot_cumulative("year", transform="exp")

@@ -124,6 +124,7 @@ def _vertical_lines(layout: Layout, axis: Axis) -> None:
                 linewidth=0.6,
                 linestyle=(0, (3, 2)),
                 zorder=0.5,
+                gid="reference",
             )
 
 

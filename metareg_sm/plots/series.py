@@ -22,7 +22,7 @@ from metareg_sm.plots.scale import (
 from metareg_sm.plots.studies import names_of
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
-from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
 from metareg_sm.stats.reference import interval
 
 if TYPE_CHECKING:
@@ -127,48 +127,35 @@ def _intervals(
     return attach(layout.figure, layout.host, data)
 
 
-def _refits(
-    table: pd.DataFrame,
-    heading: str,
-    term: str | None,
-    labels: Mapping[Any, Any] | pd.Series | None,
-    transform: Transform,
-    reference: float,
-    xlim: Any,
-    style: str,
-    width: Any,
-    ax: Axes | None,
-) -> Figure:
-    frame, name = _term(table, term)
-    if labels is not None:
-        frame = frame.set_axis(_renamed(frame.index, labels))
-    extra = {"tau2": "\u03c4\u00b2"} if "tau2" in frame.columns else {}
-    scale = _scale(transform, name)
-    look = choose(STYLES, style, "style")
-    return _intervals(frame, heading, scale, look, reference, extra, xlim, width, ax)
-
-
-def cumulative(
-    table: pd.DataFrame,
+def leave_one_out(
+    fits: pd.DataFrame | Tau2Fitted | Labelled[Tau2Fitted],
     term: str | None = None,
     *,
-    labels: Mapping[Any, Any] | pd.Series | None = None,
+    groups: Any = None,
+    labels: Mapping[Any, Any] | pd.Series | str | Sequence[str] | None = None,
+    reference: float | None = None,
     transform: Transform = None,
     xlim: tuple[float, float] | None = None,
     style: str = "plain",
     width: float | str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Forest plot of a cumulative meta-analysis: the estimate as studies are added.
+    """Forest plot of the estimate without each study in turn.
 
     Parameters
     ----------
-    table : DataFrame
-        What `results.cumulative()` returns.
+    fits : DataFrame or MetaRegResults
+        What `results.leave_one_out()` returns, or the fit of all studies.
     term : str, optional
         The coefficient; the first by default.
-    labels : Series or mapping, optional
-        Names of the studies by their label in the index, such as a column of the data.
+    groups : str or array_like, optional
+        Of a fit: studies that are left out together.
+    labels : Series, mapping, str or sequence of str, optional
+        Names of the studies by their label in the index of the table, such as a column of the data;
+        of a fit columns that name them, as in `forest`.
+    reference : float, optional
+        Where a dashed line stands; at the estimate from all studies by default where a fit is
+        given, else there is none.
     transform : {"exp", "tanh", "expit"}, callable, or None
         Of the coefficients.
     xlim, style, width, ax
@@ -183,42 +170,41 @@ def cumulative(
     ------
     OptionError
         If it is no such table, or has no such term.
-
-    Notes
-    -----
-    The dashed line is the estimate from all studies.
     """
-    frame, _ = _term(table, term)
-    last = float(frame["coef"].dropna().iloc[-1]) if frame["coef"].notna().any() else np.nan
-    return _refits(table, "Added", term, labels, transform, last, xlim, style, width, ax)
+    table, names = _table_of(fits, "leave_one_out", "groups", groups, labels)
+    frame, name = _term(table, term)
+    if reference is None:
+        fit = None if isinstance(fits, pd.DataFrame) else plain(fits)
+        reference = np.nan if fit is None else float(fit.params[fit.terms.names.index(name)])
+    return _refits(frame, name, "Omitted", names, reference, transform, xlim, style, width, ax)
 
 
-def leave_one_out(
-    table: pd.DataFrame,
+def cumulative(
+    fits: pd.DataFrame | Tau2Fitted | Labelled[Tau2Fitted],
     term: str | None = None,
     *,
-    labels: Mapping[Any, Any] | pd.Series | None = None,
-    reference: float = np.nan,
+    order: Any = None,
+    labels: Mapping[Any, Any] | pd.Series | str | Sequence[str] | None = None,
     transform: Transform = None,
     xlim: tuple[float, float] | None = None,
     style: str = "plain",
     width: float | str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Forest plot of the estimate without each study in turn.
+    """Forest plot of a cumulative meta-analysis: the estimate as studies are added.
+
+    The dashed line is the estimate from all studies.
 
     Parameters
     ----------
-    table : DataFrame
-        What `results.leave_one_out()` returns.
+    fits : DataFrame or MetaRegResults
+        What `results.cumulative()` returns, or the fit of all studies.
     term : str, optional
         The coefficient; the first by default.
-    labels : Series or mapping, optional
-        Names of the studies by their label in the index, such as a column of the data.
-    reference : float, optional
-        The estimate from all studies, for a dashed line.
-    transform, xlim, style, width, ax
-        As in `cumulative`.
+    order : str or array_like, optional
+        Of a fit: what the studies come by, as in `results.cumulative`.
+    labels, transform, xlim, style, width, ax
+        As in `leave_one_out`.
 
     Returns
     -------
@@ -230,7 +216,61 @@ def leave_one_out(
     OptionError
         If it is no such table, or has no such term.
     """
-    return _refits(table, "Omitted", term, labels, transform, reference, xlim, style, width, ax)
+    table, names = _table_of(fits, "cumulative", "order", order, labels)
+    frame, name = _term(table, term)
+    known = frame["coef"].dropna()
+    last = np.nan if known.empty else float(known.iloc[-1])
+    return _refits(frame, name, "Added", names, last, transform, xlim, style, width, ax)
+
+
+def _table_of(
+    fits: Any, method: str, argument: str, value: Any, labels: Any
+) -> tuple[pd.DataFrame, Mapping[Any, Any] | None]:
+    """The table of refits, and names of the studies by their labels in it.
+
+    Raises
+    ------
+    OptionError
+        If it is neither a table nor a fit, or what goes with the one is given for the other.
+    """
+    own = getattr(plain(fits), method, None)
+    if own is None:
+        if value is not None:
+            raise OptionError(f"{argument}= goes with a fit; the table has been made already.")
+        if isinstance(labels, (str, list, tuple)):
+            raise OptionError(
+                f"labels={labels!r}: a table does not know the columns of the data. Give names by "
+                "the labels of the studies, such as data['author'], or the fit."
+            )
+        return fits, labels
+    table = own(value)
+    by_study = isinstance(table, pd.DataFrame) and (argument != "groups" or value is None)
+    if by_study and not isinstance(labels, (Mapping, pd.Series)):
+        fit = plain(fits)
+        index = fit.table.rows.labels
+        known = range(len(fit.table.endog)) if index is None else index
+        labels = dict(zip(known, names_of(fit, labels), strict=True))
+    return table, labels
+
+
+def _refits(
+    frame: pd.DataFrame,
+    name: str,
+    heading: str,
+    labels: Mapping[Any, Any] | None,
+    reference: float,
+    transform: Transform,
+    xlim: Any,
+    style: str,
+    width: Any,
+    ax: Axes | None,
+) -> Figure:
+    if labels is not None:
+        frame = frame.set_axis(_renamed(frame.index, labels))
+    extra = {"tau2": "\u03c4\u00b2"} if "tau2" in frame.columns else {}
+    look = choose(STYLES, style, "style")
+    scale = _scale(transform, name)
+    return _intervals(frame, heading, scale, look, reference, extra, xlim, width, ax)
 
 
 def random_effects(
@@ -278,6 +318,7 @@ def random_effects(
     if found is None:
         raise OptionError("This model predicts no random effects.")
     of_studies = isinstance(found, pd.DataFrame)
+    heading = "Study"
     if not of_studies:
         names = list(found)
         chosen = names[0] if grouping is None else grouping
@@ -286,7 +327,7 @@ def random_effects(
                 f"grouping={grouping!r} is not known.{suggestion(grouping, map(str, names))} "
                 f"Choose one of {', '.join(map(str, names))}."
             )
-        found = found[chosen]
+        found, heading = found[chosen], str(chosen)
     columns = [c for c in ("u", "theta") if c in found.columns]
     choose({c: c for c in columns}, effects, "effects")
     value, se = found[effects].to_numpy(float), found[f"{effects}_se"].to_numpy(float)
@@ -297,7 +338,6 @@ def random_effects(
     )
     if order:
         frame = frame.sort_values("coef", kind="stable")
-    heading = "Study" if of_studies else str(grouping or next(iter(fit.random_effects)))  # type: ignore[attr-defined]
     label = "Random effect" if effects == "u" else "True effect"
     look = choose(STYLES, style, "style")
     return _intervals(frame, heading, Scale(label), look, np.nan, {}, None, width, ax)

@@ -15,6 +15,9 @@ from metareg_sm.results.small_study import SmallStudyResults
 from metareg_sm.results.tau2 import Tau2Options
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     from metareg_sm.postestimation.bootstrap import Bootstrap
     from metareg_sm.postestimation.comparison import LRTest
     from metareg_sm.postestimation.influence import Influence
@@ -184,6 +187,72 @@ class MetaRegResults(SmallStudyResults):
         from metareg_sm.postestimation.influence import cumulative
 
         return cumulative(self, order, alpha)
+
+    def plot_leave_one_out(
+        self, term: str | None = None, ax: Axes | None = None, **options: Any
+    ) -> Figure:
+        """Forest plot of one coefficient without each study in turn.
+
+        Parameters
+        ----------
+        term : str, optional
+            The coefficient; the first by default.
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.leave_one_out`: `groups`, for instance.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+        >>> fig = res.plot_leave_one_out("ablat")
+        >>> fig.metareg_data["estimate"].iloc[0].round(4)
+        np.float64(-0.0293)
+        """
+        from metareg_sm import plots
+
+        return plots.leave_one_out(self, term, ax=ax, **options)
+
+    def plot_cumulative(
+        self, order: Any = None, term: str | None = None, ax: Axes | None = None, **options: Any
+    ) -> Figure:
+        """Forest plot of one coefficient as studies are added.
+
+        Parameters
+        ----------
+        order : str or array_like, optional
+            What the studies come by, as in `cumulative`.
+        term : str, optional
+            The coefficient; the first by default.
+        ax : Axes, optional
+            Axes to draw in; by default a figure of its own.
+        **options
+            As in `metareg_sm.plots.cumulative`.
+
+        Returns
+        -------
+        Figure
+            `metareg_data` has the plotted numbers.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
+        >>> fig = res.plot_cumulative("year", transform="exp", labels=["author", "year"])
+        >>> fig.metareg_data["shown"].iloc[[0, 1, -1]].round(3).tolist()
+        [0.266, 0.378, 0.489]
+        """
+        from metareg_sm import plots
+
+        return plots.cumulative(self, term, order=order, ax=ax, **options)
 
     # --- resampling ----------------------------------------------------------------------------
 

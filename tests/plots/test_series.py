@@ -77,6 +77,34 @@ def test_names_by_the_labels_of_the_data():
         plots.leave_one_out(numbered, labels=names.iloc[:4])
 
 
+def test_a_fit_is_refitted_and_named_as_in_a_forest():
+    data = studies(8)
+    res = MetaReg.from_formula("y ~ x", data, vi="v").fit()
+    without = res.plot_leave_one_out("x", labels="study")
+    expected = res.leave_one_out().xs("x", level="term")
+    assert_allclose(without.metareg_data["estimate"], expected["coef"])
+    assert list(without.metareg_data.index) == list(data["study"])
+    assert_allclose(by_gid(without, "reference")[0].get_xdata(), res.params["x"])
+    added = res.plot_cumulative("x", "x", labels="study").metareg_data
+    expected = res.cumulative("x").xs("x", level="term")["coef"].dropna()
+    assert_allclose(added["estimate"], expected)
+    assert list(added.index) == list(data["study"][expected.index])
+
+
+def test_groups_of_a_fit_are_named_by_themselves():
+    data = studies(8).assign(lab=list("aabbccdd"))
+    fig = MetaReg.from_formula("y ~ x", data, vi="v").fit().plot_leave_one_out(groups="lab")
+    assert list(fig.metareg_data.index) == list("abcd")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"labels": "study"}, "or the fit"), ({"order": "x"}, "goes with a fit")]
+)
+def test_a_table_is_made_already(options, words):
+    with pytest.raises(OptionError, match=words):
+        plots.cumulative(table(5), **options)
+
+
 @pytest.mark.parametrize(
     ("given", "term", "words"),
     [
