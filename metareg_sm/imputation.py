@@ -16,6 +16,7 @@ from metareg_sm.design.rows import formula_studies
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.models.metareg import MetaReg
+from metareg_sm.models.together import fit_together
 from metareg_sm.options import whole_number
 from metareg_sm.results.metareg import MetaRegResultsWrapper
 
@@ -109,6 +110,9 @@ def impute(
     the slopes and are left out first.
     Matching draws from the 2 to 5 nearest studies, the fewer the fewer there are.
 
+    Where the completed designs have one shape tau2 of all imputations is estimated in one call of
+    the batch kernel.
+
     Products and powers in the formula are computed from the imputed columns. Moderators are assumed
     to be missing at random.
 
@@ -157,7 +161,7 @@ def impute(
             copy[name] = values[name].to_numpy()
         frames.append(copy)
     models = [MetaReg.from_formula(formula, f, vi=v, eval_env=context) for f in frames]
-    return Imputations(frames, [model.fit(**fit_kwds) for model in models], gaps)
+    return Imputations(frames, fit_together(models, **fit_kwds), gaps)
 
 
 def _chained(

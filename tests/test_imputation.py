@@ -6,6 +6,7 @@ import pytest
 
 from metareg_sm import MetaReg, impute, pool
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.models.together import fit_together
 
 
 @pytest.fixture
@@ -29,6 +30,70 @@ def test_frames_and_fits(engine, gaps):
         np.testing.assert_allclose(res.params, again.params, rtol=1e-10)
     assert pool(made).nobs == 13
     assert len({tuple(f.loc[[2, 7], "ablat"]) for f in made.frames}) > 1
+
+
+ESTIMATORS = ("reml", "ml", "dl", "pm", "eb", "he", "sj", "hs", 0.1)
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e6])
+@pytest.mark.parametrize("tau2", ESTIMATORS)
+@pytest.mark.parametrize("cov_type", ["knapp-hartung", "nonrobust", "HC1"])
+def test_a_batch_is_its_single_fits(gaps, tau2, cov_type, spread):
+    gaps.loc[5, "vi"] *= spread
+    made = impute(
+        gaps, "yi ~ ablat + year", vi="vi", n_imputations=6, rng=1, tau2=tau2, cov_type=cov_type
+    )
+    for frame, res in zip(made.frames, made, strict=True):
+        single = MetaReg.from_formula("yi ~ ablat + year", frame, vi="vi")
+        single = single.fit(tau2=tau2, cov_type=cov_type)
+        assert res.tau2 == pytest.approx(single.tau2, rel=1e-9, abs=1e-12)
+        assert res.tau2_se == pytest.approx(single.tau2_se, rel=1e-9)
+        np.testing.assert_allclose(res.params, single.params, rtol=1e-9)
+        np.testing.assert_allclose(res.cov_params(), single.cov_params(), rtol=1e-9)
+        assert res.llf == pytest.approx(single.llf, rel=1e-9)
+        assert res.contrast_df() == single.contrast_df()
+        assert str(res.summary2().tables[0]) == str(single.summary2().tables[0])
+    if tau2 in ("reml", "ml"):
+        assert made[2].mle_retvals["converged"]
+
+
+def count_calls(monkeypatch):
+    calls = []
+    for name in ("plan", "fit"):
+        whole = getattr(MetaReg, name)
+
+        def counted(self, *args, _whole=whole, _name=name, **kwargs):
+            calls.append(_name)
+            return _whole(self, *args, **kwargs)
+
+        monkeypatch.setattr(MetaReg, name, counted)
+    return calls
+
+
+def test_all_imputations_are_one_call(gaps, monkeypatch):
+    calls = count_calls(monkeypatch)
+    impute(gaps, "yi ~ ablat", vi="vi", n_imputations=5, rng=1)
+    assert calls == ["plan"] * 5
+    # an optimizer of choice runs for each
+    impute(gaps, "yi ~ ablat", vi="vi", n_imputations=5, rng=1, method="bfgs")
+    assert calls.count("fit") == 5
+
+
+@pytest.mark.parametrize(
+    "formulas",
+    [
+        ["yi ~ year", "yi ~ year + C(alloc)"],
+        ["yi ~ year + I(2 * year)", "yi ~ year + ablat"],
+    ],
+)
+@pytest.mark.filterwarnings("ignore::metareg_sm.exceptions.RankDeficiencyWarning")
+def test_models_of_other_shapes_are_fitted_one_by_one(bcg, formulas, monkeypatch):
+    models = [MetaReg.from_formula(formula, bcg, vi="vi") for formula in formulas]
+    singles = [model.fit() for model in models]
+    calls = count_calls(monkeypatch)
+    for res, single in zip(fit_together(models), singles, strict=True):
+        np.testing.assert_allclose(res.params, single.params, rtol=1e-12)
+    assert calls.count("fit") == 2
 
 
 def test_the_seed_decides(gaps):

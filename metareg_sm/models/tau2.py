@@ -14,7 +14,7 @@ from metareg_sm.core.tau2 import Estimator
 from metareg_sm.exceptions import ConvergenceWarning
 from metareg_sm.models import checks
 from metareg_sm.models.optimizers import optimize_tau2
-from metareg_sm.stats.components import Likelihood, VarianceComponents
+from metareg_sm.stats.components import Likelihood, Optimization, VarianceComponents
 
 if TYPE_CHECKING:
     from metareg_sm.models.metareg import MetaReg
@@ -74,6 +74,26 @@ def estimated_tau2(
                 ConvergenceWarning,
                 stacklevel=3,
             )
+    return tau2_components(
+        model, estimator, tau2, se, untruncated, None if run is None else run.optimization
+    )
+
+
+def tau2_components(
+    model: MetaReg,
+    estimator: Estimator,
+    tau2: float,
+    se: float,
+    untruncated: float,
+    optimization: Optimization | None,
+) -> VarianceComponents:
+    """The record of an estimate.
+
+    Raises
+    ------
+    VarianceError
+        If it is 0 and so is a sampling variance.
+    """
     if np.minimum.reduce(model.vi) <= 0.0 and tau2 <= 2.0 * float(
         model.studies.search_range(True)[0]
     ):
@@ -82,13 +102,7 @@ def estimated_tau2(
     if estimator.kind.likelihood:
         maximised = "reml" if estimator.kind.reml else "ml"
     return VarianceComponents.of_tau2(
-        tau2,
-        se,
-        untruncated,
-        estimator.label,
-        maximised,
-        1,
-        None if run is None else run.optimization,
+        tau2, se, untruncated, estimator.label, maximised, 1, optimization
     )
 
 
