@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -18,11 +18,27 @@ __all__ = [
     "choose",
     "finite_number",
     "generator",
+    "position",
     "suggestion",
     "whole_number",
 ]
 
 T = TypeVar("T")
+
+
+def position(name: str, names: Sequence[str], argument: str) -> int:
+    """Position of a name among the user's own, in which case matters.
+
+    Raises
+    ------
+    OptionError
+        If it is not among them; it lists them.
+    """
+    if name in names:
+        return list(names).index(name)
+    raise OptionError(
+        f"{argument}={name!r} is not known.{suggestion(name, names)} There are {', '.join(names)}."
+    )
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -10,8 +11,9 @@ from scipy import special
 
 from metareg_sm._typing import Array
 from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.design.terms import Terms
 from metareg_sm.exceptions import OptionError
-from metareg_sm.options import check_alpha, suggestion
+from metareg_sm.options import check_alpha, position
 from metareg_sm.plots.canvas import COLOURS, GREY, INK, attach, dress, legend_above, thin_ticks
 from metareg_sm.plots.grid import grid
 from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
@@ -26,7 +28,7 @@ _POINTS, _FEW_POINTS = 201, 41
 
 
 class Profiled(Fitted, Protocol):
-    """A fit that profiles the likelihood of each of its variance components."""
+    """A fit that profiles the likelihood of its variances and correlations."""
 
     def profile_variance(self, name: str, values: Array) -> Array:
         """Log-likelihood with a component held at each value, the others at their best."""
@@ -34,6 +36,22 @@ class Profiled(Fitted, Protocol):
 
     def conf_int_variance(self, alpha: float = 0.05) -> pd.DataFrame:
         """Profile intervals: rows the components, columns estimate, ci_lower, ci_upper."""
+        ...
+
+
+class ScaleProfiled(Fitted, Protocol):
+    """A fit that profiles the likelihood of the coefficients of ln tau2."""
+
+    @property
+    def scale_terms(self) -> Terms:
+        """Names of the design of the scale."""
+
+    def profile_scale(self, name: str, values: Array) -> Array:
+        """Log-likelihood with a coefficient held at each value, the others at their best."""
+        ...
+
+    def scale_conf_int(self, alpha: float = 0.05, method: Any = "wald") -> pd.DataFrame:
+        """Intervals: rows the coefficients, columns the two ends."""
         ...
 
 
@@ -50,9 +68,11 @@ def profile(
     Parameters
     ----------
     results : results of any model
-        A fit.
+        A fit: tau2, the variances and correlations of dependent effects, or the coefficients of
+        ln tau2 of a location-scale model.
     components : str or list of str, optional
-        Which variance components; all by default.
+        Which variance components; by default all that are defined (where a variance is 0, its
+        correlations are not).
     alpha : float, default 0.05
         1 minus the coverage of the profile likelihood interval.
     width : float or {"column", "page"}, default "column"
@@ -74,9 +94,11 @@ def profile(
 
     Notes
     -----
-    The maximum is the certified global one: all stationary points of the likelihood are bracketed
-    before one is chosen. Where tau2 was estimated by another method than likelihood, the
-    restricted likelihood is shown and the estimate is marked beside its maximum.
+    The maximum of tau2 is the certified global one: all stationary points of the likelihood are
+    bracketed before one is chosen. Those of several components are the highest of several climbs,
+    and the curve shows where they are not the highest. Where tau2 was estimated by another method
+    than likelihood, the restricted likelihood is shown and the estimate is marked beside its
+    maximum.
 
     References
     ----------
@@ -94,13 +116,12 @@ def profile(
     """
     fit = plain(results)
     level = check_alpha(alpha)
-    names = _names(fit, components)
     drop = 0.5 * float(special.chdtri(1, level))
-    curves = [_curve(fit, name, level) for name in names]
-    cells = grid(len(names), ax, width, 0.75)
+    curves = _curves(fit, _names(fit, components), level)
+    cells = grid(len(curves), ax, width, 0.75)
     frames, maxima = [], {}
-    for axes, name, (values, loglike, best) in zip(cells.axes, names, curves, strict=True):
-        symbol = "\u03c4\u00b2" if name == "tau2" else name
+    for axes, (name, (values, loglike, best)) in zip(cells.axes, curves.items(), strict=True):
+        symbol = name.replace("tau2", "\u03c4\u00b2")
         dress(axes, cells.size, symbol, "Log-likelihood \u2212 maximum")
         relative = loglike - best["loglike"]
         axes.plot(values, relative, color=COLOURS[0], linewidth=1.2)
@@ -131,7 +152,7 @@ def profile(
             if end != 0.0 and values[0] < end < values[-1]:
                 axes.plot([end] * 2, [-drop, -1.6 * drop], color=GREY, linewidth=0.6)
         own = best["reported"]
-        if abs(own - best["estimate"]) > 1e-6 * max(own, best["estimate"]):
+        if abs(own - best["estimate"]) > 1e-6 * max(abs(own), abs(best["estimate"])):
             axes.axvline(
                 own,
                 color=COLOURS[1],
@@ -153,47 +174,45 @@ def profile(
     return attach(cells.figure, cells.host, data)
 
 
-def _names(fit: Fitted, components: list[str] | str | None) -> list[str]:
+def _names(fit: Fitted, components: list[str] | str | None) -> list[str] | None:
+    """The components that were asked for, where some were."""
     known = list(fit.components.names)
     if fit.components.n_estimated == 0:
         raise OptionError("All variances are held fixed in this fit; there is nothing to profile.")
     if components is None:
-        return known
+        return None
     wanted = [components] if isinstance(components, str) else list(components)
     for name in wanted:
-        if name not in known:
-            raise OptionError(
-                f"components={name!r} is not known.{suggestion(name, known)} There are "
-                f"{', '.join(known)}."
-            )
+        position(name, known, "components")
     return wanted
 
 
 Curve = tuple[Array, Array, dict[str, float]]
 
 
-def _curve(fit: Any, name: str, alpha: float) -> Curve:
+def _curves(fit: Any, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
+    """Values, log-likelihoods, and the maximum with its interval, of each component."""
     if hasattr(fit, "profile_variance"):
-        return _of_component(fit, name, alpha)
+        return _of_variances(fit, wanted, alpha)
+    if hasattr(fit, "profile_scale"):
+        return _of_scale(fit, wanted, alpha)
     if hasattr(fit, "studies") and hasattr(fit, "estimator"):
-        return _of_tau2(fit, alpha)
+        return {"tau2": _of_tau2(fit, alpha)}
     raise OptionError("This model cannot profile the likelihood of its variance components.")
 
 
-def _grid(low: float, best: float, high: float, points: int) -> Array:
-    """Values from 0 to beyond the interval, the maximum and the ends among them.
-
-    A component that can be negative is a correlation: its values go from -1 to 1.
-    """
+def _grid(low: float, best: float, high: float) -> Array:
+    """Values of a variance from 0 to beyond its interval, the maximum and the ends among them."""
     far = high + 0.25 * (high - low) if np.isfinite(high) else max(4.0 * best, 1.0)
-    if low < 0.0:
-        values = np.linspace(-1.0, 1.0, points)[1:-1]
-        far = 1.0
-    else:
-        # closer together towards 0, where the likelihood may be steep
-        values = far * np.linspace(0.0, 1.0, points) ** 2
-    known = [x for x in (low, best, high) if np.isfinite(x) and -1.0 < x <= far]
-    return np.unique(np.concatenate([values, known]))
+    # closer together towards 0, where the likelihood may be steep
+    values = far * np.linspace(0.0, 1.0, _POINTS) ** 2
+    return _with(values, low, best, high)
+
+
+def _with(values: Array, *known: float) -> Array:
+    """Values in order, with others among them that lie between their ends."""
+    inside = [x for x in known if values[0] <= x <= values[-1]]
+    return np.unique(np.concatenate([values, inside]))
 
 
 def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
@@ -204,7 +223,7 @@ def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
     if not own:
         best = float(ESTIMATORS["reml"].solve(fit.studies, None).tau2)
     found = intervals.profile_likelihood(fit.studies, reml, alpha)
-    values = _grid(found.lower, best, found.upper, _POINTS)
+    values = _grid(found.lower, best, found.upper)
     likelihood = fit.studies.profile(reml)
     summary = {
         "estimate": best,
@@ -216,22 +235,67 @@ def _of_tau2(fit: Tau2Fitted, alpha: float) -> Curve:
     return values, np.asarray(likelihood.loglike(values)), summary
 
 
-def _of_component(fit: Profiled, name: str, alpha: float) -> Curve:
-    row = fit.conf_int_variance(alpha).loc[name]
-    best, low, high = (float(row[c]) for c in ("estimate", "ci_lower", "ci_upper"))
-    if not np.isfinite(best):
-        raise OptionError(
-            f"The component {name!r} is undefined in this fit, a variance being 0. Name the others "
-            "in components=."
-        )
-    values = _grid(low, best, high, _FEW_POINTS)
-    loglike = np.asarray(fit.profile_variance(name, values))
-    top = float(np.asarray(fit.profile_variance(name, np.array([best])))[0])
+def _of_variances(fit: Profiled, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
+    frame = fit.conf_int_variance(alpha)
+    curves = {}
+    for name in frame.index if wanted is None else wanted:
+        best, low, high = (float(frame.loc[name, c]) for c in ("estimate", "ci_lower", "ci_upper"))
+        if np.isfinite(best):
+            # of the components only correlations can be negative
+            values = _between(low, best, high, *((-1.0, 1.0) if low < 0.0 else (0.0, np.inf)))
+            curves[name] = _profiled(fit.profile_variance, name, values, best, (low, high))
+        elif wanted is not None:
+            raise OptionError(
+                f"The component {name!r} is undefined in this fit, a variance being 0. Name the "
+                "others in components=."
+            )
+    return curves
+
+
+def _of_scale(fit: ScaleProfiled, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
+    ends = fit.scale_conf_int(alpha, "profile-likelihood").to_numpy()
+    curves = {}
+    components = zip(
+        fit.components.names,
+        fit.scale_terms.names,
+        fit.components.values,
+        fit.components.se,
+        ends,
+        strict=True,
+    )
+    for name, coefficient, value, se, (low, high) in components:
+        if wanted is None or name in wanted:
+            best = float(value)
+            shown = (max(low, best - 6.0 * se), min(high, best + 6.0 * se))
+            values = _between(shown[0], best, shown[1], -np.inf, np.inf)
+            curve = _profiled(fit.profile_scale, coefficient, values, best, (low, high))
+            curves[name] = curve
+    return curves
+
+
+def _between(low: float, best: float, high: float, least: float, most: float) -> Array:
+    """Values from beyond one end of an interval to beyond the other, within bounds."""
+    if not np.isfinite(high):
+        high = max(4.0 * best, 1.0)
+    beyond = 0.25 * (high - low)
+    edge = 1e-3 if np.isfinite(most) else 0.0
+    ends = max(low - beyond, least + edge), min(high + beyond, most - edge)
+    return _with(np.linspace(*ends, _FEW_POINTS), low, best, high)
+
+
+def _profiled(
+    profile: Callable[[str, Array], Array],
+    name: str,
+    values: Array,
+    best: float,
+    ends: tuple[float, float],
+) -> Curve:
+    loglike = np.asarray(profile(name, values))
     summary = {
         "estimate": best,
-        "loglike": top,
-        "ci_lower": low,
-        "ci_upper": high,
+        "loglike": float(loglike[values == best][0]),
+        "ci_lower": float(ends[0]),
+        "ci_upper": float(ends[1]),
         "reported": best,
     }
     return values, loglike, summary

@@ -17,7 +17,7 @@ from metareg_sm.core.mixed.search import maximize, maximize_held
 from metareg_sm.core.mixed.solution import MixedSolution, solve
 from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.exceptions import DesignError, IntervalWarning
-from metareg_sm.options import check_alpha
+from metareg_sm.options import check_alpha, position
 from metareg_sm.postestimation.fitted import MixedFitted
 from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.stats.heterogeneity import q_test
@@ -260,6 +260,14 @@ def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
     )
     frame.attrs["kind"] = kinds
     return frame
+
+
+def profile_variance(fit: MixedFitted, name: str, values: Array) -> Array:
+    """Profile log-likelihood; see `MixedMetaRegResults.profile_variance`."""
+    i = position(name, fit.components.names, "name")
+    terms = fit.solution.components().terms
+    profile = _Profile(fit.solution, terms[i], list(terms[:i]).count(terms[i]), 0.0)
+    return np.array([profile(float(value)) for value in values])
 
 
 _WHY = {

@@ -12,6 +12,7 @@ from metareg_sm._typing import Array
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.location_scale import LocationScale, maximize_scale
 from metareg_sm.core.studies import Studies
+from metareg_sm.design.terms import Terms
 from metareg_sm.exceptions import ComparisonError, DesignError, VarianceError
 from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
@@ -25,6 +26,10 @@ class ScaleFitted(Fitted, Protocol):
     @property
     def scale_exog(self) -> Array:
         """Design of the scale, (k, q)."""
+
+    @property
+    def scale_terms(self) -> Terms:
+        """Names of the design of the scale."""
 
     def refit_by_ml(self) -> Labelled[ScaleFitted]:
         """The same model by maximum likelihood."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metareg_sm._compat import cached_data, cached_value
-from metareg_sm._typing import Codes
+from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.design.random import RandomTerm
 from metareg_sm.design.sampling import SamplingCovariance
@@ -195,6 +195,29 @@ class ComponentResults(ModelResults):
         [0.0651, 0.0222, 0.2072]
         """
         return components.conf_int_variance(self, alpha)
+
+    def profile_variance(self, name: str, values: Array) -> Array:
+        """Profile log-likelihood of one variance or correlation.
+
+        Parameters
+        ----------
+        name : str
+            A component, as in `components.names`.
+        values : ndarray, (n,)
+            Where it is held: variances in squared units of the outcome. The other components are
+            at their best for each.
+
+        Returns
+        -------
+        ndarray, (n,)
+            -inf where the likelihood is undefined.
+
+        Raises
+        ------
+        OptionError
+            If there is no such component.
+        """
+        return components.profile_variance(self, name, values)
 
     def lr_test_component(self, term: str) -> ComponentTest:
         """Likelihood ratio test that a random term is not needed.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.terms import Terms, refuse_missing
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
-from metareg_sm.options import check_alpha
+from metareg_sm.options import check_alpha, choose
 from metareg_sm.postestimation.comparison import LRTest
 from metareg_sm.postestimation.fitted import Labelled
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
@@ -25,6 +25,7 @@ from metareg_sm.postestimation.scale import (
     compare_scale,
     heterogeneity,
 )
+from metareg_sm.postestimation.scale_profile import profile_intervals, profile_scale
 from metareg_sm.report.tables import Block, Grid
 from metareg_sm.results.base import ModelResults, ModelResultsWrapper
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -115,25 +116,63 @@ class LocationScaleResults(ModelResults):
         values = two_sided_pvalue(self.scale_tvalues.to_numpy(), self._scale_df)
         return self._scale_series(values, "scale_pvalues")
 
-    def scale_conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
-        """Wald intervals of the coefficients of the scale.
+    def scale_conf_int(
+        self, alpha: float = 0.05, method: Literal["wald", "profile-likelihood"] = "wald"
+    ) -> pd.DataFrame:
+        """Intervals of the coefficients of the scale.
 
         Parameters
         ----------
         alpha : float, default 0.05
             1 minus the coverage.
+        method : {"wald", "profile-likelihood"}
+            The profile likelihood needs no standard error, and its intervals need not be
+            symmetric; an end is infinite where the likelihood stays above the level.
 
         Returns
         -------
         DataFrame, (q, 2)
+
+        Raises
+        ------
+        OptionError
+            If the method is not known, or the likelihood has no maximum to profile.
+
+        Warns
+        -----
+        IntervalWarning
+            If a profile interval is unbounded.
         """
-        ends = interval(
-            self._scale_estimate.alpha,
-            self.scale_bse.to_numpy(),
-            check_alpha(alpha),
-            self._scale_df,
-        )
-        return pd.DataFrame(ends, index=self._scale_index)
+        level = check_alpha(alpha)
+
+        def wald() -> Array:
+            se = self.scale_bse.to_numpy()
+            return interval(self._scale_estimate.alpha, se, level, self._scale_df)
+
+        methods = {"wald": wald, "profile-likelihood": lambda: profile_intervals(self, level)}
+        return pd.DataFrame(choose(methods, method, "method")(), index=self._scale_index)
+
+    def profile_scale(self, name: str, values: Array) -> Array:
+        """Profile log-likelihood of one coefficient of ln tau2.
+
+        Parameters
+        ----------
+        name : str
+            A coefficient, as in `scale_params`.
+        values : ndarray, (n,)
+            Where it is held; the other coefficients are at their best for each.
+
+        Returns
+        -------
+        ndarray, (n,)
+            -inf where the likelihood is undefined.
+
+        Raises
+        ------
+        OptionError
+            If there is no such coefficient.
+        """
+        return profile_scale(self, name, values)
 
     def scale_wald_test(self) -> LRTest:
         """Wald test that no moderator of the scale matters: chi-squared.

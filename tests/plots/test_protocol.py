@@ -116,7 +116,8 @@ def test_profile_of_every_component():
     assert -1.0 < ranges.loc["rho", "min"] < maxima.loc["rho", "ci_lower"]
     assert maxima.loc["rho", "ci_upper"] < ranges.loc["rho", "max"] < 1.0
     with pytest.raises(OptionError, match="'odd' is undefined"):
-        plots.profile(bare)
+        plots.profile(bare, components=["a", "odd"])
+    assert list(plots.profile(bare).metareg_data.attrs["maxima"].index) == ["a", "b", "rho"]
     one = plots.profile(bare, components="b").metareg_data
     assert set(one["component"]) == {"b"}
 

@@ -144,7 +144,7 @@ def maximize_held(
     if fixed.all():
         found = climb(changed, start, reml, fixed)
         return None if found is None else Maximum(found, (), 1)
-    return maximize(changed, reml, start=start, fixed=fixed, n_starts=2)
+    return maximize(changed, reml, start=start, fixed=fixed, n_starts=3)
 
 
 def held_problem(

@@ -27,11 +27,15 @@ class Unstructured:
         Derivatives of L.
     order : ndarray of int, (q,)
         Levels in the order of the rows in which L is lower triangular.
+    scales : int
+        So many first parts are t and t' of a held correlation. They stay at 0 or above: with
+        opposite signs the correlation would be -rho.
     """
 
     constant: Array
     parts: Array
     order: Codes
+    scales: int = 0
 
     @classmethod
     def build(cls, q: int) -> Unstructured:
@@ -56,7 +60,9 @@ class Unstructured:
     def bounds(self) -> tuple[Array, Array]:
         """Ends of the working parameters."""
         size = len(self.parts)
-        return np.full(size, -np.inf), np.full(size, np.inf)
+        lower = np.full(size, -np.inf)
+        lower[: self.scales] = 0.0
+        return lower, np.full(size, np.inf)
 
     def factor(self, phi: Array) -> Array:
         """L, (q, q)."""
@@ -91,6 +97,7 @@ class Unstructured:
         L[self.order] = np.linalg.cholesky(C) * np.sqrt(variances[self.order])[:, None]
         # parts share no entries; what is held stays
         phi: Array = self._flat @ (L - self.constant).ravel()
+        phi[: self.scales] = np.sqrt(variances[self.order[: self.scales]])
         return phi
 
     def canonical(self, phi: Array) -> Array:
@@ -146,6 +153,6 @@ class Unstructured:
                 part = np.zeros((q, q))
                 part[order[row], column] = 1.0
                 parts.append(part)
-        held = Unstructured(constant, np.array(parts), order)
+        held = Unstructured(constant, np.array(parts), order, 2 if component >= q else 0)
         m = len(parts)
         return Held(held, np.zeros(m, dtype=bool), np.zeros(m))

@@ -208,3 +208,29 @@ def test_held_components(name):
         changed, _, _ = held_problem(built, best.phi, term, component, other)
         told = solve(changed, lower.best.point.phi, True).components()
         assert_allclose(told.values[at], other, rtol=1e-10)
+
+
+def test_a_held_correlation_keeps_its_sign():
+    rng = np.random.default_rng(3)
+    study, level = np.repeat(np.arange(12), 2), np.tile(np.arange(2), 12)
+    shared = rng.normal(size=(12, 1))
+    u = 0.7 * shared + 0.4 * rng.normal(size=(12, 2))
+    v = rng.uniform(0.05, 0.3, 24)
+    y = u[study, level] + rng.normal(0.0, np.sqrt(v))
+    built = likelihood(y, np.eye(2)[level], v, [Term(study, level, structure("un", 2))])
+    best = maximize(built, True).best.point
+    values = np.linspace(-0.99, 0.99, 45)
+    profile = []
+    for value in values:
+        changed, _, _ = held_problem(built, best.phi, 0, 2, value)
+        found = maximize_held(built, best.phi, True, 0, 2, value).best.point
+        told = solve(changed, found.phi, True).components().values[2]
+        # undefined where a variance is best at 0
+        assert np.isnan(told) or told == pytest.approx(value, rel=1e-10)
+        profile.append(found.value)
+    # of outcomes that go together: the profile rises to the estimate and falls beyond it
+    assert best.value - profile[0] > 3.0
+    rises = np.diff(profile)
+    estimate = solve(built, best.phi, True).components().values[2]
+    assert (rises[values[1:] < estimate] >= -1e-9).all()
+    assert (rises[values[:-1] > estimate] <= 1e-9).all()

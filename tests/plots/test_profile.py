@@ -1,0 +1,106 @@
+"""Profile likelihoods of dependent effects and of the scale: their maxima, ends and panels."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+import metareg_sm
+from metareg_sm import LocationScaleMetaReg, MixedMetaReg, datasets
+from metareg_sm.exceptions import IdentificationWarning, IntervalWarning, OptionError
+
+from ._figures import assert_tidy, written
+
+DROP = 1.9207294103470623
+
+
+def schools():
+    data = datasets.konstantopoulos2011.load_pandas().data
+    return MixedMetaReg.from_formula("yi ~ 1", data, vi="vi", random="1 | district/school").fit()
+
+
+def outcomes():
+    data = datasets.berkey1998.load_pandas().data
+    V = metareg_sm.sampling_covariance(data["vi"], data["trial"], rho=0.5)
+    return MixedMetaReg.from_formula(
+        "yi ~ 0 + outcome", data, V=V, random="0 + outcome | trial"
+    ).fit()
+
+
+def writing():
+    data = datasets.bangertdrowns2004.load_pandas().data
+    return LocationScaleMetaReg.from_formula(
+        "yi ~ 1", data, vi="vi", scale_formula="~ length"
+    ).fit()
+
+
+@pytest.mark.parametrize("fit", [schools, outcomes, writing])
+def test_a_panel_for_every_component(fit):
+    res = fit()
+    for width in (89, 183):
+        fig = res.plot_profile(width=width)
+        assert_tidy(fig)
+        assert not any("estimate" in text for text in written(fig))
+    found = fig.metareg_data.attrs["maxima"]
+    assert list(found.index) == list(res.components.names)
+    assert_allclose(found["estimate"], res.components.values)
+    assert_allclose(found["loglike"], res.llf, atol=1e-8)
+    for name, curve in fig.metareg_data.groupby("component"):
+        assert curve["loglike"].max() <= 1e-8
+        for end in found.loc[name, ["ci_lower", "ci_upper"]]:
+            at = curve["loglike"][curve["value"] == end]
+            # an end at a boundary is no crossing, nor drawn where a correlation is 1
+            if len(at) and 0.0 != abs(end) < 1.0:
+                assert_allclose(at, -DROP, atol=1e-6)
+
+
+def test_a_correlation_is_profiled_with_its_sign():
+    maxima = outcomes().plot_profile().metareg_data.attrs["maxima"]
+    # by Nelder-Mead on the likelihood written out once more, the correlation being held
+    assert outcomes().profile_variance("trial: rho[AL, PD]", [-0.5])[0] == pytest.approx(
+        2.150103979, abs=1e-7
+    )
+    assert -0.64 < maxima.loc["trial: rho[AL, PD]", "ci_lower"] < -0.62
+
+
+def test_profile_intervals_of_the_scale():
+    res = writing()
+    ends = res.scale_conf_int(0.1, "profile-likelihood")
+    for name in res.scale_params.index:
+        profile = res.profile_scale(name, [*ends.loc[name], res.scale_params[name]])
+        assert_allclose(profile[:2], res.llf - 0.5 * 2.705543454095404, atol=1e-7)
+        assert profile[2] == pytest.approx(res.llf, abs=1e-9)
+    # the profile does what single fits do: no moderator of the scale is a coefficient of 0
+    data = datasets.bangertdrowns2004.load_pandas().data.dropna(subset="length")
+    small = LocationScaleMetaReg.from_formula("yi ~ 1", data, vi="vi", scale_formula="~ 1").fit()
+    assert res.profile_scale("length", [0.0])[0] == pytest.approx(small.llf, abs=1e-8)
+    with pytest.raises(OptionError, match=r"'lenght' is not known\. Did you mean 'length'"):
+        res.profile_scale("lenght", [0.0])
+    with pytest.raises(OptionError, match="method='profile' is not known"):
+        res.scale_conf_int(method="profile")
+
+
+def two_kinds(spread):
+    """Studies of little heterogeneity where x is 0, and of much where it is 1."""
+    x = np.tile([0.0, 1.0], 6)
+    quiet, loud = spread * np.linspace(-1.0, 1.0, 6), 2.0 * np.linspace(-1.0, 1.0, 6)
+    y = np.ravel(np.column_stack([quiet, loud]))
+    data = pd.DataFrame({"y": y, "x": x, "v": 0.1})
+    return LocationScaleMetaReg.from_formula("y ~ 1", data, vi="v", scale_formula="~ x").fit()
+
+
+def test_an_unbounded_interval_of_the_scale_says_so():
+    res = two_kinds(0.6)
+    with pytest.warns(IntervalWarning, match="of Intercept, x is unbounded"):
+        ends = res.scale_conf_int(method="profile-likelihood")
+    assert ends.loc["Intercept", 0] == -np.inf
+    assert ends.loc["x", 1] == np.inf
+    with pytest.warns(IntervalWarning, match="unbounded"):
+        assert_tidy(res.plot_profile())
+
+
+def test_a_scale_without_a_maximum_has_no_profile():
+    with pytest.warns(IdentificationWarning):
+        res = two_kinds(0.2)
+    with pytest.raises(OptionError, match="no maximum"):
+        res.plot_profile()
