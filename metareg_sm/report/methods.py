@@ -12,6 +12,8 @@ from statsmodels.stats.multitest import multitest_alias, multitest_methods_names
 
 from metareg_sm._version import __version__
 from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.effectsizes.sources import citations
+from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
 from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report import references as cited
@@ -72,6 +74,7 @@ def random_part(content: Content) -> str:
 
 def methods(content: Content) -> Iterator[Sentence]:
     """Sentences on the methods."""
+    yield from _outcome(content)
     yield _model(content)
     yield from _estimation(content)
     yield from _tests(content)
@@ -84,6 +87,29 @@ def methods(content: Content) -> Iterator[Sentence]:
         Citation((cited.STATSMODELS,)),
         f" in Python {platform.python_version()}.",
     )
+
+
+def _outcome(content: Content) -> Iterator[Sentence]:
+    """Where the effect sizes come from."""
+    measure = content.fit.measure
+    if measure is not None:
+        references = tuple(Reference.of(text) for text in citations(measure.source))
+        yield (
+            f"The {measure.title} of each study and its sampling variance were computed from its "
+            "data ",
+            Citation(references),
+            ".",
+        )
+
+
+def _random_references(fit: Fitted) -> tuple[Reference, ...]:
+    """Where a random part comes from that is not one tau2."""
+    intercepts = getattr(fit, "vcomp", None)
+    if intercepts is None:
+        return (cited.LOCATION_SCALE,)
+    structured = len(intercepts) < len(fit.components.names)
+    multilevel = (cited.MULTILEVEL,) if len(intercepts) else ()
+    return (*multilevel, cited.MULTIVARIATE) if structured else multilevel
 
 
 def _model(content: Content) -> Sentence:
@@ -104,7 +130,9 @@ def _model(content: Content) -> Sentence:
         parts = listed(fit.components.names)
         return (
             f"{start}, with known sampling variances and the {random_part(content)} ",
-            *with_symbols(f"{parts}."),
+            *with_symbols(f"{parts} "),
+            Citation(_random_references(fit)),
+            ".",
         )
     return (
         f"{start}, each weighted by the inverse of the sum of its sampling variance and the "

@@ -8,11 +8,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-_SHAPE = re.compile(r"(?P<authors>.+?) \((?P<year>\d{4})\)\. (?P<title>.+?)[.?] (?P<home>.+)\.")
-_JOURNAL = re.compile(
-    r"(?P<journal>.+?), (?:(?P<volume>\d+)(?:\((?P<number>[\w-]+)\))?, )?(?P<pages>\d[\w-]*)"
+# a title may have full stops within; what it stood in has none, which tells where it ends
+_JOURNAL = (
+    r"(?P<journal>[^.?]+?), (?:(?P<volume>\d+)(?:\((?P<number>[\w-]+)\))?, )?(?P<pages>\d[\w-]*)"
+)
+_CHAPTER = (
+    r"In (?P<editor>.+) \(Eds?\.\), (?P<booktitle>[^.?]+) "
+    r"\((?:(?P<edition>\w+) ed\., )?pp\. (?P<chapter>[\d-]+)\)\. (?P<house>[^.?]+)"
+)
+_SHAPE = re.compile(
+    r"(?P<authors>.+?) \((?P<year>\d{4})\)\. (?P<title>.+?)[.?] "
+    rf"(?:{_JOURNAL}|{_CHAPTER}|(?P<publisher>[^.?]+))\."
 )
 _AUTHOR = re.compile(r"(?P<last>[^,]+), (?P<first>(?:[^\W\d_]\.[ -]?)+)(?:, |$)")
+# fields of BibTeX by the groups of a citation's shape, where the names differ
+_FIELDS = MappingProxyType({"chapter": "pages", "house": "publisher"})
 _SPECIAL = re.compile(r"([&%$#_])")
 
 
@@ -29,7 +39,8 @@ class Reference:
     year, title : str
         When, and its title.
     fields : mapping
-        What else BibTeX wants: journal, volume, number and pages, or the publisher.
+        What else BibTeX wants: journal, volume, number and pages, or the publisher, or the book
+        that a chapter stands in.
     """
 
     citation: str
@@ -45,8 +56,8 @@ class Reference:
         Parameters
         ----------
         citation : str
-            "Last, F., & Last, F. (year). Title. Journal, volume(number), pages.", or with a
-            publisher in place of the journal.
+            "Last, F., & Last, F. (year). Title. Journal, volume(number), pages.", or in place of
+            the journal a publisher, or "In F. Last (Ed.), Book (2nd ed., pp. pages). Publisher."
 
         Raises
         ------
@@ -64,11 +75,14 @@ class Reference:
             raise ValueError(f"This is no citation of the form that is expected: {citation!r}")
         text = found["authors"].replace(", & ", ", ")
         authors = tuple((m["last"].strip(), m["first"].strip()) for m in _AUTHOR.finditer(text))
-        journal = _JOURNAL.fullmatch(found["home"])
-        if journal is None:
-            fields = {"publisher": found["home"]}
-        else:
-            fields = {name: value for name, value in journal.groupdict().items() if value}
+        known = ("authors", "year", "title")
+        fields = {
+            _FIELDS.get(group, group): value
+            for group, value in found.groupdict().items()
+            if value and group not in known
+        }
+        if "editor" in fields:
+            fields["editor"] = " and ".join(fields["editor"].replace(", & ", ", ").split(", "))
         return cls(
             citation,
             authors or ((found["authors"], ""),),
@@ -99,6 +113,8 @@ class Reference:
         if "pages" in fields:
             fields["pages"] = fields["pages"].replace("-", "--")
         kind = "article" if "journal" in fields else "book"
+        if "booktitle" in fields:
+            kind = "incollection"
         safe = {name: _SPECIAL.sub(r"\\\1", value) for name, value in fields.items()}
         lines = [f"  {name} = {{{value}}}," for name, value in safe.items()]
         return "\n".join([f"@{kind}{{{self.key},", *lines, "}"])
@@ -162,6 +178,19 @@ INFLUENCE = Reference.of(
 PERMUTATION = Reference.of(
     "Higgins, J. P. T., & Thompson, S. G. (2004). Controlling the risk of spurious findings from "
     "meta-regression. Statistics in Medicine, 23(11), 1663-1682."
+)
+MULTILEVEL = Reference.of(
+    "Konstantopoulos, S. (2011). Fixed effects and variance components estimation in three-level "
+    "meta-analysis. Research Synthesis Methods, 2(1), 61-76."
+)
+MULTIVARIATE = Reference.of(
+    "van Houwelingen, H. C., Arends, L. R., & Stijnen, T. (2002). Advanced methods in "
+    "meta-analysis: Multivariate approach and meta-regression. Statistics in Medicine, 21(4), "
+    "589-624."
+)
+LOCATION_SCALE = Reference.of(
+    "Viechtbauer, W., & López-López, J. A. (2022). Location-scale models for meta-analysis. "
+    "Research Synthesis Methods, 13(6), 697-715."
 )
 STATSMODELS = Reference.of(
     "Seabold, S., & Perktold, J. (2010). Statsmodels: Econometric and statistical modeling with "

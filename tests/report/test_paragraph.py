@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 import metareg_sm
-from metareg_sm import MetaReg
+from metareg_sm import LocationScaleMetaReg, MetaReg, MixedMetaReg, datasets, effect_size
 from metareg_sm.core.tau2 import ESTIMATORS
+from metareg_sm.effectsizes.registry import MEASURES
+from metareg_sm.effectsizes.sources import SOURCES, citations
 from metareg_sm.exceptions import DataRemovedError, OptionError, RankDeficiencyWarning
 from metareg_sm.report import references, typeset
 from metareg_sm.report.methods import listed
@@ -406,7 +408,7 @@ def test_several_variance_components(bcg):
         *(values[0], se[0], values[1], se[1]),
     )
     assert "to 13 effects" in text
-    assert "the variance components district and district/school." in text
+    assert "the variance components district and district/school (Konstantopoulos, 2011)." in text
     assert "estimated by restricted maximum likelihood (Viechtbauer, 2005)" in text
     scale = dataclasses.replace(components, names=("ln tau2: Intercept", "ln tau2: grade"))
     text = report(Delegate(res._results, hidden, components=scale))
@@ -541,9 +543,59 @@ def test_references_of_all_kinds():
         Reference.of("Somebody, some time")
 
 
+def test_every_measure_has_its_sources_in_full():
+    for measure in MEASURES.values():
+        for text in citations(measure.source):
+            paper = Reference.of(text)
+            entry = paper.bibtex
+            assert entry.count("{") == entry.count("}")
+            assert paper.cited == next(k for k, v in SOURCES.items() if v == text).replace(
+                " (", ", "
+            ).rstrip(")")
+            assert paper.fields.keys() & {"journal", "publisher"}
+            assert paper.title.count("(") == paper.title.count(")")
+    used = {text for m in MEASURES.values() for text in citations(m.source)}
+    assert used == set(SOURCES.values())
+
+
+def test_titles_with_full_stops_and_chapters():
+    found = Reference.of(SOURCES["Rücker et al. (2009)"])
+    assert found.title.startswith("Why add anything to nothing? The arcsine")
+    assert found.fields["journal"] == "Statistics in Medicine"
+    chapter = Reference.of(SOURCES["Borenstein (2009)"])
+    assert chapter.bibtex == (
+        "@incollection{borenstein2009,\n  author = {Borenstein, M.},\n"
+        "  title = {{Effect sizes for continuous data}},\n"
+        "  editor = {H. Cooper and L. V. Hedges and J. C. Valentine},\n"
+        "  booktitle = {The handbook of research synthesis and meta-analysis},\n"
+        "  edition = {2nd},\n  pages = {221--235},\n"
+        "  publisher = {Russell Sage Foundation},\n  year = {2009},\n}"
+    )
+
+
+def test_the_measure_and_the_random_part_are_cited(bcg):
+    counts = bcg.drop(columns=["yi", "vi"])
+    trials = effect_size("RR", counts, ai="tpos", bi="tneg", ci="cpos", di="cneg")
+    found = fit(trials, "yi ~ ablat").report()
+    assert "The log risk ratio of each study and its sampling variance were computed" in found
+    assert "fleiss2009" in {r.key for r in found.references}
+    schools = datasets.konstantopoulos2011.load_pandas().data
+    nested = MixedMetaReg.from_formula("yi ~ 1", schools, vi="vi", random="1 | district/school")
+    assert "(Konstantopoulos, 2011)" in nested.fit().report()
+    outcomes = datasets.berkey1998.load_pandas().data
+    both = MixedMetaReg.from_formula(
+        "yi ~ outcome", outcomes, vi="vi", random="0 + outcome | trial"
+    )
+    assert "(van Houwelingen et al., 2002)" in both.fit().report()
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    scale = LocationScaleMetaReg.from_formula("yi ~ 1", writing, vi="vi", scale_formula="~ grade")
+    assert "(Viechtbauer & López-López, 2022)" in scale.fit().report()
+
+
 def test_keys_are_unique():
     known = [v for v in vars(references).values() if isinstance(v, Reference)]
     known += [Reference.of(e.citation) for e in {e.name: e for e in ESTIMATORS.values()}.values()]
+    known += [Reference.of(text) for text in SOURCES.values()]
     by_key = {}
     for reference in known:
         by_key.setdefault(reference.key, set()).add(reference.citation)
