@@ -31,9 +31,8 @@ from metareg_sm.plots.moderators import (
 )
 from metareg_sm.plots.scale import Scale, Transform, scale_of, set_ticks
 from metareg_sm.plots.scatter import areas_of, chosen, make_room, name_points, points
-from metareg_sm.plots.studies import names_of, weights_of
+from metareg_sm.plots.studies import names_of, predictions_at, weights_of
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
-from metareg_sm.postestimation.prediction import predict_effects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -216,7 +215,7 @@ def _line(
 ) -> pd.DataFrame:
     """Expected effects along the moderator, with their bands."""
     rows = rows_at(fit, _stated(x, by, level, held, grid))
-    frame = predict_effects(fit, rows, True, None, None).summary_frame(alpha)
+    frame = predictions_at(fit, rows).summary_frame(alpha)
     return frame.reset_index(drop=True).assign(x=grid)
 
 
@@ -225,7 +224,7 @@ def _shown_outcomes(fit: Fitted, x: str, by: str | None, held: Mapping[str, Any]
     data = data_of(fit).reset_index(drop=True)
     level = None if by is None else data[by]
     rows = rows_at(fit, _stated(x, by, level, held, data[x].to_numpy(dtype=float)))
-    mean = predict_effects(fit, rows, True, None, None).predicted_mean
+    mean = predictions_at(fit, rows).predicted_mean
     return mean + fit.table.endog - np.asarray(fit.fittedvalues)
 
 

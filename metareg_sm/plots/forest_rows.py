@@ -13,13 +13,12 @@ from metareg_sm._typing import Codes, Rows
 from metareg_sm.exceptions import MetaRegError
 from metareg_sm.plots.moderators import at_values, value_text
 from metareg_sm.plots.scale import Scale, minus
-from metareg_sm.plots.studies import Studies, has_moderators
+from metareg_sm.plots.studies import Studies, has_moderators, predictions_at
 from metareg_sm.plots.styles import Style
 from metareg_sm.plots.subgroups import q_text, summarise, tau2_text, test_text
 from metareg_sm.plots.table import Row
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.postestimation.inference import omnibus_test
-from metareg_sm.postestimation.prediction import predict_effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def summary_of(content: Content, at: Any, notes: bool) -> tuple[list[Row], float
     reference = np.nan
     if at is not None:
         stated, values = at_values(fit, at)
-        frame = predict_effects(fit, values, True, None, None).summary_frame(content.alpha)
+        frame = predictions_at(fit, values).summary_frame(content.alpha)
         for i in range(len(stated)):
             name = ", ".join(f"{c} = {value_text(stated[c].iloc[i])}" for c in stated.columns)
             row = content.diamond(name, _numbers(frame, i), None)

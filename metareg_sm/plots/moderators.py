@@ -21,19 +21,24 @@ _WORD = re.compile(r"[^\W\d]\w*")
 
 
 def moderators_of(fit: Fitted) -> list[str]:
-    """Columns of the data that the right side of the formula names; of arrays, its columns."""
+    """Columns of the data that the right sides of the formulas name; of arrays, its columns.
+
+    Those of the heterogeneity, where it has a formula, come after those of the mean.
+    """
     frame = fit.table.rows.frame
     if frame is None:
         return list(fit.terms.names)
-    formula = fit.terms.formula
-    right = (formula if isinstance(formula, str) else str(formula)).split("~", 1)[-1]
-    words = set(_WORD.findall(right))
-    return [
-        name
-        for name in mentioned_columns(frame, formula)
-        # names that are no words are quoted in the formula
-        if name in words or (not str(name).isidentifier() and str(name) in right)
-    ]
+    found: dict[str, None] = {}
+    for terms in (fit.terms, getattr(fit, "scale_terms", None)):
+        if terms is None or terms.formula is None:
+            continue
+        right = str(terms.formula).split("~", 1)[-1]
+        words = set(_WORD.findall(right))
+        for name in mentioned_columns(frame, terms.formula):
+            # names that are no words are quoted in the formula
+            if name in words or (not str(name).isidentifier() and str(name) in right):
+                found[name] = None
+    return list(found)
 
 
 def data_of(fit: Fitted) -> pd.DataFrame:

@@ -14,11 +14,10 @@ from metareg_sm.plots.canvas import COLOURS, attach
 from metareg_sm.plots.layout import lay_out
 from metareg_sm.plots.moderators import levels_of, moderator, rows_at, value_text
 from metareg_sm.plots.scale import Transform, decimals_for, scale_of
-from metareg_sm.plots.studies import weights_of
+from metareg_sm.plots.studies import predictions_at, weights_of
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
-from metareg_sm.postestimation.prediction import predict_effects
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +87,7 @@ def orchard(
     values = moderator(fit, factor, "factor").to_numpy()
     scale = scale_of(fit, transform)
     stated = pd.DataFrame({factor: levels})
-    frame = predict_effects(fit, rows_at(fit, stated), True, None, None).summary_frame(level)
+    frame = predictions_at(fit, rows_at(fit, stated)).summary_frame(level)
     weights = weights_of(fit)
     lower, upper = frame["mean_ci_lower"].to_numpy(), frame["mean_ci_upper"].to_numpy()
     decimals = decimals_for(scale, lower, upper)

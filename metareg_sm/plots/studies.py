@@ -14,7 +14,7 @@ from metareg_sm.exceptions import OptionError
 from metareg_sm.options import suggestion
 from metareg_sm.plots.scale import minus
 from metareg_sm.postestimation.fitted import Fitted
-from metareg_sm.postestimation.prediction import predict_effects
+from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
 from metareg_sm.stats.reference import interval
 
 Columns = str | Sequence[str] | Mapping[str, str]
@@ -41,12 +41,20 @@ class Studies:
     predictions: pd.DataFrame
 
 
+def predictions_at(fit: Fitted, exog: Any = None) -> MetaRegPrediction:
+    """Predictions at moderators; true effects vary as much as they do there."""
+    heterogeneity = getattr(fit, "predict_tau2", None)
+    known = exog is None or isinstance(exog, pd.DataFrame)
+    between = heterogeneity(exog) if heterogeneity is not None and known else None
+    return predict_effects(fit, exog, True, None, None, between)
+
+
 def studies_of_fit(fit: Fitted, alpha: float) -> Studies:
     """The studies of a fit, with intervals of coverage 1 - alpha."""
     table = fit.table
     ends = interval(table.endog, np.sqrt(table.vi), alpha, None)
     weights = weights_of(fit)
-    predictions = predict_effects(fit, None, True, None, None).summary_frame(alpha)
+    predictions = predictions_at(fit).summary_frame(alpha)
     return Studies(table.endog, ends[:, 0], ends[:, 1], weights / weights.sum(), predictions)
 
 

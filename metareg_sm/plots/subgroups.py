@@ -12,9 +12,9 @@ from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import OptionError
+from metareg_sm.plots.studies import predictions_at
 from metareg_sm.plots.styles import Style
 from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
-from metareg_sm.postestimation.prediction import predict_effects
 from metareg_sm.stats.heterogeneity import i2_h2, q_residual, q_test, typical_variance
 from metareg_sm.stats.reference import interval
 from metareg_sm.stats.small_study.analysis import Analysis
@@ -88,7 +88,7 @@ def summarise(fit: Fitted, codes: Codes, levels: int, alpha: float, style: Style
 
 
 def _by_model(fit: Fitted, codes: Codes, first: Codes, alpha: float, style: Style) -> Subgroups:
-    frame = predict_effects(fit, None, True, None, None).summary_frame(alpha).iloc[first]
+    frame = predictions_at(fit).summary_frame(alpha).iloc[first]
     notes = [_q_note(fit, codes == j, None, style) for j in range(len(first))]
     rows = fit.table.exog[first]
     different = np.linalg.matrix_rank(rows[1:] - rows[0]) if len(rows) > 1 else 0

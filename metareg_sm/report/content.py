@@ -18,7 +18,7 @@ from metareg_sm.postestimation.heterogeneity import Heterogeneity, heterogeneity
 from metareg_sm.postestimation.inference import OmnibusTest, omnibus_test
 from metareg_sm.postestimation.multiplicity import adjust_pvalues
 from metareg_sm.postestimation.permutation import PermutationTest, permutation_test
-from metareg_sm.postestimation.prediction import MetaRegPrediction
+from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
 from metareg_sm.report.frames import coefficients
 from metareg_sm.report.scale import (
     Place,
@@ -210,7 +210,12 @@ def _levels(fit: Reported) -> LevelHeterogeneity | None:
 
 
 def _predictions(fit: Reported, place: Place, scale: Scale, alpha: float) -> pd.DataFrame:
-    frame = fit.get_prediction(place.exog, transform=place.transform).summary_frame(alpha)
+    if place.transform or not hasattr(fit, "scale_terms"):
+        found = fit.get_prediction(place.exog, transform=place.transform)
+    else:
+        # moderators of the heterogeneity are not among these: it is the mean one
+        found = predict_effects(fit, place.exog, place.transform, None, None)
+    frame = found.summary_frame(alpha)
     shown = {"mean": scale.values(frame["mean"])}
     for kind in ("mean_ci", "obs_ci"):
         ends = scale.values(frame[[f"{kind}_lower", f"{kind}_upper"]])

@@ -260,10 +260,19 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
         )
     if content.predictions is not None and not content.common:
         yield (
-            "Prediction intervals are for the true effect in a new study ",
+            "Prediction intervals are for the true effect in a new study "
+            f"{_heterogeneity_of_predictions(content)}",
             Citation((cited.PREDICTION,)),
             ".",
         )
+
+
+def _heterogeneity_of_predictions(content: Content) -> str:
+    """At which heterogeneity, where it is not the same everywhere."""
+    if not hasattr(content.fit, "scale_terms"):
+        return ""
+    at = content.place is not None and content.place.transform
+    return "with the heterogeneity there " if at else "with the mean heterogeneity "
 
 
 def _scale(content: Content) -> Iterator[Sentence]:

@@ -141,6 +141,12 @@ def _typical(values: pd.Series, factors: Collection[str] = ()) -> Any:
     return values.value_counts(sort=False).idxmax()
 
 
+def _all_terms(fit: Fitted) -> list[Terms]:
+    """Of the mean and, where it has moderators, of the heterogeneity."""
+    scale = getattr(fit, "scale_terms", None)
+    return [fit.terms] if scale is None else [fit.terms, scale]
+
+
 def _columns(terms: Terms, frame: pd.DataFrame) -> list[Any]:
     """Columns of the data that the moderators are made of, in the order of the model."""
     text = " ".join(terms.of_columns())
@@ -182,12 +188,13 @@ def typical_place(fit: Fitted) -> Place | None:
         row = {n: 1.0 if j == terms.constant else _typical(c) for j, (n, c) in _counted(columns)}
         stated = {n: v for j, (n, v) in _counted(row) if j != terms.constant}
         return Place(np.array([list(row.values())], dtype=float), False, [stated])
-    names = _columns(terms, frame)
-    factors = _factors(terms)
+    names = list(dict.fromkeys(c for t in _all_terms(fit) for c in _columns(t, frame)))
+    factors = [c for t in _all_terms(fit) for c in _factors(t)]
     values = {c: _typical(frame[c], factors) for c in names}
     exog = pd.DataFrame({c: pd.Series([v], dtype=_kept(frame[c])) for c, v in values.items()})
     try:
-        terms.new_rows(exog)
+        for each in _all_terms(fit):
+            each.new_rows(exog)
     except DesignError:
         return None
     return Place(exog, True, [{str(c): v for c, v in values.items()}])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from metareg_sm import MetaReg, plots
+from metareg_sm import LocationScaleMetaReg, MetaReg, plots
 from metareg_sm.exceptions import OptionError
 
 from ._figures import (
@@ -192,3 +192,19 @@ def test_given_axes_keep_their_place():
     assert second.get_subplotspec() == before
     assert first.has_data() is False
     assert shown_texts(figure)
+
+
+def test_band_of_a_location_scale_model_has_the_heterogeneity_there():
+    data = studies(40).assign(w=np.linspace(0.0, 1.0, 40))
+    data["y"] += np.exp(data["w"] - 1.0) * np.resize([1.0, -1.0, 0.5, -0.5], 40)
+    res = LocationScaleMetaReg.from_formula("y ~ x", data, vi="v", scale_formula="~ w").fit()
+    for name, other in (("x", {"w": data["w"].mean()}), ("w", {"x": data["x"].mean()})):
+        line = res.plot_bubble(name).metareg_data
+        line = line[line["kind"] == "line"]
+        rows = pd.DataFrame({name: line["x"], **other})
+        expected = res.get_prediction(rows).summary_frame()
+        assert_allclose(line["obs_ci_lower"], expected["obs_ci_lower"])
+        assert_allclose(line["ci_upper"], expected["mean_ci_upper"])
+    # along the moderator of the scale alone the mean is flat, and the band is not
+    assert np.ptp(line["y"]) < 1e-12
+    assert np.ptp(line["obs_ci_upper"] - line["obs_ci_lower"]) > 0.1

@@ -15,6 +15,7 @@ from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.effectsizes.registry import MEASURES
 from metareg_sm.effectsizes.sources import SOURCES, citations
 from metareg_sm.exceptions import DataRemovedError, OptionError, RankDeficiencyWarning
+from metareg_sm.postestimation.prediction import predict_effects
 from metareg_sm.report import references, typeset
 from metareg_sm.report.methods import listed
 from metareg_sm.report.paragraph import report
@@ -650,3 +651,23 @@ def test_numbers_at_the_ends():
     assert typeset.rounded(np.inf, 2).text == "infinity"
     assert typeset.significant(1.0e9).text == "1.00e+09"
     assert listed(["a"]) == "a"
+
+
+@pytest.mark.parametrize("formula", ["yi ~ 1", "yi ~ length", "yi ~ meta"])
+def test_reports_of_a_location_scale_model_state_where_they_predict(formula):
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    res = LocationScaleMetaReg.from_formula(
+        formula, writing, vi="vi", scale_formula="~ C(grade)"
+    ).fit()
+    text = res.report()
+    if formula == "yi ~ 1":
+        assert "new study with the mean heterogeneity" in text
+        found = predict_effects(res._results, [[1.0]], False, None, None).summary_frame()
+    else:
+        assert "new study with the heterogeneity there" in text
+        assert "grade = 4, the expected effect" in text
+        value = {"length": 9.8, "meta": 0}[formula[5:]]
+        found = res.get_prediction({formula[5:]: value, "grade": 4}).summary_frame()
+    low, high = found[["obs_ci_lower", "obs_ci_upper"]].iloc[0]
+    shown = re.search(r"new study was (-?[\d.]+) to (-?[\d.]+)\.", text)
+    assert [float(g) for g in shown.groups()] == pytest.approx([low, high], abs=6e-4)
