@@ -37,7 +37,9 @@ def orthonormalize(X: Array, complete: bool = False) -> tuple[Array, Array | Non
         R^-1, upper triangular; None where R is exactly singular.
     """
     k, p = X.shape
-    factored, tau, _, _ = lapack.dgeqrf(X)
+    # from about this many columns on blocks are faster, for which LAPACK wants more room
+    room = {"lwork": 64 * p} if p >= 32 else {}
+    factored, tau, _, _ = lapack.dgeqrf(X, **room)
     inverse, singular = lapack.dtrtri(factored[:p]) if p else (np.zeros((0, 0)), 0)
     for j in range(p - 1):
         inverse[j + 1 :, j] = 0.0
@@ -45,7 +47,11 @@ def orthonormalize(X: Array, complete: bool = False) -> tuple[Array, Array | Non
         full = np.empty((k, k), order="F")
         full[:, :p] = factored
         factored = full
-    Q = lapack.dorgqr(factored, tau, overwrite_a=1)[0] if p else np.eye(k)[:, : k * complete]
+    Q = (
+        lapack.dorgqr(factored, tau, overwrite_a=1, **room)[0]
+        if p
+        else np.eye(k)[:, : k * complete]
+    )
     return Q, None if singular else inverse
 
 

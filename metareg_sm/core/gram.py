@@ -1,8 +1,9 @@
 """Weighted cross products of a design for many weight vectors at once.
 
 Z'AZ for any number of weight vectors A is one matrix product with the products of two columns of
-Z. Matrices (r, r, ...) and vectors (r, ...) have their coefficients first, so that what is done
-with them runs over data sets, not over matrices. Loops here are over coefficients.
+Z, or, where these would fill the memory, one product for each A. Matrices (r, r, ...) and vectors
+(r, ...) have their coefficients first, so that what is done with them runs over data sets, not over
+matrices. Loops here are over coefficients; LAPACK takes matrices of many.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ from metareg_sm._typing import Array, Rows
 # Up to this many matrices LAPACK needs less time than the calls of an elimination that runs over
 # matrices, unless they are very small.
 _FEW, _SMALL = 32, 4
+# From this many coefficients on it needs less time for any number of matrices.
+_LARGE = 32
+# Numbers in the products of columns up to which they are kept; in a block of weighted designs.
+_KEPT, _BLOCK = 1 << 24, 1 << 20
 # Multiplications in one matrix product. BLAS libraries start threads above about this, which cost
 # more than they bring for matrices of this shape and stall where the processors are busy.
 _PANEL = 1 << 18
@@ -41,21 +46,24 @@ class Gram:
         The design; with a leading axis each data set has its own.
     columns : ndarray, (r, k) or (r, n, k)
         Its columns.
-    products : ndarray, (r * r + 1, k) or (r * r + 1, n, k)
-        Products of two columns, and a row of ones that gives the sum of the weights.
+    products : ndarray, (r * r + 1, k) or (r * r + 1, n, k), or None
+        Products of two columns, and a row of ones that gives the sum of the weights; None where
+        they are too many to be kept, as those of a factor of a thousand levels are.
     """
 
     Z: Array
     columns: Array = field(init=False)
-    products: Array = field(init=False)
+    products: Array | None = field(init=False)
 
     def __post_init__(self) -> None:
         columns = np.ascontiguousarray(np.moveaxis(self.Z, -1, 0))
         r = len(columns)
-        products = np.empty((r * r + 1, *columns.shape[1:]))
-        square = products[:-1].reshape(r, r, *columns.shape[1:])
-        np.multiply(columns[:, None], columns[None], out=square)
-        products[-1] = 1.0
+        products = None
+        if (r * r + 1) * columns[:1].size <= _KEPT:
+            products = np.empty((r * r + 1, *columns.shape[1:]))
+            square = products[:-1].reshape(r, r, *columns.shape[1:])
+            np.multiply(columns[:, None], columns[None], out=square)
+            products[-1] = 1.0
         object.__setattr__(self, "columns", columns)
         object.__setattr__(self, "products", products)
 
@@ -75,8 +83,23 @@ class Gram:
 
     def quadratic(self, a: Array) -> tuple[Array, Array]:
         """Z'AZ, (r, r, ...), and the sum of the weights, (...), for weights a (..., k)."""
+        if self.products is None:
+            return self._weighted(a), np.asarray(a.sum(-1))
         out = _contract(self.products, a)
         return out[:-1].reshape(self.rank, self.rank, *out.shape[1:]), out[-1]
+
+    def _weighted(self, a: Array) -> Array:
+        """Z'AZ from weighted designs, a block of weight vectors at a time."""
+        Z, r = self.Z, self.rank
+        flat = a.reshape(-1, a.shape[-1])
+        out = np.empty((r, r, len(flat)))
+        size = max(1, _BLOCK // Z[..., :, :1].size // r)
+        for begin in range(0, len(flat), size):
+            here = np.arange(begin, min(begin + size, len(flat)))
+            design = Z if Z.ndim == 2 else Z[here % len(Z)]
+            cross = np.swapaxes(design, -1, -2) @ (flat[here, :, None] * design)
+            out[..., here] = np.moveaxis(cross, 0, -1)
+        return out.reshape(r, r, *a.shape[:-1])
 
     def linear(self, a: Array) -> Array:
         """Z'a, (r, ...), for a (..., k)."""
@@ -134,10 +157,16 @@ def inverse(M: Array, overwrite: bool = False) -> Array:
         NaN where a matrix is not positive definite.
     """
     r = len(M)
-    if r > _SMALL and M[0, 0].size <= _FEW:
+    if r >= _LARGE or (r > _SMALL and M[0, 0].size <= _FEW):
         full = np.moveaxis(M, (0, 1), (-2, -1))
-        if np.all(np.linalg.slogdet(full)[0] > 0):
+        definite = np.linalg.slogdet(full)[0] > 0
+        if np.all(definite):
             return np.moveaxis(np.asarray(np.linalg.inv(full), dtype=float), (-2, -1), (0, 1))
+        if r >= _LARGE:
+            safe = np.where(definite[..., None, None], full, np.eye(r))
+            out = np.moveaxis(np.asarray(np.linalg.inv(safe), dtype=float), (-2, -1), (0, 1))
+            out[..., ~definite] = np.nan
+            return out
     L, pivots = _factor(M if overwrite else M.copy())
     out = np.empty_like(M)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -163,6 +192,9 @@ def inverse(M: Array, overwrite: bool = False) -> Array:
 
 def logdet(M: Array) -> Array:
     """Log determinant of positive definite matrices (r, r, ...); NaN where one is not."""
+    if len(M) >= _LARGE:
+        sign, value = np.linalg.slogdet(np.moveaxis(M, (0, 1), (-2, -1)))
+        return np.where(sign > 0, value, np.nan)
     pivots = _factor(M.copy())[1]
     with np.errstate(invalid="ignore"):
         return np.log(np.where(pivots > 0.0, pivots, np.nan)).sum(0)
@@ -204,9 +236,18 @@ def trace_product(A: Array, B: Array) -> Array:
 
 def trace_of_four(A: Array, B: Array, C: Array) -> Array:
     """tr(ABAC) of symmetric matrices (r, r, ...)."""
-    H = np.einsum("im...,mj...->ij...", A, B)
-    K = H if C is B else np.einsum("im...,mj...->ij...", A, C)
+    H = _product(A, B)
+    K = H if C is B else _product(A, C)
     return np.einsum("ij...,ji...->...", H, K)
+
+
+def _product(A: Array, B: Array) -> Array:
+    """AB of matrices (r, r, ...)."""
+    if len(A) < _LARGE:
+        return np.einsum("im...,mj...->ij...", A, B)
+    # copies in which each matrix is contiguous, as BLAS wants them
+    A, B = (np.ascontiguousarray(np.moveaxis(M, (0, 1), (-2, -1))) for M in (A, B))
+    return np.moveaxis(A @ B, (-2, -1), (0, 1))
 
 
 @lru_cache(maxsize=64)
@@ -221,16 +262,28 @@ def packed(M: Array) -> Array:
     return M[rows, columns]
 
 
-def congruence(T: Array) -> Array:
-    """Maps distinct elements of symmetric M (r, r) to those of TMT', for T (p, r)."""
-    p, r = T.shape
-    rows, columns = np.tril_indices(p)
-    out = np.empty((len(rows), r * (r + 1) // 2))
-    for position, (i, j) in enumerate(pairs_of(r)):
-        out[:, position] = T[rows, i] * T[columns, j]
-        if i != j:
-            out[:, position] += T[rows, j] * T[columns, i]
+def unpacked(elements: Array) -> Array:
+    """Symmetric matrices (r, r, ...) from their distinct elements (q, ...)."""
+    r = int((np.sqrt(8 * len(elements) + 1) - 1) / 2)
+    rows, columns = np.tril_indices(r)
+    out = np.empty((r, r, *elements.shape[1:]))
+    out[rows, columns] = out[columns, rows] = elements
     return out
+
+
+def congruence(T: Array, M: Array) -> Array:
+    """Distinct elements of T M T' for T (p, r) and symmetric matrices M (r, r, ...): (q, ...)."""
+    p, r = T.shape
+    if max(p, r) >= _LARGE:
+        full = np.moveaxis(M, (0, 1), (-2, -1))
+        return packed(np.moveaxis(T @ full @ T.T, (-2, -1), (0, 1)))
+    rows, columns = np.tril_indices(p)
+    weights = np.empty((len(rows), r * (r + 1) // 2))
+    for position, (i, j) in enumerate(pairs_of(r)):
+        weights[:, position] = T[rows, i] * T[columns, j]
+        if i != j:
+            weights[:, position] += T[rows, j] * T[columns, i]
+    return np.tensordot(weights, packed(M), axes=1)
 
 
 def diagonal_of(to_params: Array, elements: Array) -> Array:

@@ -336,6 +336,8 @@ class MetaReg(KnownVarianceModel):
             If a sampling variance of 0 leaves the model undefined.
         DesignError
             If there are too few studies for what is asked.
+        MemoryLimitError
+            If there are too many coefficients for variances that differ very much.
 
         Warns
         -----

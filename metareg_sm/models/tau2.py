@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.tau2 import Estimator
-from metareg_sm.exceptions import ConvergenceWarning
+from metareg_sm.exceptions import ConvergenceWarning, MemoryLimitError
 from metareg_sm.models import checks
 from metareg_sm.models.optimizers import optimize_tau2
 from metareg_sm.stats.components import Likelihood, Optimization, VarianceComponents
@@ -51,6 +51,8 @@ def estimated_tau2(
     ------
     VarianceError
         If a sampling variance of 0 leaves the model undefined.
+    MemoryLimitError
+        If there are too many coefficients for variances that differ very much.
 
     Warns
     -----
@@ -59,9 +61,12 @@ def estimated_tau2(
     """
     run = None
     if estimator.kind.likelihood:
-        run = optimize_tau2(
-            model.studies, estimator.kind.reml, optimizer, start, maxiter, disp, keywords
-        )
+        try:
+            run = optimize_tau2(
+                model.studies, estimator.kind.reml, optimizer, start, maxiter, disp, keywords
+            )
+        except MemoryError as error:
+            raise MemoryLimitError(str(error)) from error
         tau2, se, untruncated = run.tau2, run.se, run.tau2
     else:
         if not estimator.zero_variance:

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis, spans_constant
-from metareg_sm.core.gram import Gram, congruence, packed, pairs_of
+from metareg_sm.core.gram import Gram, congruence, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, unequal
 from metareg_sm.core.search.maximize import Optimum
 from metareg_sm.core.studies import Studies, constant_outcomes, out_of_range
 from metareg_sm.core.tau2 import Estimator
+from metareg_sm.exceptions import MemoryLimitError
 from metareg_sm.stats.heterogeneity import i2_h2
 
 
@@ -34,6 +35,10 @@ class Reason(IntEnum):
 
 # Cells in one block: large enough that the calls for a block cost little beside its arithmetic.
 BLOCK_CELLS = 160_000
+# Elements of the matrices of a block, of which an evaluation makes some twenty.
+_BLOCK_ELEMENTS = 1 << 22
+# Bytes of the covariances of all fits of a question, beyond which it is refused.
+_LARGEST = 2**30
 # the smallest eigenvalue of Z'FZ below which the moderators of the studies left are redundant
 _RANK_TOLERANCE = 1e-6
 
@@ -128,9 +133,24 @@ def prepare(
     return Block(studies, shift, nobs, reason)
 
 
-def block_size(k: int) -> int:
-    """Data sets of k studies that are fitted together."""
-    return max(64, BLOCK_CELLS // k)
+def block_size(k: int, rank: int = 1) -> int:
+    """Data sets of k studies that are fitted together, with matrices of as many coefficients."""
+    return min(max(64, BLOCK_CELLS // k), max(1, _BLOCK_ELEMENTS // max(rank, 1) ** 2))
+
+
+def check_room(n: int, rank: int, what: str, instead: str) -> None:
+    """Refuse n fits whose covariances cannot stand in memory together.
+
+    Raises
+    ------
+    MemoryLimitError
+    """
+    size = 8.0 * n * max(rank, 1) ** 2
+    if size > _LARGEST:
+        raise MemoryLimitError(
+            f"The covariances of {n} {what} of a model with {rank} coefficients need "
+            f"{size / 2**30:.0f} GB of memory. Use {instead}, or moderators with fewer columns."
+        )
 
 
 def count_reasons(counts: Array, basis: Basis) -> npt.NDArray[np.intp]:
@@ -246,7 +266,18 @@ class Fitting:
         ----------
         block : Block
             From `prepare` or `counted_block`; reasons found here are added to it.
+
+        Raises
+        ------
+        MemoryLimitError
+            If the moderators have too many columns for variances so unequal.
         """
+        try:
+            return self._fit(block)
+        except MemoryError as error:
+            raise MemoryLimitError(str(error)) from error
+
+    def _fit(self, block: Block) -> BlockFit:
         n = len(block.reason)
         careful = np.broadcast_to(unequal(block.studies.v), n)
         if not careful.any() or careful.all():
@@ -318,7 +349,7 @@ def regress(studies: Studies, tau2: Array, basis: Basis) -> tuple[Array, Array, 
         profile = DirectProfile(studies.resid, studies.v, studies.Z, True, studies.counts)
     solution, rss = profile.solve_and_rss(tau2)
     coefs = studies.outcome @ basis.Z + solution.coefs.T
-    unscaled = congruence(basis.to_params) @ packed(solution.inverse)
+    unscaled = congruence(basis.to_params, solution.inverse)
     return coefs @ basis.to_params.T, unscaled.T, rss
 
 

@@ -65,6 +65,13 @@ def independent_constraints(R: Array, q: Array, scale: Array) -> tuple[Array, Ar
            [0.e+00, 1.e+06]]), array([1., 2.]))
     """
     n, p = R.shape
+    column = np.abs(R * scale).argmax(1)
+    if len(set(column.tolist())) == n and (np.count_nonzero(R, axis=1) == 1).all():
+        # each says the value of a coefficient of its own, as in the test of all moderators
+        value = R[np.arange(n), column]
+        alone = np.zeros((n, p))
+        alone[np.arange(n), column] = 1.0
+        return alone / scale, q / (value * scale[column])
     reduced = np.column_stack([R * scale, q])
     largest = np.abs(reduced[:, :p]).max(1, keepdims=True, initial=0.0)
     reduced /= np.where(largest > 0.0, largest, 1.0)

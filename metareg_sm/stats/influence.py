@@ -15,8 +15,8 @@ from scipy import special
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.gram import Gram, inverse, pairs_of
-from metareg_sm.stats.batch import Reason, block_size, counted_block, regress
+from metareg_sm.core.gram import Gram, inverse, unpacked
+from metareg_sm.stats.batch import Reason, block_size, check_room, counted_block, regress
 from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.left_out import LeftOut, safe
@@ -92,7 +92,8 @@ def refit_selections(
     Refits
     """
     # residuals and the basis itself keep digits that a level or a year that is not centred costs
-    own, size = Basis(refit.basis.Z, np.eye(refit.basis.rank), (), None), block_size(len(y))
+    rank = refit.basis.rank
+    own, size = Basis(refit.basis.Z, np.eye(rank), (), None), block_size(len(y), rank)
     parts = []
     for begin in range(0, n, size):
         rows = np.arange(begin, min(begin + size, n))
@@ -104,7 +105,7 @@ def refit_selections(
             counted_block(resid, v, own, count).studies, np.where(fitted, fit.tau2, 1.0), own
         )
         change[~fitted], unscaled[~fitted] = np.nan, np.nan
-        found = (change @ refit.basis.to_params.T, _full(unscaled))
+        found = (change @ refit.basis.to_params.T, np.moveaxis(unpacked(unscaled.T), -1, 0))
         parts.append(Refits(*found, fit.tau2, fit.scale, fit.q, fit.i2, block.reason))
     return _joined(parts)
 
@@ -120,6 +121,12 @@ def refit_deletions(
     study each data set lacks.
     """
     basis, estimator = refit.basis, refit.estimator
+    check_room(
+        len(lacks),
+        basis.rank,
+        "fits that lack a study",
+        "get_influence(groups=...) with few groups",
+    )
     counts = without_groups(np.arange(len(y)))
     parts, done = [], np.zeros(len(lacks), dtype=bool)
     fits: Refits | None = None
@@ -329,7 +336,7 @@ def _scales(Z: Array, v: Array, to_params: Array, fits: Refits, codes: Codes) ->
         cross = np.linalg.inv(fits.unscaled) + z[:, :, None] * (z / theta[:, None])[:, None]
         whole = np.asarray(np.linalg.inv(cross), dtype=float)
     else:
-        gram, size, found = Gram(Z), block_size(len(v)), []
+        gram, size, found = Gram(Z), block_size(len(v), Z.shape[1]), []
         for begin in range(0, len(fits.tau2), size):
             tau2 = fits.tau2[begin : begin + size]
             found.append(inverse(gram.quadratic(1.0 / (v + tau2[:, None]))[0], overwrite=True))
@@ -340,16 +347,6 @@ def _scales(Z: Array, v: Array, to_params: Array, fits: Refits, codes: Codes) ->
 def _diagonal(to_params: Array, unscaled: Array) -> Array:
     """Diagonal of T M T' for matrices M (n, r, r) and T (p, r): (n, p)."""
     return ((to_params @ unscaled) * to_params).sum(-1)
-
-
-def _full(elements: Array) -> Array:
-    """Symmetric matrices (n, r, r) from their distinct elements (n, q)."""
-    n, q = elements.shape
-    r = int((np.sqrt(8 * q + 1) - 1) / 2)
-    out = np.empty((n, r, r))
-    for position, (i, j) in enumerate(pairs_of(r)):
-        out[:, i, j] = out[:, j, i] = elements[:, position]
-    return out
 
 
 def influential(

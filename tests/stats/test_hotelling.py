@@ -63,3 +63,15 @@ def test_rows_are_chosen_among_dependent_ones():
         independent_constraints(np.zeros((1, 3)), np.ones(1), np.ones(3))
     none, _ = independent_constraints(np.zeros((1, 3)), np.zeros(1), np.ones(3))
     assert none.shape == (0, 3)
+
+
+def test_constraints_on_coefficients_of_their_own():
+    rng = np.random.default_rng(6)
+    scale, q = np.exp(rng.normal(size=5)), rng.normal(size=3)
+    R = np.zeros((3, 5))
+    R[[0, 1, 2], [4, 0, 2]] = [-2.0, 1e-6, 3e6]
+    found, value = independent_constraints(R, q, scale)
+    # a row that repeats another sends the same constraints through the elimination
+    known, other = independent_constraints(np.vstack([R, R[:1]]), np.r_[q, q[:1]], scale)
+    assert_allclose(found, known, rtol=1e-12)
+    assert_allclose(value, other, rtol=1e-12)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array
+from metareg_sm.core.basis import orthonormalize
 from metareg_sm.core.likelihood.compressed import WIDEST, CompressedProfile
 from metareg_sm.core.likelihood.direct import DirectProfile
 from metareg_sm.core.likelihood.pivoted import UNEQUAL, PivotedProfile
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 # Studies of one data set from which on a compression costs less than the evaluations it saves.
 COMPRESSED_FROM = 5000
+# Coefficients up to which the products of two columns, of a block of studies, fit in memory.
+COMPRESSED_TO = 100
+# Products of two columns that are kept for pivots; beyond, an eigendecomposition of up to so many
+# studies takes less memory.
+PIVOTED_TO, DECOMPOSED_TO = 1 << 27, 5000
 
 
 def evaluator(studies: Studies, reml: bool) -> Profile:
@@ -47,6 +53,10 @@ def _choose(studies: Studies) -> Profile:
     if compressible(studies):
         return CompressedProfile.build(y, v, studies.Z, True)
     if unequal(v).any():
+        one = not studies.shape and studies.counts is None
+        if one and too_wide(studies) and studies.k <= DECOMPOSED_TO:
+            complement = orthonormalize(studies.Z, complete=True)[0][:, studies.rank :]
+            return SpectralProfile.build(y, v, complement, True)
         return pivoted(studies)
     if studies.complement is not None and v.ndim == 1 and studies.counts is None:
         return SpectralProfile.build(y, v, studies.complement, True)
@@ -58,9 +68,27 @@ def unequal(v: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(np.maximum.reduce(v, -1) > UNEQUAL * np.minimum.reduce(v, -1))
 
 
+def too_wide(studies: Studies) -> bool:
+    """Whether the products of the columns of one data set are too many to be kept for pivots."""
+    return bool(studies.rank**2 * studies.v.shape[-1] > PIVOTED_TO)
+
+
 def pivoted(studies: Studies) -> PivotedProfile:
-    """The evaluator for variances of any ratio."""
+    """The evaluator for variances of any ratio.
+
+    Raises
+    ------
+    MemoryError
+        If there are too many coefficients for so many studies.
+    """
     Z = studies.Z
+    if too_wide(studies):
+        raise MemoryError(
+            f"Sampling variances that differ by a factor of more than {UNEQUAL:g} need products of "
+            f"all pairs of {studies.rank} coefficients for {studies.v.shape[-1]} studies, which "
+            "do not fit in memory. Use a factor with fewer levels, or a random effect of its "
+            "levels (MixedMetaReg)."
+        )
     one = Z.sum(-2)
     constant = bool(np.abs((Z @ one[..., None])[..., 0] - 1.0).max(initial=0.0) < 1e-9)
     X = Z if studies.X is None else studies.X
@@ -70,7 +98,9 @@ def pivoted(studies: Studies) -> PivotedProfile:
 
 def compressible(studies: Studies) -> bool:
     """Whether one compression of the data set serves all that is asked of its likelihood."""
-    if studies.v.shape[-1] < COMPRESSED_FROM or studies.shape or studies.counts is not None:
+    if studies.v.shape[-1] < COMPRESSED_FROM or studies.rank > COMPRESSED_TO:
+        return False
+    if studies.shape or studies.counts is not None:
         return False
     low, high = float(studies.v.min()), float(studies.v.max())
     return low > 0.0 and high <= WIDEST * low

@@ -10,7 +10,7 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
-from metareg_sm.stats.batch import BlockFit, join
+from metareg_sm.stats.batch import BlockFit, check_room, join
 from metareg_sm.stats.resampling.refit import Refit, blocks
 
 # statistics of equal resamples may differ by rounding
@@ -38,7 +38,7 @@ def permute_rows(
 ) -> NullDistribution:
     """Refit with outcomes and variances in other orders against the same moderators."""
     t, omnibus = np.empty((len(orders), len(refit.basis.to_params))), np.full(len(orders), np.nan)
-    for part in blocks(*orders.shape):
+    for part in blocks(*orders.shape, refit.basis.rank):
         fit = refit(y[orders[part]], v[orders[part]])
         t[part] = refit.t_statistics(fit)
         if len(contrasts):
@@ -49,7 +49,7 @@ def permute_rows(
 def flip_signs(y: Array, v: Array, refit: Refit, signs: Array) -> NullDistribution:
     """Refit with the signs of outcomes changed: the test of a mean of 0."""
     t = np.empty((len(signs), len(refit.basis.to_params)))
-    for part in blocks(*signs.shape):
+    for part in blocks(*signs.shape, refit.basis.rank):
         t[part] = refit.t_statistics(refit(signs[part] * y, v))
     return NullDistribution(t, np.full(len(signs), np.nan))
 
@@ -83,6 +83,8 @@ def permute_residuals(
     Freedman, D., & Lane, D. (1983). A nonstochastic interpretation of reported significance
     levels. Journal of Business & Economic Statistics, 1(4), 292-298.
     """
+    rank = refit.basis.rank
+    check_room(len(orders) * len(reduced), rank, "resamples", "fewer resamples")
     found = []
     for basis in reduced:
         part = replace(refit, basis=basis)
@@ -90,9 +92,8 @@ def permute_residuals(
         resid = residuals_at(Studies.build(y, v, basis), float(null.tau2[0]))
         sd = np.sqrt(v + null.tau2[0])
         expected = y - resid
-        fits = [
-            refit(expected + sd * (resid / sd)[orders[rows]], v) for rows in blocks(*orders.shape)
-        ]
+        ranges = blocks(*orders.shape, refit.basis.rank)
+        fits = [refit(expected + sd * (resid / sd)[orders[rows]], v) for rows in ranges]
         found.append(join(fits))
     return found
 

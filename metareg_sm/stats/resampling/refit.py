@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from metareg_sm._typing import Array
-from metareg_sm.core.gram import apply, inverse, pairs_of
-from metareg_sm.stats.batch import BlockFit, Fitting, block_size, counted_block, join
+from metareg_sm.core.gram import apply, congruence, inverse, pairs_of, unpacked
+from metareg_sm.stats.batch import BlockFit, Fitting, block_size, check_room, counted_block, join
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,31 +29,24 @@ class Refit(Fitting):
 
     def wald(self, fit: BlockFit, contrasts: Array) -> Array:
         """Wald statistic of joint contrasts (m, p) over m, (n,)."""
-        m = len(contrasts)
-        covariance = [[_bilinear(a, b, fit.unscaled.T) for b in contrasts] for a in contrasts]
-        precision = inverse(np.array(covariance) * fit.scale)
+        covariance = unpacked(congruence(contrasts, unpacked(fit.unscaled.T)))
+        precision = inverse(covariance * fit.scale, overwrite=True)
         effect = contrasts @ fit.params.T
-        return np.einsum("mn,mn->n", effect, apply(precision, effect)) / m
+        return np.einsum("mn,mn->n", effect, apply(precision, effect)) / len(contrasts)
 
 
-def _bilinear(a: Array, b: Array, packed: Array) -> Array:
-    """Bilinear form a'Mb for symmetric M (q, n)."""
-    pairs = pairs_of(len(a))
-    weights = [a[i] * b[j] + (a[j] * b[i] if i != j else 0.0) for i, j in pairs]
-    return np.asarray(weights) @ packed
-
-
-def blocks(n: int, k: int) -> Iterator[slice]:
-    """Ranges of resamples that are fitted together."""
-    size = block_size(k)
+def blocks(n: int, k: int, rank: int) -> Iterator[slice]:
+    """Ranges of n resamples of k studies that are fitted together."""
+    size = block_size(k, rank)
     for begin in range(0, n, size):
         yield slice(begin, min(begin + size, n))
 
 
 def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
+    check_room(len(counts), refit.basis.rank, "resamples", "fewer resamples")
     fits = []
-    for rows in blocks(*counts.shape):
+    for rows in blocks(*counts.shape, refit.basis.rank):
         block = counted_block(y, v, refit.basis, counts[rows].astype(float))
         fits.append(refit.fit(block))
     return join(fits)
@@ -61,7 +54,8 @@ def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generi
 
 def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
-    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape)])
+    check_room(len(outcomes), refit.basis.rank, "resamples", "fewer resamples")
+    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape, refit.basis.rank)])
 
 
 def deletions(k: int) -> Array:
