@@ -200,7 +200,7 @@ def bootstrap_lr_test_tau2(fit: Tau2Fitted, n_resamples: int, rng: Seed) -> LRTe
     mean = table.endog - residuals_at(fit.studies, 0.0)
     noise = generator(rng).standard_normal((n, len(mean)))
     statistics = np.empty(n)
-    for rows in resampling.blocks(n, len(mean), table.basis.rank):
+    for rows in resampling.blocks(table.basis.rank, n, len(mean)):
         drawn = Studies.build(mean + np.sqrt(table.vi) * noise[rows], table.vi, table.basis)
         profile = drawn.profile(reml)
         best = profile.loglike(drawn.maximize(reml).tau2)

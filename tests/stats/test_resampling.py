@@ -75,7 +75,7 @@ def test_random_orders():
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.integers(1, 400_000), st.integers(1, 5000), st.integers(0, 1000))
 def test_blocks_are_a_partition(n, k, rank):
-    parts = list(resampling.blocks(n, k, rank))
+    parts = list(resampling.blocks(rank, n, k))
     assert parts[0].start == 0
     assert parts[-1].stop == n
     assert all(a.stop == b.start for a, b in itertools.pairwise(parts))

@@ -38,7 +38,7 @@ def permute_rows(
 ) -> NullDistribution:
     """Refit with outcomes and variances in other orders against the same moderators."""
     t, omnibus = np.empty((len(orders), len(refit.basis.to_params))), np.full(len(orders), np.nan)
-    for part in blocks(*orders.shape, rank=refit.basis.rank):
+    for part in blocks(refit.basis.rank, *orders.shape):
         fit = refit(y[orders[part]], v[orders[part]])
         t[part] = refit.t_statistics(fit)
         if len(contrasts):
@@ -49,7 +49,7 @@ def permute_rows(
 def flip_signs(y: Array, v: Array, refit: Refit, signs: Array) -> NullDistribution:
     """Refit with the signs of outcomes changed: the test of a mean of 0."""
     t = np.empty((len(signs), len(refit.basis.to_params)))
-    for part in blocks(*signs.shape, rank=refit.basis.rank):
+    for part in blocks(refit.basis.rank, *signs.shape):
         t[part] = refit.t_statistics(refit(signs[part] * y, v))
     return NullDistribution(t, np.full(len(signs), np.nan))
 
@@ -92,7 +92,7 @@ def permute_residuals(
         resid = residuals_at(Studies.build(y, v, basis), float(null.tau2[0]))
         sd = np.sqrt(v + null.tau2[0])
         expected = y - resid
-        ranges = blocks(*orders.shape, rank=refit.basis.rank)
+        ranges = blocks(refit.basis.rank, *orders.shape)
         fits = [refit(expected + sd * (resid / sd)[orders[rows]], v) for rows in ranges]
         found.append(join(fits))
     return found

@@ -35,8 +35,8 @@ class Refit(Fitting):
         return np.einsum("mn,mn->n", effect, apply(precision, effect)) / len(contrasts)
 
 
-def blocks(n: int, k: int, rank: int) -> Iterator[slice]:
-    """Ranges of n resamples of k studies that are fitted together."""
+def blocks(rank: int, n: int, k: int) -> Iterator[slice]:
+    """Ranges of n resamples of k studies, with so many coefficients, that are fitted together."""
     size = block_size(k, rank)
     for begin in range(0, n, size):
         yield slice(begin, min(begin + size, n))
@@ -46,7 +46,7 @@ def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generi
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     check_room(len(counts), refit.basis.rank, "resamples", "fewer resamples")
     fits = []
-    for rows in blocks(*counts.shape, rank=refit.basis.rank):
+    for rows in blocks(refit.basis.rank, *counts.shape):
         block = counted_block(y, v, refit.basis, counts[rows].astype(float))
         fits.append(refit.fit(block))
     return join(fits)
@@ -55,7 +55,7 @@ def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generi
 def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
     check_room(len(outcomes), refit.basis.rank, "resamples", "fewer resamples")
-    return join([refit(outcomes[rows], v) for rows in blocks(*outcomes.shape, rank=refit.basis.rank)])
+    return join([refit(outcomes[rows], v) for rows in blocks(refit.basis.rank, *outcomes.shape)])
 
 
 def deletions(k: int) -> Array:
