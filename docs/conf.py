@@ -7,7 +7,7 @@ HERE = Path(__file__).parent
 # this copy of the package, and the reference values beside it
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent)]
 
-from metareg_sm import __version__  # noqa: E402
+from metareg_sm import __version__  # noqa: E402 (the path comes first)
 
 project = "metareg_sm"
 author = "the metareg_sm developers"

@@ -30,7 +30,7 @@ class _Moved(MetaPathFinder, Loader):
         self,
         fullname: str,
         path: Sequence[str] | None,  # noqa: ARG002 (importlib's signature)
-        target: ModuleType | None = None,  # noqa: ARG002
+        target: ModuleType | None = None,  # noqa: ARG002 (importlib's signature)
     ) -> ModuleSpec | None:
         package, _, name = fullname.rpartition(".")
         if package != "metareg_sm" or name not in _NOW:

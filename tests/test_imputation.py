@@ -97,14 +97,14 @@ def test_models_of_other_shapes_are_fitted_one_by_one(bcg, formulas, monkeypatch
 
 
 def test_the_seed_decides(gaps):
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     one, two = (impute(gaps, "yi ~ ablat", vi="vi", n_imputations=3, rng=5) for _ in range(2))
     for a, b in zip(one.frames, two.frames, strict=True):
         pd.testing.assert_frame_equal(a, b)
     generator = np.random.default_rng(5)
     three = impute(gaps, "yi ~ ablat", vi="vi", n_imputations=3, rng=generator)
     pd.testing.assert_frame_equal(three.frames[2], one.frames[2])
-    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002 (the global state is what is tested)
 
 
 def test_options_products_factors_and_auxiliary(gaps):

@@ -136,4 +136,4 @@ def test_bad_input(bcg, fits):
         pool(["a", "b"])
     alone = MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
     with pytest.raises(DesignError, match="no moderator"):
-        pool([alone, alone]).omnibus  # noqa: B018
+        pool([alone, alone]).omnibus  # noqa: B018 (the look-up raises)

@@ -53,11 +53,11 @@ def test_keywords_of_the_model(bcg, options, message):
 
 def test_functions():
     with pytest.raises(AttributeError, match=r"metareg_sm\.effect_size"):
-        metareg_sm.escalc  # noqa: B018
+        metareg_sm.escalc  # noqa: B018 (the look-up raises)
     with pytest.raises(AttributeError, match=r"smf\.metareg"):
-        metareg_sm.rma  # noqa: B018
+        metareg_sm.rma  # noqa: B018 (the look-up raises)
     with pytest.raises(AttributeError, match=r"no attribute 'nosuch'$"):
-        metareg_sm.nosuch  # noqa: B018
+        metareg_sm.nosuch  # noqa: B018 (the look-up raises)
 
 
 def test_no_word_hides_one_of_ours():

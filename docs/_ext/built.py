@@ -285,7 +285,7 @@ class Command(SphinxDirective):
     """A command line of this package, and what it prints."""
 
     has_content = True
-    option_spec = {"exit": directives.nonnegative_int}  # noqa: RUF012
+    option_spec = {"exit": directives.nonnegative_int}  # noqa: RUF012 (docutils' attribute)
 
     def run(self) -> list[nodes.Node]:
         """Run the commands."""

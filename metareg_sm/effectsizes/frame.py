@@ -18,13 +18,15 @@ from metareg_sm.exceptions import OptionError
 ATTRS = "effect_size"
 
 
-def measure_of(data: Any) -> Measure | None:
+def measure_of(data: Any, outcome: str | None = None) -> Measure | None:
     """The measure that `effect_size` left in the `attrs` of a table.
 
     Parameters
     ----------
     data : object
         A table, or anything else.
+    outcome : str, optional
+        A column: there is a measure only if it is the one that `effect_size` computed.
 
     Returns
     -------
@@ -41,7 +43,11 @@ def measure_of(data: Any) -> Measure | None:
     """
     attrs = getattr(data, "attrs", None)
     name = attrs.get("measure") if isinstance(attrs, Mapping) else None
-    return MEASURES.get(name.lower()) if isinstance(name, str) else None
+    if not isinstance(attrs, Mapping) or not isinstance(name, str):
+        return None
+    if outcome not in (None, attrs.get(ATTRS, {}).get("outcome", "yi")):
+        return None
+    return MEASURES.get(name.lower())
 
 
 def labelled_frame(

@@ -6,10 +6,10 @@ For those who want no side effect on the statsmodels module.
 from typing import TYPE_CHECKING, Any
 
 import statsmodels.formula.api as _smf
-from statsmodels.formula.api import *  # noqa: F403
+from statsmodels.formula.api import *  # noqa: F403 (all of its names)
 
 from metareg_sm.design.formula import next_frame as _next_frame
-from metareg_sm.formula.transforms import between, within  # noqa: F401
+from metareg_sm.formula.transforms import between, within  # noqa: F401 (names of this module)
 from metareg_sm.models.metareg import MetaReg as _MetaReg
 
 if TYPE_CHECKING:
@@ -41,4 +41,4 @@ def lsmetareg(
 
 
 _OURS = ("between", "lsmetareg", "metareg", "mixedmetareg", "within")
-__all__ = [*(name for name in _smf.__all__ if name not in _OURS), *_OURS]  # noqa: PLE0604
+__all__ = [*(name for name in _smf.__all__ if name not in _OURS), *_OURS]  # noqa: PLE0604 (texts, all of them)

@@ -291,13 +291,12 @@ class KnownVarianceModel(LikelihoodModel):
 
 def _measure_name(data: Any, outcome: str) -> str | None:
     """Name of the measure that `effect_size` computed the outcome of a table in."""
-    attrs = getattr(data, "attrs", None) or {}
-    name = attrs.get("measure")
-    if not isinstance(name, str) or outcome != attrs.get("effect_size", {}).get("outcome", "yi"):
+    if not getattr(data, "attrs", None):
         return None
-    from metareg_sm.effectsizes import MEASURES
+    from metareg_sm.effectsizes import measure_of
 
-    return name if name.lower() in MEASURES else None
+    found = measure_of(data, outcome)
+    return None if found is None else found.name
 
 
 def _rows_of_arrays(data: Any, total: int) -> StudyRows:

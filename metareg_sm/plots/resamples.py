@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, BootstrapInterval
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, suggestion, whole_number
 from metareg_sm.plots.canvas import (
@@ -240,7 +240,7 @@ def bootstrap(
     record: Bootstrap,
     quantities: Sequence[str] | str | None = None,
     *,
-    kind: str = "percentile",
+    kind: BootstrapInterval = "percentile",
     alpha: float = 0.05,
     width: float | str = "column",
     ax: Axes | None = None,
@@ -276,7 +276,7 @@ def bootstrap(
     _check(record, Bootstrap, "results.bootstrap()")
     level = check_alpha(alpha)
     wanted = _chosen(quantities, [str(c) for c in record.distribution.columns], "quantities")
-    ends = record.conf_int(level, kind).loc[wanted]  # type: ignore[arg-type]
+    ends = record.conf_int(level, kind).loc[wanted]
     data = record.distribution[wanted].copy()
     cells = grid(len(wanted), ax, width, 0.85, 2)
     for axes, name in zip(cells.axes, wanted, strict=True):

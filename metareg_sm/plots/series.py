@@ -72,8 +72,9 @@ def _renamed(index: pd.Index, labels: Mapping[Any, Any] | pd.Series) -> pd.Index
 def _scale(transform: Transform, label: str, null: float | None = 0.0) -> Scale:
     if transform is None or transform is False:
         return Scale(label, null=null)
-    function = choose(TRANSFORMS, transform, "transform") if isinstance(transform, str) else None
-    function = function or transform  # type: ignore[assignment]
+    function = (
+        choose(TRANSFORMS, transform, "transform") if isinstance(transform, str) else transform
+    )
     if not callable(function):
         raise OptionError(f"transform must be a name, a function or None; got {transform!r}.")
     log = function is np.exp

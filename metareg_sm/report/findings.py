@@ -378,14 +378,13 @@ def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
     ranges: list[list[Part]] = []
     for j, name in enumerate(content.names):
         if content.pooled:
-            back = scale.values(params[:, j])
-            name, values = f"the {scale.shown}", back  # noqa: PLW2901
+            what, values = f"the {scale.shown}", scale.values(params[:, j])
         elif j == constant:
             continue
         else:
-            values = shown[:, j]
+            what, values = name, shown[:, j]
         se = content.table["se"].iloc[j]
-        ranges.append([f"{name} from ", *_range(values, decimals_for(se), digits)])
+        ranges.append([f"{what} from ", *_range(values, decimals_for(se), digits)])
     if has_tau2(content.fit) and content.fit.estimator is not None:
         decimals = decimals_for(content.fit.tau2_se)
         ranges.append([TAU2, " from ", *_range(found.tau2_deleted[good], decimals, 2)])

@@ -407,8 +407,5 @@ class LocationScaleResults(ModelResults):
 class LocationScaleResultsWrapper(ModelResultsWrapper):
     """Results with pandas labels."""
 
-    _attrs: dict[str, str] = {}  # noqa: RUF012
-    _wrap_attrs = wrap.union_dicts(ModelResultsWrapper._wrap_attrs, _attrs)
-
 
 wrap.populate_wrapper(LocationScaleResultsWrapper, LocationScaleResults)

@@ -399,8 +399,9 @@ class MetaRegResults(SmallStudyResults):
 class MetaRegResultsWrapper(ModelResultsWrapper):
     """Results with pandas labels."""
 
-    _attrs = {"weights": "rows", "resid_pearson": "rows"}  # noqa: RUF012
-    _wrap_attrs = wrap.union_dicts(ModelResultsWrapper._wrap_attrs, _attrs)
+    _wrap_attrs = wrap.union_dicts(
+        ModelResultsWrapper._wrap_attrs, {"weights": "rows", "resid_pearson": "rows"}
+    )
 
 
 wrap.populate_wrapper(MetaRegResultsWrapper, MetaRegResults)

@@ -214,8 +214,5 @@ class MixedMetaRegResults(ComponentResults):
 class MixedMetaRegResultsWrapper(ModelResultsWrapper):
     """Results with pandas labels."""
 
-    _attrs: dict[str, str] = {}  # noqa: RUF012
-    _wrap_attrs = wrap.union_dicts(ModelResultsWrapper._wrap_attrs, _attrs)
-
 
 wrap.populate_wrapper(MixedMetaRegResultsWrapper, MixedMetaRegResults)

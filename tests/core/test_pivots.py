@@ -230,7 +230,10 @@ def test_standard_error_where_variances_are_small_beside_the_outcomes(name, smal
     found = ESTIMATORS[name].solve(Studies.build(y, v, design_basis(X)), weights)
     with mp.workdps(_exact.DIGITS):
         tau2, vs, df = mp.mpf(float(found.tau2)), [mp.mpf(float(a)) for a in v], k - 2
-        total = lambda power: sum((a + tau2) ** -power for a in vs)  # noqa: E731
+
+        def total(power):
+            return sum((a + tau2) ** -power for a in vs)
+
         if name in ("reml", "ml"):
             P = _exact.projection([1 / (a + tau2) for a in vs], X)[0]
             se = mp.sqrt(2 / (sum(a * a for a in P) if name == "reml" else total(2)))

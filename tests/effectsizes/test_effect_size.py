@@ -368,12 +368,17 @@ def test_natural_values_of_estimates():
     expected = np.divide(proportions["xi"], proportions["ni"])
     for name in ("PR", "PLN", "PLO", "PAS", "PFT"):
         y = effect_size(name, **proportions)["yi"]
-        back = [float(MEASURES[name.lower()].natural(v, n)) for v, n in zip(y, proportions["ni"])]  # noqa: B905
+        back = [
+            float(MEASURES[name.lower()].natural(v, n))
+            for v, n in zip(y, proportions["ni"], strict=True)
+        ]
         assert_allclose(back, expected, rtol=1e-9)
     rates = {"xi": [1, 5, 12], "ti": [3.5, 9, 20]}
     for name in ("IR", "IRLN", "IRS", "IRFT"):
         y = effect_size(name, **rates)["yi"]
-        back = [float(MEASURES[name.lower()].natural(v, t)) for v, t in zip(y, rates["ti"])]  # noqa: B905
+        back = [
+            float(MEASURES[name.lower()].natural(v, t)) for v, t in zip(y, rates["ti"], strict=True)
+        ]
         assert_allclose(back, np.divide(rates["xi"], rates["ti"]), rtol=1e-9)
 
 

@@ -416,7 +416,7 @@ def test_the_names_of_a_formula_are_those_of_the_caller(engine):
 
     def call():
         # a name that only this function has, and one from around it
-        shift = factor + 1.0  # noqa: F841
+        shift = factor + 1.0  # noqa: F841 (used in the formula)
         return fit_many(given_["endog"], "~ I(factor * dose + shift + K)", given_["vi"], data=data)
 
     expected = fit_many(

@@ -218,13 +218,13 @@ def test_predict(model):
 
 
 def test_no_warning_and_no_randomness(bcg):
-    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # noqa: NPY002 (the global state is what is tested)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = MetaReg(bcg["yi"], sm.add_constant(bcg[["ablat"]]), vi=bcg["vi"])
         first = model.fit(method="basinhopping")
         assert_allclose(first.tau2, model.fit(method="basinhopping").tau2, rtol=1e-12)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002 (the global state is what is tested)
 
 
 def test_more_than_a_thousand_studies():

@@ -40,19 +40,19 @@ def test_reproducible(what):
     y, v, X = studies(12, k=14, spread=0.03)
     res = fit(y, v, X)
     # the global state is neither changed nor read
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 (the global state is what is tested)
     first = everything(res)[what]()
     assert_allclose(everything(res)[what](), first, rtol=1e-12, atol=1e-13)
     assert_allclose(
         everything(res, np.random.default_rng(7))[what](), first, rtol=1e-12, atol=1e-13
     )
     assert (np.asarray(everything(res, 8)[what]()) != np.asarray(first)).any()
-    assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
-    np.random.seed(99)  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002 (the global state is what is tested)
+    np.random.seed(99)  # noqa: NPY002 (the global state is what is tested)
     try:
         assert_allclose(everything(res)[what](), first, rtol=1e-12, atol=1e-13)
     finally:
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)  # noqa: NPY002 (the global state is what is tested)
 
 
 @pytest.mark.filterwarnings(FAILS)

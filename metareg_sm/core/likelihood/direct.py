@@ -74,6 +74,7 @@ class DirectProfile:
     Z: Array
     reml: bool
     counts: Array | None = None
+    # made below where none is given
     gram: Gram = field(default=None, repr=False)  # type: ignore[assignment]
 
     def __post_init__(self) -> None:

@@ -67,15 +67,15 @@ class Linear:
         """The parts as rows, (m, q*q)."""
         return self.parts.reshape(len(self.parts), -1)
 
-    def derivatives(self, phi: Array) -> Array:  # noqa: ARG002
+    def derivatives(self, phi: Array) -> Array:  # noqa: ARG002 (G is linear)
         """First derivatives of G, (m, q, q)."""
         return self.parts
 
-    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002
+    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002 (G is linear)
         """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
         return np.zeros((len(self.parts),) * 2)
 
-    def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002
+    def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002 (no correlation)
         """Working parameters of given variances (q,) and about a given correlation."""
         traces = np.trace(self.parts, axis1=1, axis2=2)
         weights: Array = np.einsum("mjj,j->m", self.parts, variances) / traces

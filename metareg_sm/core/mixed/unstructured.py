@@ -82,7 +82,7 @@ class Unstructured:
         D = self.parts @ self.factor(phi).T
         return D + D.swapaxes(1, 2)
 
-    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002
+    def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002 (G is quadratic)
         """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
         MB = (M @ self.parts).reshape(len(self.parts), -1)
         H: Array = 2.0 * (self._flat @ MB.T)

@@ -86,7 +86,8 @@ def problem(rng, kind, k=24):
             found.append(KnownBlock(rows, A @ A.T / len(rows) + 0.1 * np.eye(len(rows))))
         return found
 
-    intercept = lambda labels: Term.intercept(codes(labels))  # noqa: E731
+    def intercept(labels):
+        return Term.intercept(codes(labels))
 
     def structured(name, groups=outer, at=times):
         return Term(codes(groups), level, structure(name, 3, at))
