@@ -125,6 +125,7 @@ def test_risks_reach_a_higher_likelihood_than_metafor(trials):
         options={"xatol": 1e-8, "fatol": 1e-10, "maxiter": 4000, "maxfev": 4000},
     )
     assert -best.fun == pytest.approx(found.model.llf, abs=1e-7)
+    # the simplex ends where the likelihood is flat to 1e-10
     np.testing.assert_allclose(best.x, 0.0, atol=1e-4)
 
 
@@ -149,6 +150,7 @@ def test_standard_errors_and_profile(trials):
                 for a, b, s in signs
             ) / (4 * step[i] * step[j])
     cov = np.linalg.inv(-H)
+    # second differences of values
     assert found.slope_se_profile == pytest.approx(np.sqrt(cov[2, 2]), rel=1e-3)
     # the expected information, of all five parameters
     info = np.zeros((3, 3))

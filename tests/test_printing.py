@@ -64,10 +64,12 @@ def test_tables_are_cut_in_the_middle(bcg):
 
 def test_numbers_are_those_of_the_fit(bcg_res):
     lines = {line.split()[0]: line.split() for line in repr(bcg_res).splitlines()}
+    # to the digits that are printed
     assert float(lines["tau2"][1]) == pytest.approx(bcg_res.tau2, rel=1e-3)
     assert float(lines["R2"][1]) == pytest.approx(bcg_res.heterogeneity.r2, abs=1e-4)
     for name in ("Intercept", "ablat", "year"):
         found = [float(x) for x in lines[name][1:]]
+        # to the digits that are printed
         assert found == pytest.approx(bcg_res.summary_frame().loc[name].tolist(), rel=2e-3)
     assert "p-value" in " ".join(lines["Moderators"])
 

@@ -113,6 +113,7 @@ def test_quantiles_of_normal_samples(method):
         ours = mean_sd_from_quantiles(np.full(4000, n), middle, **quantiles, method=method)
         # Monte Carlo: four standard errors
         assert abs(ours["mean"].mean() - 10.0) < 4 * ours["mean"].std() / np.sqrt(4000)
+        # they divide by approximate expectations of normal order statistics
         assert ours["sd"].mean() == pytest.approx(2.0, rel=0.02)
 
 

@@ -94,6 +94,7 @@ def test_one_stage_agrees_with_two_stage():
     ).fit(method="bfgs")
     b, se = one.params, one.bse
     inside, outside = "treat:within(age, study)", "treat:between(age, study)"
+    # one residual variance for all studies and REML by BFGS, against a variance each and two stages
     assert abs(b[inside] - common.within) < 0.1 * common.within_se
     assert se[inside] == pytest.approx(common.within_se, rel=0.01)
     assert abs(b[outside] - two.across) < 0.05 * two.across_se

@@ -40,9 +40,11 @@ def test_a_few_aligned_lines(many):
     for j, name in enumerate(many.exog_names):
         shown = [float(x) for x in rest[name]]
         known = [np.nanmedian(many.params[:, j]), np.nanmedian(many.bse[:, j])]
+        # to the four digits that are printed
         np.testing.assert_allclose(shown, known, rtol=1e-3)
     assert len({len(line) for line in lines[-3:]}) == 1
     median = next(line for line in lines if line.startswith("Median tau2")).split()[-1]
+    # to the four digits that are printed
     np.testing.assert_allclose(float(median), np.nanmedian(many.tau2), rtol=1e-3)
 
 

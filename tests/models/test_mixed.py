@@ -135,6 +135,7 @@ def test_score_and_hessian_are_derivatives():
             (model.score(at + step * e, reml) - model.score(at - step * e, reml)) / (2 * step)
             for e in np.eye(2)
         ]
+        # differences of slopes have half of the digits
         assert_allclose(model.hessian(at, reml), bends, rtol=1e-5)
 
 

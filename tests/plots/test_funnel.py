@@ -183,14 +183,14 @@ def test_labels_of_the_arc_lie_on_the_lines_of_their_effects():
     (arc,) = by_gid(fig, "arc")
     at = ax.transData.transform(np.column_stack(arc.get_data()))
     radius = np.hypot(*(at - ax.transData.transform((0.0, 0.0))).T)
-    assert_allclose(radius, radius[0], rtol=5e-3)
+    assert_allclose(radius, radius[0], rtol=1e-12)
     labels = by_gid(fig, "arc label")
     assert len(labels) >= 2
     for label in labels:
         effect = float(label.get_text().replace("\u2212", "-"))
         x, y = label.get_position()
         # the label stands a little to the right of its tick
-        assert_allclose(y / x, effect, rtol=0.06, atol=0.02)
+        assert_allclose(y / x, effect, rtol=0.015, atol=1e-12)
 
 
 def test_radial_of_residuals():

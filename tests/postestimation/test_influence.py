@@ -179,7 +179,7 @@ def test_reference_file_of_inference(name, test):
     ):
         expected = floats(content[key])
         known = ~np.isnan(expected)
-        same(np.asarray(found)[known], expected[known], key, rtol=2e-6)
+        same(np.asarray(found)[known], expected[known], key, rtol=1e-6)
 
 
 def test_numbers_of_viechtbauers_example(bcg):
@@ -188,6 +188,7 @@ def test_numbers_of_viechtbauers_example(bcg):
     assert_allclose(i.resid_studentized_external[[6, 12]], [-2.668685, 2.072975], atol=1e-5)
     assert_allclose(i.cooks_distance[0][[6, 5]], [0.364266, 0.288253], atol=1e-4)
     assert_allclose(i.hat_matrix_diag[7], 0.357028, atol=1e-5)
+    # a ratio of determinants multiplies what tau2 is off
     assert_allclose(i.cov_ratio[7], 2.426786, atol=5e-4)
     assert_allclose(i.dffits[0][6], -0.640464, atol=1e-5)
 
@@ -494,6 +495,7 @@ def test_search_that_gives_up_is_told(bcg, precise, monkeypatch):
         frame = res.leave_one_out()
     assert "NaN" not in str(told[0].message)
     assert list(frame.attrs["reasons"]) == list(range(13))
+    # bracketed, without the steps that end at the maximum
     assert_allclose(frame["tau2"], known["tau2"], rtol=0.1)
 
 

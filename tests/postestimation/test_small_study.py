@@ -29,6 +29,7 @@ def pooled(bcg):
 
 
 def test_figures_of_bcg(pooled):
+    # to the digits that metafor prints
     egger = pooled.egger_test()
     assert_allclose(
         [egger.statistic, egger.pvalue, egger.limit], [-0.8033, 0.4218, -0.5104], atol=5e-5
@@ -73,8 +74,8 @@ def test_egger_of_metafor(name):
                 "mixed",
             )
         found = res.egger_test(known["predictor"], model)
-        assert_allclose(found.statistic, known["statistic"], rtol=1e-5)
-        assert_allclose(found.pvalue, known["pvalue"], rtol=1e-5)
+        assert_allclose(found.statistic, known["statistic"], rtol=1e-6)
+        assert_allclose(found.pvalue, known["pvalue"], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["bcg", "hackshaw1998", "egger2001", "bangertdrowns2004"])

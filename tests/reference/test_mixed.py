@@ -27,11 +27,13 @@ def test_rma_mv(name, method):
         res = model(name).fit(reml=method == "REML", df="residual")
     assert res.mle_retvals["converged"]
     assert_allclose(res.llf, expected["llf"], atol=1e-8)
+    # nlminb ends where the likelihood is flat to 1e-10, and parameters at the root of that
     assert_allclose(res.params, expected["beta"], atol=1e-5 * min(expected["se"]))
     assert_allclose(res.bse, expected["se"], rtol=1e-5)
     if method == "REML":
         assert_allclose(res.heterogeneity.q, expected["QE"], rtol=1e-9)
     if expected["sigma2"]:
+        # flatter still than the coefficients
         assert_allclose(res.vcomp, expected["sigma2"], rtol=2e-5, atol=1e-7)
 
 
@@ -54,6 +56,7 @@ def test_club_sandwich(name, correction):
         fit.cov_params() / np.outer(scale, scale), V / np.outer(scale, scale), atol=5e-6
     )
     if "df" in expected:
+        # Satterthwaite's df divide variances of variances: that error, several times over
         assert_allclose(fit.contrast_df(), expected["df"], rtol=1e-5)
         p = len(fit.params)
         R = np.eye(p)[1:] if p > 1 else np.eye(1)
@@ -77,6 +80,7 @@ def test_default_clusters_are_the_outermost_groups():
     res = smf.mixedmetareg("yi ~ 1", schools, vi="vi", random="1 | district/school").fit(
         cov_type="cluster"
     )
+    # as they were printed
     assert_allclose(res.bse, 0.0845, atol=5e-5)
     assert_allclose(res.contrast_df(), 9.86, atol=5e-3)
     assert_allclose(res.pvalues, 0.0540, atol=5e-5)

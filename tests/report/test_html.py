@@ -97,6 +97,7 @@ def values(row):
             if value is None:
                 continue
             if not re.match(r"[<>]", text):
+                # to the digits that are printed
                 assert float(text) == pytest.approx(value, rel=6e-4, abs=6e-3), text
             found.append(value)
     return found

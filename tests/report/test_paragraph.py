@@ -301,6 +301,7 @@ def test_clusters(clustered, correction):
     text = res.report()
     df = np.broadcast_to(res._results.contrast_df(), 3)
     printed = check(r"x, b = .*? t\((?:N)\) = N", text.split("z, b")[0], df[1], res.tvalues["x"])
+    # to the digits that are printed
     assert float(printed[0]) == pytest.approx(df[1], rel=1e-3)
     assert ("Tipton & Pustejovsky, 2015" in text) == (correction == "CR2")
     assert correction in text

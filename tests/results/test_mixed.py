@@ -86,6 +86,7 @@ def test_random_effects_of_metafor(name):
             for label in frame.index
         ]
         at = [labels.index(label) for label in table["label"]]
+        # they move with the variances, at which nlminb ends
         assert_allclose(frame["u"].iloc[at], table["u"], rtol=1e-5, atol=1e-6)
         assert_allclose(frame["u_se"].iloc[at], table["se"], rtol=1e-5)
 
@@ -106,6 +107,7 @@ def test_profile_intervals_enclose_and_end_at_the_level():
         at = frame.loc["district", end]
         others = np.linspace(0.6, 1.6, 401) * res.vcomp.iloc[1]
         best = max(res.model.loglike([at, b]) for b in others)
+        # the best of a grid lies a little below the maximum
         assert_allclose(res.llf - best, drop, atol=1e-3)
 
 
@@ -262,6 +264,7 @@ def test_simulate_has_the_marginal_covariance():
     expected = res.model.V.to_dense() + G
     assert list(TRIALS["outcome"][:2]) == ["PD", "AL"]
     size = np.sqrt(np.outer(np.diag(expected), np.diag(expected)))
+    # Monte Carlo
     assert_allclose(np.cov(drawn.T) / size, expected / size, atol=0.03)
     assert_allclose(drawn.mean(0), res.fittedvalues, atol=0.01)
     assert schools().simulate(3, rng=1).shape == (3, 56)
@@ -271,6 +274,7 @@ def test_bootstrap():
     res = schools("yi ~ 1")
     found = res.bootstrap(60, rng=1)
     assert found.distribution.shape == (60, 3)
+    # Monte Carlo, of few resamples
     assert_allclose(found.standard_error["Intercept"], res.bse.iloc[0], rtol=0.4)
     assert list(found.conf_int().columns) == ["estimate", "ci_lower", "ci_upper"]
     assert_frame_equal(found.distribution, res.bootstrap(60, rng=1).distribution)

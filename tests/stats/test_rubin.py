@@ -27,6 +27,7 @@ def test_infinite_degrees_of_freedom_are_rubins_own():
 @pytest.mark.parametrize("r", [0.05, 0.3])
 def test_reiter_nears_li_with_many_degrees_of_freedom(r):
     li = d1_df(3, 10, r, np.inf)
+    # they near each other, and are not the same formula
     assert d1_df(3, 10, r, 1e9) == pytest.approx(li, rel=0.25)
     few = [d1_df(3, 10, r, df) for df in (8.0, 20.0, 100.0, 1e4)]
     assert np.all(np.diff(few) > 0.0)

@@ -311,6 +311,7 @@ def test_profile_interval_is_where_the_likelihood_has_fallen():
     for end in profile_weights(model, found, 0.1)[1]:
         logs = np.tile([0.0, np.log(end)], (n, 1))
         best = loglike(data, grid_b.reshape(-1, 1), grid_t.ravel(), logs).max()
+        # the best of a grid lies a little below the maximum
         assert_allclose(found.llf - best, drop, atol=5e-3)
 
 

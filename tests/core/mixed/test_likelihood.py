@@ -77,6 +77,7 @@ def test_derivatives_in_working_parameters(kind, reml):
         up, down = built.point(phi + step, reml), built.point(phi - step, reml)
         values.append((up.value - down.value) / (2 * h[j]))
         slopes.append((up.gradient - down.gradient) / (2 * h[j]))
+    # differences of values have half of the digits
     assert_allclose(point.gradient, values, rtol=1e-5, atol=1e-5)
     if not kind.startswith("crossed"):
         size = np.abs(point.observed).max()

@@ -19,6 +19,7 @@ def test_metafor(name, method):
     assert solution.loglike >= expected["llf"] - 1e-9
     assert_allclose(solution.loglike, expected["llf"], atol=1e-8)
     se = np.array(expected["se"])
+    # nlminb ends where the likelihood is flat to 1e-10, and parameters at the root of that
     assert_allclose(solution.params / se, np.array(expected["beta"]) / se, atol=1e-5)
     assert_allclose(np.sqrt(np.diag(solution.cov_unscaled)), se, rtol=1e-5)
     components = solution.components()
@@ -47,6 +48,7 @@ def test_predicted_effects(name):
     for entry, table, effects in zip(case["terms"], tables, solution.effects(), strict=True):
         code = {label: i for i, label in enumerate(sorted(set(entry["groups"])))}
         at = [code[label] for label in table["label"]]
+        # they move with the variances, at which nlminb ends
         assert_allclose(effects.u[at, 0], table["u"], rtol=1e-5, atol=1e-6)
         assert_allclose(np.sqrt(effects.cov[at, 0, 0]), table["se"], rtol=1e-5, atol=1e-6)
 

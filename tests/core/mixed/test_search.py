@@ -36,6 +36,7 @@ def test_free_parameters(kind):
     h = 1e-5
     steps = h * np.eye(len(theta))
     slope = [(objective.value(theta + s) - objective.value(theta - s)) / (2 * h) for s in steps]
+    # differences of values have half of the digits
     assert_allclose(objective.gradient(theta), slope, rtol=1e-5, atol=1e-7)
     if not kind.startswith("crossed"):
         bend = [
