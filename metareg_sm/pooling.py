@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
 from metareg_sm._typing import Array
-from metareg_sm.design.terms import Terms, refuse_missing
+from metareg_sm.design.terms import Terms
 from metareg_sm.exceptions import ComparisonError, DesignError, OptionError
 from metareg_sm.options import check_alpha
-from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.inference import constraints
 from metareg_sm.postestimation.prediction import MetaRegPrediction
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.rubin import d1_df, pooled_df, rubin
 
 __all__ = ["PooledResults", "PooledTest", "pool"]
+
+
+class Poolable(Fitted, Protocol):
+    """A fit that predicts."""
+
+    def get_prediction(self, exog: Any = None, transform: Any = True, **options: Any) -> Any:
+        """Predicted effects, as `MetaRegPrediction`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +61,67 @@ class PooledResults:
         degrees of freedom.
     fmi, riv : Series, (p,)
         Fraction of missing information; relative increase of the variance.
+    components : DataFrame
+        Columns estimate, se and fmi: one row a variance, a correlation or a coefficient of ln tau2,
+        each pooled on the scale on which the fits report it. Variances are not pooled by their
+        logarithms, which are infinite for an estimate of 0.
     tau2, tau2_se : float
-        Pooled heterogeneity, in squared units of the outcome.
+        Pooled heterogeneity, in squared units of the outcome: of all terms together where effects
+        are dependent, the mean over the studies in a location-scale model, which has no standard
+        error of it (NaN; those of ln tau2 are in `components`).
     n_imputations : int
         Completed data sets m.
     nobs : float
-        Studies.
+        Studies, or effects where these are dependent.
+
+    Notes
+    -----
+    The degrees of freedom of complete data, which Barnard & Rubin's start from, are those of the
+    tests of the single fits: k - p, those that a random structure leaves ("contain"), or
+    Satterthwaite's, then the mean over the fits.
     """
 
-    def __init__(self, fits: Sequence[Tau2Fitted]) -> None:
+    def __init__(self, fits: Sequence[Poolable]) -> None:
         self._fits = tuple(fits)
         first = fits[0]
         self.n_imputations, self.nobs = len(fits), first.nobs
+        self._rows = "effects" if hasattr(first, "random_terms") else "studies"
         self._terms: Terms = first.terms
         names = pd.Index(first.terms.names)
         self._params = np.stack([np.asarray(f.params) for f in fits])
         self._covs = np.stack([np.asarray(f.cov_params()) for f in fits])
-        df = first.contrast_df()
-        self._df_complete = np.inf if df is None else df
-        found = rubin(self._params, np.diagonal(self._covs, axis1=1, axis2=2), self._df_complete)
+        variances = np.diagonal(self._covs, axis1=1, axis2=2)
+        found = rubin(self._params, variances, self._complete_df(None))
         self.params = pd.Series(found.estimate, names)
         self.bse = pd.Series(np.sqrt(found.variance), names)
         self.df = pd.Series(found.df, names)
         self.tvalues = self.params / self.bse
         self.pvalues = pd.Series(two_sided_pvalue(self.tvalues.to_numpy(), found.df), names)
         self.riv, self.fmi = pd.Series(found.riv, names), pd.Series(found.fmi, names)
-        tau2 = np.array([[f.tau2] for f in fits])
-        spread = rubin(tau2, np.array([[f.tau2_se**2] for f in fits]), np.inf)
-        self.tau2, self.tau2_se = float(spread.estimate[0]), float(np.sqrt(spread.variance[0]))
+        parts = [f.components for f in fits]
+        spread = rubin(
+            np.stack([c.values for c in parts]), np.stack([c.se**2 for c in parts]), np.inf
+        )
+        self.components = pd.DataFrame(
+            {"estimate": spread.estimate, "se": np.sqrt(spread.variance), "fmi": spread.fmi},
+            pd.Index(parts[0].names),
+        )
+        tau2 = np.array([[f.between_variance] for f in fits])
+        errors = [[getattr(f, "tau2_se", np.nan) ** 2] for f in fits]
+        total = rubin(tau2, np.array(errors), np.inf)
+        self.tau2, self.tau2_se = float(total.estimate[0]), float(np.sqrt(total.variance[0]))
+
+    def _complete_df(self, contrasts: Array | None) -> float | Array:
+        """Degrees of freedom of complete data, of each contrast; infinite for normal tests."""
+        found = [f.contrast_df(contrasts) for f in self._fits]
+        if found[0] is None:
+            return np.inf
+        mean: Array = np.mean(np.stack([np.asarray(df, dtype=float) for df in found]), axis=0)
+        return mean
 
     def __repr__(self) -> str:
         return (
-            f"<PooledResults: {self.n_imputations} imputations, {self.nobs:g} studies, "
+            f"<PooledResults: {self.n_imputations} imputations, {self.nobs:g} {self._rows}, "
             f"{len(self.params)} coefficients>"
         )
 
@@ -164,7 +200,7 @@ class PooledResults:
         r = (1.0 + 1.0 / m) * float(np.trace(np.linalg.solve(within, between))) / k
         gap = gaps.mean(0)
         statistic = float(gap @ np.linalg.solve(within, gap)) / (k * (1.0 + r))
-        complete = float(np.min(self._df_complete))
+        complete = float(np.min(self._complete_df(R)))
         if k == 1:
             df = float(pooled_df(np.array(r / (1.0 + r)), m, complete))
         else:
@@ -193,59 +229,73 @@ class PooledResults:
         return self.wald_test(rows)
 
     def get_prediction(
-        self, exog: Any, transform: bool | Callable[[Array], Array] = True
+        self,
+        exog: Any = None,
+        transform: bool | str | Callable[[Array], Array] = True,
+        **options: Any,
     ) -> MetaRegPrediction:
         """Predict mean effects, and the true effects of new studies.
 
         Parameters
         ----------
-        exog : DataFrame, dict or array_like
-            Moderators of the new studies, in the terms of the formula where there was one.
-        transform : bool or callable, default True
+        exog : DataFrame, dict or array_like, optional
+            Moderators of the new studies, in the terms of the formula where there was one; by
+            default each fit's own.
+        transform : bool, "natural" or callable, default True
             As in the prediction of a single fit.
+        **options
+            What else `get_prediction` of a single fit takes, such as `level` or `scale_exog`.
 
         Returns
         -------
         MetaRegPrediction
-            Each row is pooled by Rubin's rules; the prediction interval adds the pooled tau2.
+            Each row is pooled by Rubin's rules; the prediction interval adds the mean of the fits'
+            variances of true effects.
         """
-        outward = transform if callable(transform) else None
-        designs = [f.terms.new_rows(exog, True if outward else bool(transform)) for f in self._fits]
-        for rows, labels in designs:
-            refuse_missing(rows, labels)
         # stateful transforms depend on the completed data
-        means = np.stack([X @ b for (X, _), b in zip(designs, self._params, strict=True)])
-        variances = np.stack(
-            [
-                np.einsum("np,pq,nq->n", X, cov, X)
-                for (X, _), cov in zip(designs, self._covs, strict=True)
-            ]
+        single = [f.get_prediction(exog, transform, **options) for f in self._fits]
+        means, variances, between = (
+            np.stack([np.broadcast_to(getattr(p, name), p.predicted_mean.shape) for p in single])
+            for name in ("predicted_mean", "var_pred_mean", "var_resid")
         )
-        complete = self._fits[0].contrast_df(designs[0][0])
-        found = rubin(means, variances, np.inf if complete is None else complete)
+        pooled = []
+        for name in ("df", "df_obs"):
+            dfs = [getattr(p, name) for p in single]
+            complete = np.inf if dfs[0] is None else np.mean(np.stack(dfs), axis=0)
+            pooled.append(rubin(means, variances, complete))
+        mean, obs = pooled
         return MetaRegPrediction(
-            found.estimate, found.variance, self.tau2, found.df, found.df, designs[0][1], outward
+            mean.estimate,
+            mean.variance,
+            between.mean(0),
+            mean.df,
+            obs.df,
+            single[0].row_labels,
+            single[0].transform,
         )
 
 
-def pool(results: Iterable[Tau2Fitted | Labelled[Tau2Fitted]]) -> PooledResults:
+def pool(results: Iterable[Poolable | Labelled[Poolable]]) -> PooledResults:
     """Pool fits of the same model to completed data sets by Rubin's rules.
 
     Parameters
     ----------
-    results : list of MetaRegResults, or Imputations
-        At least two fits with the same coefficients.
+    results : list of results, or Imputations
+        At least two fits of `metareg`, `mixedmetareg` or `lsmetareg` with the same coefficients and
+        variance components.
 
     Returns
     -------
     PooledResults
-        params, bse, tvalues, pvalues, df, tau2; `wald_test`, `get_prediction`, `summary_frame`.
+        params, bse, tvalues, pvalues, df, components, tau2; `wald_test`, `get_prediction`,
+        `summary_frame`.
 
     Raises
     ------
     ComparisonError
-        If there are fewer than two fits, or they differ in their coefficients, their number of
-        studies or their type of covariance.
+        If there are fewer than two fits, or they differ in their model, their coefficients or
+        variance components, how these were estimated, their number of studies, or their type of
+        covariance.
 
     References
     ----------
@@ -276,16 +326,21 @@ def pool(results: Iterable[Tau2Fitted | Labelled[Tau2Fitted]]) -> PooledResults:
     except TypeError as error:
         raise OptionError(f"pool takes a list of fits; got {type(results).__name__}.") from error
     for r in fits:
-        if not (hasattr(r, "tau2") and hasattr(r, "terms")):
-            raise OptionError(f"pool takes fits of MetaReg; got {type(r).__name__}.")
+        if not (hasattr(r, "components") and hasattr(r, "terms")):
+            raise OptionError(
+                f"pool takes fits of metareg, mixedmetareg or lsmetareg; got {type(r).__name__}."
+            )
     if len(fits) < 2:
         raise ComparisonError(f"Rubin's rules need at least two fits; got {len(fits)}.")
     first = fits[0]
     for number, r in enumerate(fits[1:], start=2):
         for what, a, b in (
+            ("models", first.model_name, r.model_name),
             ("coefficients", first.terms.names, r.terms.names),
             ("numbers of studies", first.nobs, r.nobs),
             ("types of covariance", first.cov_type, r.cov_type),
+            ("estimators", first.method, r.method),
+            ("variance components", first.components.names, r.components.names),
         ):
             if a != b:
                 raise ComparisonError(f"Fits 1 and {number} have different {what}: {a} and {b}.")

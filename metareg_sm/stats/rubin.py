@@ -34,14 +34,16 @@ class Rubin:
     @property
     def riv(self) -> Array:
         """Relative increase of the variance for what is missing."""
-        found: Array = (self.variance - self.within) / self.within
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found: Array = (self.variance - self.within) / self.within
         return found
 
     @property
     def fmi(self) -> Array:
         """Fraction of missing information."""
         r = self.riv
-        found: Array = (r + 2.0 / (self.df + 3.0)) / (r + 1.0)
+        with np.errstate(invalid="ignore"):
+            found: Array = (r + 2.0 / (self.df + 3.0)) / (r + 1.0)
         return found
 
 
@@ -59,9 +61,9 @@ def rubin(estimates: Array, variances: Array, df_complete: float | Array) -> Rub
     within, between = variances.mean(0), estimates.var(0, ddof=1)
     extra = (1.0 + 1.0 / m) * between
     total = within + extra
-    return Rubin(
-        estimates.mean(0), within, between, total, pooled_df(extra / total, m, df_complete)
-    )
+    with np.errstate(invalid="ignore"):
+        missing = extra / total
+    return Rubin(estimates.mean(0), within, between, total, pooled_df(missing, m, df_complete))
 
 
 def pooled_df(missing: Array, m: int, df_complete: float | Array) -> Array:
