@@ -100,13 +100,13 @@ class BaselineRisk:
         IntervalWarning
             If the profile likelihood has no end on one side.
         """
-        level = check_alpha(alpha)
+        alpha = check_alpha(alpha)
         if method not in ("profile", "delta"):
             raise OptionError(f"method={method!r} is not known. Choose 'profile' or 'delta'.")
         if method == "delta":
-            low, high = interval(np.array(self.slope), np.array(self.slope_se), level, None)
+            low, high = interval(np.array(self.slope), np.array(self.slope_se), alpha, None)
             return float(low), float(high)
-        ends = profile_interval(*columns_of(self.frame), self._fit, level)
+        ends = profile_interval(*columns_of(self.frame), self._fit, alpha)
         if not np.isfinite(ends).all():
             warnings.warn(
                 "The profile likelihood of the slope has no end on one side: the risks of the "

@@ -91,14 +91,14 @@ class Interaction:
             Rows within, across, difference; columns coef, se, statistic, pvalue, ci_lower,
             ci_upper.
         """
-        level = check_alpha(alpha)
+        alpha = check_alpha(alpha)
         fits = (self.within_fit, self.across_fit)
         dfs = [float(r.df_resid) if r.use_t else None for r in fits] + [self.df]
         coefs = (self.within, self.across, self.difference)
         rows = []
         for coef, se, df in zip(coefs, (self.within_se, self.across_se, self.se), dfs, strict=True):
             statistic = np.array(coef / se)
-            low, high = interval(np.array(coef), np.array(se), level, df)
+            low, high = interval(np.array(coef), np.array(se), alpha, df)
             rows.append((coef, se, float(statistic), two_sided_pvalue(statistic, df), low, high))
         columns = ["coef", "se", "statistic", "pvalue", "ci_lower", "ci_upper"]
         return pd.DataFrame(rows, ["within", "across", "difference"], columns)

@@ -93,7 +93,7 @@ def fit_many(
     size = block_size(len(moderators.exog)) if size is None else size
     source, moderators = open_source(endog, vi, moderators, size, progress)
     model = shared_model(moderators.exog, tau2, cov_type)
-    redundant = model.fitting.basis.redundant
+    redundant = model.batch.basis.redundant
     if redundant:
         names = ", ".join(repr(moderators.names[j]) for j in redundant)
         raise DesignError(f"The moderators are redundant: leave out {names}.")

@@ -16,7 +16,7 @@ from metareg_sm.core.basis import design_basis
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import choose, finite_number
-from metareg_sm.stats.batch import Block, Fitting, Reason, block_loglike
+from metareg_sm.stats.batch import BatchModel, Block, Reason, block_loglike
 from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 
 
@@ -74,14 +74,14 @@ class SharedModel:
     ----------
     exog : ndarray, (k, p)
         Moderators.
-    fitting : Fitting
+    batch : BatchModel
         Their column space and the estimator of tau2.
     covariance : CovarianceType
         Of the coefficients.
     """
 
     exog: Array
-    fitting: Fitting
+    batch: BatchModel
     covariance: CovarianceType
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -91,8 +91,8 @@ class SharedModel:
     @property
     def tau2(self) -> str | float:
         """Name of the estimator, or the value that is held fixed."""
-        estimator = self.fitting.estimator
-        return self.fitting.fixed if estimator is None else estimator.name
+        estimator = self.batch.estimator
+        return self.batch.fixed if estimator is None else estimator.name
 
     @cached_property
     def layout(self) -> Layout:
@@ -101,8 +101,8 @@ class SharedModel:
 
     def fit(self, y: Array, v: Array) -> Array:
         """Fit a block of outcomes (n, k); one row each, with the columns of `layout`."""
-        block = self.fitting.prepare(y, v)
-        fit = self.fitting.fit(block)
+        block = self.batch.prepare(y, v)
+        fit = self.batch.fit(block)
         table = self.layout.table(
             len(y),
             params=fit.params,
@@ -120,8 +120,8 @@ class SharedModel:
 
     def loglike(self, y: Array, v: Array, tau2: Array) -> Array:
         """Log-likelihood, restricted for REML, of a block of outcomes at their tau2: (n, 1)."""
-        block = self.fitting.prepare(y, v)
-        value = block_loglike(block, tau2, self.fitting.reml)[:, None]
+        block = self.batch.prepare(y, v)
+        value = block_loglike(block, tau2, self.batch.reml)[:, None]
         for rows, keep, model in self._with_own_basis(y, v, block):
             found = model.loglike(y[np.ix_(rows, keep)], _columns(v, rows, keep), tau2[rows])
             value[rows] = found
@@ -146,8 +146,8 @@ class SharedModel:
             basis = design_basis(exog)
             if len(keep) < len(self.exog) and not basis.redundant:
                 rows = hard[np.ravel(which) == number]
-                fitting = replace(self.fitting, basis=basis)
-                yield rows, keep, SharedModel(exog, fitting, self.covariance)
+                batch = replace(self.batch, basis=basis)
+                yield rows, keep, SharedModel(exog, batch, self.covariance)
 
 
 def _columns(v: Array, rows: Rows, keep: Rows) -> Array:
@@ -171,5 +171,5 @@ def shared_model(exog: Array, tau2: Any, cov_type: Any) -> SharedModel:
         fixed = finite_number(tau2, "A fixed tau2", least=0.0)
     else:
         estimator = choose(ESTIMATORS, tau2, "tau2")
-    fitting = Fitting(design_basis(exog), estimator, fixed, covariance.factor)
-    return SharedModel(exog, fitting, covariance)
+    batch = BatchModel(design_basis(exog), estimator, fixed, covariance.factor)
+    return SharedModel(exog, batch, covariance)

@@ -72,7 +72,7 @@ class ManyResults:
     @property
     def tau2_label(self) -> str:
         """How tau2 was estimated, as it is printed."""
-        estimator = self._model.fitting.estimator
+        estimator = self._model.batch.estimator
         return f"fixed tau2, {self._model.tau2:g}" if estimator is None else estimator.label
 
     @property

@@ -373,15 +373,15 @@ class LocationScaleMetaReg(KnownVarianceModel):
         )
 
     def _regression(self, tau2: Array) -> WeightedRegression:
-        theta = self.vi + tau2
-        root = 1.0 / np.sqrt(theta)
+        variances = self.vi + tau2
+        root = 1.0 / np.sqrt(variances)
         Q, inverse = orthonormalize(root[:, None] * self.basis.Z)
         if inverse is None:
             raise DesignError("The weights 1/(vi + tau2) differ by more than floating point holds.")
         e = root * residuals(self.endog, self.basis.Z)
         e = e - Q @ (e @ Q)
         half = self.basis.to_params @ inverse
-        return WeightedRegression(half, e, theta, half @ half.T, self.basis.Z, inverse, Q)
+        return WeightedRegression(half, e, variances, half @ half.T, self.basis.Z, inverse, Q)
 
 
 def _right_side(scale_formula: Any) -> str:

@@ -29,12 +29,12 @@ def mixed_regression(model: MixedMetaReg, solution: MixedSolution) -> BlockRegre
     inverse = solution.evaluation.fit.inverse * scale
     resid = model.endog - model.exog @ solution.params
     white = solution.whiten(np.column_stack([Z, resid]))
-    theta = model.vi.astype(float)
+    variances = model.vi.astype(float)
     for t, G in zip(model.random_terms, solution.matrices, strict=True):
-        theta = theta + np.diagonal(G)[t.term.levels]
+        variances = variances + np.diagonal(G)[t.term.levels]
     half = model.basis.to_params @ inverse
     return BlockRegression(
-        half, white[:, -1], theta, half @ half.T, Z, inverse, white[:, :-1] @ inverse
+        half, white[:, -1], variances, half @ half.T, Z, inverse, white[:, :-1] @ inverse
     )
 
 

@@ -121,7 +121,7 @@ def bubble(
     13
     """
     fit = plain(results)
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     values = numbers_of(fit, x, "x")
     scale = scale_of(fit, transform)
     held = _held(at, x, by)
@@ -140,7 +140,7 @@ def bubble(
     grid = np.linspace(values.min(), values.max(), _POINTS)
     for j, (name, members) in enumerate(zip(levels, groups, strict=True)):
         colour = COLOURS[j % len(COLOURS)]
-        line = _line(fit, x, by, name, held, grid, level)
+        line = _line(fit, x, by, name, held, grid, alpha)
         _draw_line(ax, line, scale, colour, name, ci, prediction)
         lines.append(line.assign(kind="line", by=name))
         points(ax, values[members], y[members], areas[members], colour, alpha=0.55)

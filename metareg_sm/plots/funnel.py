@@ -164,7 +164,7 @@ def funnel(
     True
     """
     fit = plain(results)
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     se = _standard_errors(fit)
     by_size = isinstance(yaxis, str) and yaxis.lower() == "size"
     vertical = None if by_size else choose({**AXES, "size": None}, yaxis, "yaxis")
@@ -184,12 +184,12 @@ def funnel(
     if scale.log:
         ax.set_xscale("log")
     top, bottom = _vertical_limits(all_y, vertical)
-    low, high = _horizontal_limits(all_x, center, se, levels, scale, level, vertical is not None)
+    low, high = _horizontal_limits(all_x, center, se, levels, scale, alpha, vertical is not None)
     ax.set_ylim(bottom, top)
     ax.set_xlim(*scale.shown([low, high]))
     make_room(ax, shown, all_y, area, "y" if scale.log else "xy")
     if vertical is not None:
-        _regions(ax, vertical, scale, center, levels, level, (low, high))
+        _regions(ax, vertical, scale, center, levels, alpha, (low, high))
     reference = scale.shown_null if levels and scale.shown_null is not None else None
     if reference is not None:
         ax.axvline(reference, color=INK, linewidth=0.6, zorder=1.5)

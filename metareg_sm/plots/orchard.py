@@ -82,12 +82,12 @@ def orchard(
     """
     fit = plain(results)
     look: Style = choose(STYLES, style, "style")
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     levels = levels_of(fit, factor, "factor")
     values = moderator(fit, factor, "factor").to_numpy()
     scale = scale_of(fit, transform)
     stated = pd.DataFrame({factor: levels})
-    frame = predictions_at(fit, rows_at(fit, stated)).summary_frame(level)
+    frame = predictions_at(fit, rows_at(fit, stated)).summary_frame(alpha)
     weights = weights_of(fit)
     lower, upper = frame["mean_ci_lower"].to_numpy(), frame["mean_ci_upper"].to_numpy()
     decimals = decimals_for(scale, lower, upper)
@@ -129,7 +129,7 @@ def orchard(
     if xlim is None:
         ends = [x for r in rows for x in (r.obs_lower, r.obs_upper)]
         axis = replace(axis, low=min(axis.low, *ends), high=max(axis.high, *ends))
-    heading = look.interval_heading(scale.label, f"{100 * (1 - level):g}")
+    heading = look.interval_heading(scale.label, f"{100 * (1 - alpha):g}")
     table = Table(
         rows,
         [Column("study", str(factor))],

@@ -115,9 +115,9 @@ def profile(
     np.float64(0.3132)
     """
     fit = plain(results)
-    level = check_alpha(alpha)
-    drop = 0.5 * float(special.chdtri(1, level))
-    curves = _curves(fit, _names(fit, components), level)
+    alpha = check_alpha(alpha)
+    drop = 0.5 * float(special.chdtri(1, alpha))
+    curves = _curves(fit, _names(fit, components), alpha)
     cells = grid(len(curves), ax, width, 0.75)
     frames, maxima = [], {}
     for axes, (name, (values, loglike, best)) in zip(cells.axes, curves.items(), strict=True):
@@ -134,7 +134,7 @@ def profile(
             color=COLOURS[0],
             alpha=0.15,
             linewidth=0.0,
-            label=f"{100 * (1 - level):g}% interval",
+            label=f"{100 * (1 - alpha):g}% interval",
         )
         axes.plot(
             [best["estimate"]],

@@ -84,7 +84,7 @@ def radial(
     fitted = np.asarray(fit.fittedvalues)
     effect = fit.table.endog - fitted if moderated else fit.table.endog
     slope = 0.0 if moderated else float(fitted[0])
-    x = 1.0 / np.sqrt(fit.regression.theta)
+    x = 1.0 / np.sqrt(fit.regression.variances)
     y = x * effect
     figure, ax, text = single(ax, width, 0.85)
     dress(ax, text, "Precision (1/SE)", f"{'Residual' if moderated else 'Effect'} / SE")

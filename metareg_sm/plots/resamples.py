@@ -274,16 +274,16 @@ def bootstrap(
         If it is no such record, or has no such quantity.
     """
     _check(record, Bootstrap, "results.bootstrap()")
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     wanted = _chosen(quantities, [str(c) for c in record.distribution.columns], "quantities")
-    ends = record.conf_int(level, kind).loc[wanted]
+    ends = record.conf_int(alpha, kind).loc[wanted]
     data = record.distribution[wanted].copy()
     cells = grid(len(wanted), ax, width, 0.85, 2)
     for axes, name in zip(cells.axes, wanted, strict=True):
         values = data[name].to_numpy()
         _histogram(axes, values[np.isfinite(values)], cells.size, _LABELS.get(name, name))
         axes.axvline(ends.loc[name, "estimate"], color=INK, linewidth=1.0, label="estimate")
-        label = f"{100 * (1 - level):g}% interval"
+        label = f"{100 * (1 - alpha):g}% interval"
         for column in ("ci_lower", "ci_upper"):
             axes.axvline(
                 ends.loc[name, column],

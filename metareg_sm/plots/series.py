@@ -314,7 +314,7 @@ def random_effects(
         If there are no random effects, or no such grouping or column.
     """
     fit = plain(results)
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     found = getattr(fit, "random_effects", None)
     if found is None:
         raise OptionError("This model predicts no random effects.")
@@ -332,7 +332,7 @@ def random_effects(
     columns = [c for c in ("u", "theta") if c in found.columns]
     choose({c: c for c in columns}, effects, "effects")
     value, se = found[effects].to_numpy(float), found[f"{effects}_se"].to_numpy(float)
-    ends = interval(value, se, level, None)
+    ends = interval(value, se, alpha, None)
     index = pd.Index(names_of(fit, labels), name="study") if of_studies else found.index
     frame = pd.DataFrame(
         {"coef": value, "ci_lower": ends[:, 0], "ci_upper": ends[:, 1]}, index=index

@@ -60,7 +60,7 @@ def studies_of_fit(fit: Fitted, alpha: float) -> Studies:
 
 def weights_of(fit: Fitted) -> Array:
     """Weights of the studies: 1 over their marginal variances, which every model has."""
-    return 1.0 / fit.regression.theta
+    return 1.0 / fit.regression.variances
 
 
 def has_moderators(fit: Fitted) -> bool:

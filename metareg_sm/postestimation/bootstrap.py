@@ -116,14 +116,14 @@ class Bootstrap(Printed):
         self, rows: Array, index: pd.Index | None, alpha: float, kind: BootstrapInterval
     ) -> pd.DataFrame:
         """Intervals of linear combinations of the first quantities, one a row of `rows`."""
-        level = check_alpha(alpha)
+        alpha = check_alpha(alpha)
         m = rows.shape[1]
         draws = self.distribution.to_numpy()[:, :m] @ rows.T
         estimate = rows @ self.estimate.to_numpy()[:m]
         kinds = {
-            "percentile": lambda: resampling.percentile_interval(draws, level),
+            "percentile": lambda: resampling.percentile_interval(draws, alpha),
             "bca": lambda: resampling.bca_interval(
-                draws, estimate, self._jackknife[:, :m] @ rows.T, level
+                draws, estimate, self._jackknife[:, :m] @ rows.T, alpha
             ),
         }
         ends = choose(kinds, kind, "kind")()
@@ -135,7 +135,7 @@ def _quantities(fit: BlockFit, tau2_null: Array) -> Array:
     return np.column_stack([fit.params, fit.tau2, fit.i2, r2(fit.tau2, tau2_null)])
 
 
-def _null_refit(fit: Tau2Fitted, refit: resampling.Refit) -> resampling.Refit:
+def _null_refit(fit: Tau2Fitted, refit: resampling.ResampledModel) -> resampling.ResampledModel:
     return replace(refit, basis=null_basis(fit))
 
 

@@ -229,11 +229,11 @@ class _Profile:
 
 def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
     """Profile-likelihood intervals; see `MixedMetaRegResults.conf_int_variance`."""
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     solution = fit.solution
     found = solution.components()
     within: dict[int, int] = {}
-    bar = solution.loglike - 0.5 * float(special.chdtri(1, level))
+    bar = solution.loglike - 0.5 * float(special.chdtri(1, alpha))
     rows, kinds = [], {}
     for name, i, raw, value in zip(
         fit.components.names, found.terms, found.names, found.values, strict=True

@@ -133,7 +133,7 @@ def _statistics(full: Studies, null: Studies, tau2: float, tau2_null: float) -> 
 
 def conf_int_tau2(fit: Tau2Fitted, alpha: float, method: Tau2Interval) -> pd.DataFrame:
     """Confidence interval for tau2; see `MetaRegResults.conf_int_tau2`."""
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     estimator = fit.estimator
     if estimator is None:
         raise OptionError("tau2 is held fixed in this fit; there is no interval for it.")
@@ -144,12 +144,12 @@ def conf_int_tau2(fit: Tau2Fitted, alpha: float, method: Tau2Interval) -> pd.Dat
                 "method='profile-likelihood' needs a fit by 'reml' or 'ml'; this one is by "
                 f"{estimator.name!r}."
             )
-        return intervals.profile_likelihood(fit.studies, estimator.kind.reml, level)
+        return intervals.profile_likelihood(fit.studies, estimator.kind.reml, alpha)
 
     methods = {
-        "q-profile": lambda: intervals.q_profile(fit.studies, level),
+        "q-profile": lambda: intervals.q_profile(fit.studies, alpha),
         "profile-likelihood": likelihood,
-        "wald": lambda: intervals.wald(fit.tau2, fit.tau2_se, level),
+        "wald": lambda: intervals.wald(fit.tau2, fit.tau2_se, alpha),
     }
     found = choose(methods, method, "method")()
     if found.kind != "interval":

@@ -22,7 +22,7 @@ from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.stats import influence as stats
 from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-from metareg_sm.stats.resampling import Refit
+from metareg_sm.stats.resampling import ResampledModel
 
 __all__ = ["Influence", "cumulative", "get_influence", "leave_one_out"]
 
@@ -221,21 +221,21 @@ def get_influence(fit: Tau2Fitted, groups: Any = None) -> Influence:
 
 def leave_one_out(fit: Tau2Fitted, groups: Any = None, alpha: float = 0.05) -> pd.DataFrame:
     """Fits without each study; see `MetaRegResults.leave_one_out`."""
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     codes, labels = _deletions(fit, groups)
     fits = _refits(fit, codes, len(labels))
     nobs = len(codes) - np.bincount(codes)
-    return _frame(fit, fits, nobs, labels, level, "Without", np.ones(len(labels), dtype=bool))
+    return _frame(fit, fits, nobs, labels, alpha, "Without", np.ones(len(labels), dtype=bool))
 
 
 def cumulative(fit: Tau2Fitted, order: Any = None, alpha: float = 0.05) -> pd.DataFrame:
     """Fits to the first studies in an order; see `MetaRegResults.cumulative`."""
-    level, k = check_alpha(alpha), len(fit.table.endog)
+    alpha, k = check_alpha(alpha), len(fit.table.endog)
     at = np.arange(k) if order is None else _positions(fit, order)
     fits = stats.refit_selections(*_problem(fit), k, stats.first_of(at))
     nobs = np.arange(1, k + 1)
     # that the first few cannot be fitted goes without saying
-    return _frame(fit, fits, nobs, _labels(fit)[at], level, "Up to", nobs > fit.table.basis.rank)
+    return _frame(fit, fits, nobs, _labels(fit)[at], alpha, "Up to", nobs > fit.table.basis.rank)
 
 
 def _deletions(fit: Tau2Fitted, groups: Any) -> tuple[stats.Codes, pd.Index]:
@@ -258,11 +258,11 @@ def _refits(fit: Tau2Fitted, codes: stats.Codes, n: int) -> stats.Refits:
     return stats.refit_selections(*_problem(fit), n, stats.without_groups(codes))
 
 
-def _problem(fit: Tau2Fitted) -> tuple[Array, Array, Array, Refit]:
+def _problem(fit: Tau2Fitted) -> tuple[Array, Array, Array, ResampledModel]:
     """Outcomes, variances, residuals, and how selections of the studies are fitted."""
     table, regression = fit.table, fit.regression
     refit = refit_of(fit, _WHAT, same_studies=True)
-    return table.endog, table.vi, regression.resid * np.sqrt(regression.theta), refit
+    return table.endog, table.vi, regression.resid * np.sqrt(regression.variances), refit
 
 
 def _labels(fit: Tau2Fitted) -> pd.Index:

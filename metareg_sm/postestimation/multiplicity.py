@@ -14,7 +14,7 @@ def adjust_pvalues(fit: Fitted, method: str, alpha: float) -> pd.DataFrame:
     """Adjusted p-values of the moderators; see `adjust_pvalues` of the results."""
     from statsmodels.stats.multitest import multipletests, multitest_alias
 
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     if method not in multitest_alias:
         known = sorted(a for a in multitest_alias if len(a) > 3)
         raise OptionError(
@@ -25,7 +25,7 @@ def adjust_pvalues(fit: Fitted, method: str, alpha: float) -> pd.DataFrame:
     if not rows:
         raise OptionError("There is no moderator whose p-value could be adjusted.")
     pvalues = np.asarray(fit.pvalues)[rows]
-    reject, adjusted, *_ = multipletests(pvalues, alpha=level, method=method)
+    reject, adjusted, *_ = multipletests(pvalues, alpha=alpha, method=method)
     return pd.DataFrame(
         {"pvalue": pvalues, "pvalue_adjusted": adjusted, "reject": reject},
         index=[fit.terms.names[j] for j in rows],

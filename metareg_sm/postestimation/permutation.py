@@ -83,7 +83,7 @@ class _Tested:
     y: Array
     v: Array
     X: Array
-    refit: resampling.Refit
+    refit: resampling.ResampledModel
     contrasts: Array
     null: Basis
 

@@ -10,10 +10,12 @@ from metareg_sm.core.basis import SPECTRAL_LIMIT, Basis, design_basis
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
 from metareg_sm.stats.covariance import COVARIANCES
-from metareg_sm.stats.resampling import Refit
+from metareg_sm.stats.resampling import ResampledModel
 
 
-def refit_of(fit: Tau2Fitted, what: str = "Resampling", same_studies: bool = False) -> Refit:
+def refit_of(
+    fit: Tau2Fitted, what: str = "Resampling", same_studies: bool = False
+) -> ResampledModel:
     """How a fit is repeated on resamples.
 
     Parameters
@@ -45,7 +47,7 @@ def refit_of(fit: Tau2Fitted, what: str = "Resampling", same_studies: bool = Fal
     if weights is not None and estimator is not None:
         solve = estimator.solve
         estimator = replace(estimator, solve=lambda studies, _: solve(studies, weights))
-    return Refit(basis, estimator, fit.tau2, factor)
+    return ResampledModel(basis, estimator, fit.tau2, factor)
 
 
 def null_basis(fit: Fitted) -> Basis:

@@ -200,7 +200,7 @@ def simple_slopes(
     0  1950 -0.0204  0.0397  0.6197
     1  1970 -0.0261  0.0143  0.1009
     """
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     fit = plain(results)
     frame = _studies_frame(fit)
     _check_column(frame, moderator, "moderator")
@@ -215,10 +215,10 @@ def simple_slopes(
     contrasts = _contrasts(fit, frame, moderator, values)
     test = fit.t_test(contrasts)
     columns = [np.ravel(c) for c in (test.effect, test.sd, test.tvalue, test.pvalue)]
-    columns += list(test.conf_int(level).T)
+    columns += list(test.conf_int(alpha).T)
     table = pd.DataFrame(list(itertools.product(*values.values())), columns=list(values))
     table[["slope", "se", "statistic", "pvalue", "ci_lower", "ci_upper"]] = np.stack(columns, 1)
-    return SimpleSlopes(table, contrasts, moderator, level, values, fit)
+    return SimpleSlopes(table, contrasts, moderator, alpha, values, fit)
 
 
 def _studies_frame(fit: Fitted) -> pd.DataFrame:

@@ -155,8 +155,8 @@ def egger_test(fit: Tau2Fitted, predictor: Any, model: str, alpha: float) -> Egg
     x, name = _predictor(fit, predictor)
     choose({m: m for m in ("mixed", "multiplicative")}, model, "model")
     kind: Any = model.lower()
-    level = check_alpha(alpha)
-    return statistics.egger_test(y, v, X, _analysis(fit), x, kind, level, name)
+    alpha = check_alpha(alpha)
+    return statistics.egger_test(y, v, X, _analysis(fit), x, kind, alpha, name)
 
 
 def rank_correlation_test(fit: Tau2Fitted) -> RankCorrelationTest:
@@ -203,10 +203,10 @@ def trim_and_fill(fit: Tau2Fitted, side: str | None, estimator: str) -> TrimAndF
 def fail_safe_n(fit: Tau2Fitted, method: str, target: float | None, alpha: float) -> int:
     """Fail-safe N; see `MetaRegResults.fail_safe_n`."""
     y, v, _ = _need_variances(fit)
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     methods = {
-        "rosenthal": lambda: statistics.rosenthal(y, v, level),
-        "rosenberg": lambda: statistics.rosenberg(y, v, level),
+        "rosenthal": lambda: statistics.rosenthal(y, v, alpha),
+        "rosenberg": lambda: statistics.rosenberg(y, v, alpha),
         "orwin": lambda: statistics.orwin(y, None, target),
     }
     found = choose(methods, method, "method")
@@ -229,11 +229,11 @@ def selection_model(
 ) -> SelectionResults:
     """Step-function selection model; see `MetaRegResults.selection_model`."""
     y, v, X = _need_variances(fit)
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     tau2 = fit.tau2 if fit.estimator is None else None
     found = fit_selection(y, v, X, steps, alternative, tau2)
     names = pd.Index(fit.terms.names)
-    ends = found.conf_int_weights(level)
+    ends = found.conf_int_weights(alpha)
     weights: Mapping[str, Any] = {
         "weight": found.weights,
         "se": found.weights_se,

@@ -164,7 +164,7 @@ def gather(
     rng: Seed,
 ) -> Content:
     """Compute what a report is made of; see `ModelResults.report` for the arguments."""
-    level = check_alpha(alpha)
+    alpha = check_alpha(alpha)
     if exponentiate not in (None, True, False):
         raise OptionError(f"exponentiate must be True, False or None; got {exponentiate!r}.")
     scale = scale_of(fit, exponentiate)
@@ -177,18 +177,18 @@ def gather(
         place = typical_place(fit)
     return Content(
         fit,
-        level,
+        alpha,
         scale,
         coefficient_names(fit),
-        coefficients(fit, level, scale.exponentiate),
+        coefficients(fit, alpha, scale.exponentiate),
         omnibus_test(fit),
         _heterogeneity(fit),
         _levels(fit),
         place,
-        None if place is None else _predictions(fit, place, scale, level),
+        None if place is None else _predictions(fit, place, scale, alpha),
         _influence(fit, influence),
         _permutation(fit, permutation, rng),
-        None if adjust is None else Adjusted(adjust, adjust_pvalues(fit, adjust, level)),
+        None if adjust is None else Adjusted(adjust, adjust_pvalues(fit, adjust, alpha)),
     )
 
 

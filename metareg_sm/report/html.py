@@ -217,7 +217,7 @@ def _data(content: Content) -> str:
     frame = data_of(content.fit)
     total = len(frame)
     shown = frame.iloc[:MOST_ROWS]
-    weights = 1.0 / content.fit.regression.theta
+    weights = 1.0 / content.fit.regression.variances
     shares = 100.0 * weights / weights.sum()
     headings: list[Cell] = ["", *map(str, shown.columns), "weight, %"]
     columns = [shown.iloc[:, j].tolist() for j in range(shown.shape[1])]

@@ -143,13 +143,13 @@ class LocationScaleResults(ModelResults):
         IntervalWarning
             If a profile interval is unbounded.
         """
-        level = check_alpha(alpha)
+        alpha = check_alpha(alpha)
 
         def wald() -> Array:
             se = self.scale_bse.to_numpy()
-            return interval(self._scale_estimate.alpha, se, level, self._scale_df)
+            return interval(self._scale_estimate.alpha, se, alpha, self._scale_df)
 
-        methods = {"wald": wald, "profile-likelihood": lambda: profile_intervals(self, level)}
+        methods = {"wald": wald, "profile-likelihood": lambda: profile_intervals(self, alpha)}
         return pd.DataFrame(choose(methods, method, "method")(), index=self._scale_index)
 
     def profile_scale(self, name: str, values: Array) -> Array:

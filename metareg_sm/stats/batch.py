@@ -225,8 +225,8 @@ def join(fits: list[BlockFit], order: Rows | None = None) -> BlockFit:
 
 
 @dataclass(frozen=True, slots=True)
-class Fitting:
-    """How every data set is fitted.
+class BatchModel:
+    """The model that every data set is fitted with.
 
     Attributes
     ----------
@@ -293,8 +293,8 @@ class Fitting:
         return join(fits, np.argsort(np.concatenate(parts)))
 
 
-def _fit(block: Block, fitting: Fitting) -> BlockFit:
-    basis, estimator = fitting.basis, fitting.estimator
+def _fit(block: Block, model: BatchModel) -> BlockFit:
+    basis, estimator = model.basis, model.estimator
     studies, n = block.studies, len(block.reason)
     if studies.v.shape[-1] <= basis.rank:
         p = len(basis.to_params)
@@ -303,7 +303,7 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
     best: Optimum | None = None
     certified: npt.NDArray[np.bool_] | bool = True
     if estimator is None:
-        tau2 = np.full(n, fitting.fixed)
+        tau2 = np.full(n, model.fixed)
     elif estimator.kind.likelihood:
         best = studies.maximize(estimator.kind.reml)
         tau2, certified = best.tau2, best.certified
@@ -320,8 +320,8 @@ def _fit(block: Block, fitting: Fitting) -> BlockFit:
     params, unscaled, rss = regress(studies, safe, basis)
     if block.shift is not None:
         params = params + block.shift
-    q, i2 = _heterogeneity(studies, tau2, low, best if fitting.reml else None)
-    scale = fitting.factor(rss / studies.df)
+    q, i2 = _heterogeneity(studies, tau2, low, best if model.reml else None)
+    scale = model.factor(rss / studies.df)
     values = (params, unscaled, np.array(tau2, dtype=float), scale, q, i2)
     bad = block.reason > 0
     if bad.any():

@@ -26,7 +26,7 @@ class WeightedRegression:
         Maps Q'y, with y whitened, to the coefficients; GG' is (X'WX)^-1.
     resid : ndarray, (k,)
         Whitened residuals: residuals times the square root of the weights.
-    theta : ndarray, (k,)
+    variances : ndarray, (k,)
         Marginal variances v + tau2, the inverse weights.
     unscaled : ndarray, (p, p)
         GG'.
@@ -40,7 +40,7 @@ class WeightedRegression:
 
     G: Array
     resid: Array
-    theta: Array
+    variances: Array
     unscaled: Array
     Z: Array
     inverse: Array
@@ -51,15 +51,15 @@ class WeightedRegression:
         """Orthonormal basis of the weighted design, (k, r)."""
         if self.factor is not None:
             return self.factor
-        return (self.Z / np.sqrt(self.theta)[:, None]) @ self.inverse
+        return (self.Z / np.sqrt(self.variances)[:, None]) @ self.inverse
 
     def weighted(self, exog: Array) -> Array:
         """Columns (k, p) of the design times the square root of the weights."""
-        return exog / np.sqrt(self.theta)[:, None]
+        return exog / np.sqrt(self.variances)[:, None]
 
     def working(self, members: Codes) -> Array:
         """Marginal variances of clusters of one size, (m, n)."""
-        return self.theta[members]
+        return self.variances[members]
 
     @property
     def leverage(self) -> Array:
@@ -95,20 +95,20 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedReg
     params : ndarray, (p,)
         Coefficients.
     """
-    theta = studies.v + tau2
-    root = 1.0 / np.sqrt(theta)
+    variances = studies.v + tau2
+    root = 1.0 / np.sqrt(variances)
     # for a fixed tau2 nothing but this needs an evaluator, and this only these two
     special = compressible(studies) or unequal(studies.v)
     profile = studies.profile(True) if special else None
     if isinstance(profile, PivotedProfile):
-        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), theta, to_params)
+        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), variances, to_params)
     if isinstance(profile, CompressedProfile):
         cross, coefs = profile.solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
         resid = studies.resid - studies.Z @ coefs
         resid *= root
         H = to_params @ G
-        whitened = WeightedRegression(H, resid, theta, H @ H.T, studies.Z, G)
+        whitened = WeightedRegression(H, resid, variances, H @ H.T, studies.Z, G)
         return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
     Q, inverse = orthonormalize(root[:, None] * studies.Z)
     if inverse is None:  # an orthonormal basis times positive weights
@@ -116,15 +116,15 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedReg
     resid = root * studies.resid
     coefs = resid @ Q
     H = to_params @ inverse
-    whitened = WeightedRegression(H, resid - Q @ coefs, theta, H @ H.T, studies.Z, inverse, Q)
+    whitened = WeightedRegression(H, resid - Q @ coefs, variances, H @ H.T, studies.Z, inverse, Q)
     return whitened, to_params @ (studies.outcome @ studies.Z + inverse @ coefs)
 
 
 def _whiten_pivoted(
-    studies: Studies, fit: PivotedFit, theta: Array, to_params: Array
+    studies: Studies, fit: PivotedFit, variances: Array, to_params: Array
 ) -> tuple[WeightedRegression, Array]:
     """`whiten` from a regression in the coordinates of pivot studies."""
-    root, rows = 1.0 / np.sqrt(theta), fit.pivots.rows[:, 0]
+    root, rows = 1.0 / np.sqrt(variances), fit.pivots.rows[:, 0]
     half, inverse = fit.root()
     Q = (root[:, None] * fit.pivots.M[..., 0].T) @ half
     Q[rows] = inverse
@@ -134,7 +134,7 @@ def _whiten_pivoted(
     from_pivots = from_columns @ fit.pivots.to_columns[..., 0]
     H = from_pivots @ half
     to_orthonormal = np.asarray(np.linalg.solve(studies.Z[rows], half), dtype=float)
-    whitened = WeightedRegression(H, resid, theta, H @ H.T, studies.Z, to_orthonormal, Q)
+    whitened = WeightedRegression(H, resid, variances, H @ H.T, studies.Z, to_orthonormal, Q)
     return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
 
 
@@ -142,7 +142,7 @@ def _whiten_pivoted(
 class BlockRegression(WeightedRegression):
     """A regression whitened by a root of a marginal covariance that is not diagonal.
 
-    Rows of a cluster are mixed among themselves only; `theta` is the diagonal of the covariance.
+    Rows of a cluster are mixed among themselves only; `variances` is the covariance's diagonal.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ class BlockRegression(WeightedRegression):
     def working(self, members: Codes) -> Array:
         """What `mixing` holds of clusters of one size; the marginal variances where it is None."""
         if self.mixing is None:
-            return self.theta[members]
+            return self.variances[members]
         return self.mixing[members.shape[1]]
 
 
@@ -193,7 +193,7 @@ def cluster_whitened(
         white = np.linalg.solve(L, np.concatenate([fit.Z, resid[:, None]], axis=1)[members])
         Q[members], e[members] = white[:, :, :-1] @ fit.inverse, white[:, :, -1]
         mixing[members.shape[1]] = np.swapaxes(L, -1, -2) @ L
-    return BlockRegression(fit.G, e, fit.theta, fit.unscaled, fit.Z, fit.inverse, Q, mixing)
+    return BlockRegression(fit.G, e, fit.variances, fit.unscaled, fit.Z, fit.inverse, Q, mixing)
 
 
 def clusters_by_size(groups: Codes) -> list[Codes]:

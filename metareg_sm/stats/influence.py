@@ -21,7 +21,7 @@ from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.left_out import LeftOut, safe
 from metareg_sm.stats.left_out_many import MANY, LeftOutMany
-from metareg_sm.stats.resampling import Refit
+from metareg_sm.stats.resampling import ResampledModel
 
 Codes = npt.NDArray[np.intp]
 Selections = Callable[[Codes], Array]
@@ -68,7 +68,7 @@ def refit_selections(
     y: Array,
     v: Array,
     resid: Array,
-    refit: Refit,
+    refit: ResampledModel,
     n: int,
     counts: Selections,
 ) -> Refits:
@@ -80,7 +80,7 @@ def refit_selections(
         Outcomes and sampling variances.
     resid : ndarray, (k,)
         Outcomes less what the fit to all studies expects.
-    refit : Refit
+    refit : ResampledModel
         How each is fitted.
     n : int
         Number of selections.
@@ -111,7 +111,7 @@ def refit_selections(
 
 
 def refit_deletions(
-    y: Array, v: Array, resid: Array, refit: Refit, tau2: float, lacks: Codes
+    y: Array, v: Array, resid: Array, refit: ResampledModel, tau2: float, lacks: Codes
 ) -> Refits:
     """Fit the data sets that lack one study each.
 
@@ -150,7 +150,7 @@ def refit_deletions(
 
 
 def _by_nodes(
-    y: Array, v: Array, resid: Array, refit: Refit, near: float, lacks: Codes
+    y: Array, v: Array, resid: Array, refit: ResampledModel, near: float, lacks: Codes
 ) -> tuple[Refits, Mask]:
     """The fits of `refit_deletions` from nodes that stand for many studies; which are accurate.
 
@@ -182,7 +182,9 @@ def _by_nodes(
     return fits if accurate.all() else fits.some(accurate), accurate
 
 
-def _shared(v: Array, resid: Array, refit: Refit, near: float, lacks: Codes) -> tuple[Refits, Mask]:
+def _shared(
+    v: Array, resid: Array, refit: ResampledModel, near: float, lacks: Codes
+) -> tuple[Refits, Mask]:
     """The fits of `refit_deletions` by maximum likelihood, from shared sums; which are accurate.
 
     Of those that are not there is no fit.
@@ -293,7 +295,7 @@ def deletion_statistics(
     Viechtbauer, W., & Cheung, M. W.-L. (2010). Outlier and influence diagnostics for meta-analysis.
     Research Synthesis Methods, 1(2), 112-125.
     """
-    theta, z = regression.theta, regression.resid
+    variances, z = regression.variances, regression.resid
     leverage = np.einsum("kr,kr->k", regression.Q, regression.Q)
     freedom = 1.0 - leverage
     freedom = np.where(freedom > _ALONE, freedom, np.nan)
@@ -304,7 +306,7 @@ def deletion_statistics(
     Z = regression.Z
     # variance of what the others expect of the study, without the factor
     spread = ((Z[:, None] @ fits.unscaled[codes])[:, 0] * Z).sum(-1)
-    resid = z * np.sqrt(theta) + change
+    resid = z * np.sqrt(variances) + change
     inner = np.linalg.solve(regression.G, dfbeta.T)
     scaled = leverage * left_variance * left_scale
     p = len(to_params)

@@ -30,7 +30,7 @@ def data(seed, k=8, p=3):
 
 def refit_for(X, name="reml", cov_type="knapp-hartung"):
     factor = COVARIANCES[cov_type].factor
-    return resampling.Refit(design_basis(X), ESTIMATORS[name], 0.0, factor)
+    return resampling.ResampledModel(design_basis(X), ESTIMATORS[name], 0.0, factor)
 
 
 # --- arrangements ----------------------------------------------------------------------------

@@ -77,48 +77,6 @@ class SpectralProfile:
         z = (y @ L) @ U if U.ndim == 2 else ((y[..., None, :] @ L) @ U)[..., 0, :]
         return cls(d, z * z, v, reml)
 
-    @classmethod
-    def build_counted(
-        cls, y: Array, v: Array, Z: Array, counts: Array, reml: bool
-    ) -> SpectralProfile:
-        """Decompose data sets whose studies count more than once, or not at all.
-
-        A study that counts f times is one whose row is multiplied by sqrt(f), and f - 1 further
-        eigenvalues v with no contrast.
-
-        Parameters
-        ----------
-        y, v, counts : ndarray, (n, k)
-            Outcomes, sampling variances and how often each study counts.
-        Z : ndarray, (k, r) or (n, k, r)
-            Basis of the design.
-        reml : bool
-            Restricted likelihood, else maximum likelihood.
-        """
-        y, v = np.broadcast_to(y, counts.shape), np.broadcast_to(v, counts.shape)
-        root = np.sqrt(counts)
-        here = (counts > 0.0).astype(float)
-        A = root[..., None] * Z
-        At = np.swapaxes(A, -1, -2)
-        k = counts.shape[-1]
-        Pi = here[..., None] * np.eye(k) - A @ (np.linalg.inv(At @ A) @ At)
-        # eigenvalues of the null space are put above all others, where they are left out
-        above = 2.0 * v.max(-1)[..., None, None]
-        M = Pi @ (v[..., None] * Pi) + above * (np.eye(k) - Pi)
-        d, U = np.linalg.eigh(0.5 * (M + np.swapaxes(M, -1, -2)))
-        z = np.matmul(((root * y)[..., None, :] @ Pi), U)[..., 0, :]
-        kept = np.arange(k) < (here.sum(-1) - Z.shape[-1])[..., None]
-        d = np.maximum(d, v.min(-1, keepdims=True))
-        again = np.maximum(counts - 1.0, 0.0)
-        return cls(
-            np.concatenate([d, v], axis=-1),
-            np.concatenate([np.where(kept, z * z, 0.0), np.zeros_like(z)], axis=-1),
-            v,
-            reml,
-            np.concatenate([kept.astype(float), again], axis=-1),
-            counts,
-        )
-
     def _traces(self, t: Array, w: Array, w2: Array, rows: Rows | None) -> tuple[Array, Array]:
         count = self.multiplicity
         if not self.reml:

@@ -115,10 +115,6 @@ class MixedSolution:
         solved = self.evaluation.solve(np.ascontiguousarray(flat.T)).T / self.problem.scale**2
         return solved[:, 0] if columns.ndim == 1 else solved
 
-    def whitened_residuals(self, y: Array, X: Array) -> Array:
-        """Whitened y - Xb, (k,)."""
-        return self.whiten(y - X @ self.params)
-
     def components(self) -> Components:
         """Variances and correlations with the inverse of their information."""
         problem = self.problem

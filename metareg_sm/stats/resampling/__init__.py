@@ -22,7 +22,7 @@ from metareg_sm.stats.resampling.permutation import (
     permute_rows,
 )
 from metareg_sm.stats.resampling.refit import (
-    Refit,
+    ResampledModel,
     blocks,
     deletions,
     refit_counts,
@@ -31,7 +31,7 @@ from metareg_sm.stats.resampling.refit import (
 
 __all__ = [
     "NullDistribution",
-    "Refit",
+    "ResampledModel",
     "all_arrangements",
     "all_signs",
     "bca_interval",

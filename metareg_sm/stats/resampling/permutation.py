@@ -11,7 +11,7 @@ from metareg_sm.core.basis import Basis
 from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
 from metareg_sm.stats.batch import BlockFit, check_room, join
-from metareg_sm.stats.resampling.refit import Refit, blocks
+from metareg_sm.stats.resampling.refit import ResampledModel, blocks
 
 # statistics of equal resamples may differ by rounding
 _TIE = 1e-8
@@ -34,7 +34,7 @@ class NullDistribution:
 
 
 def permute_rows(
-    y: Array, v: Array, refit: Refit, contrasts: Array, orders: Rows
+    y: Array, v: Array, refit: ResampledModel, contrasts: Array, orders: Rows
 ) -> NullDistribution:
     """Refit with outcomes and variances in other orders against the same moderators."""
     t, omnibus = np.empty((len(orders), len(refit.basis.to_params))), np.full(len(orders), np.nan)
@@ -46,7 +46,7 @@ def permute_rows(
     return NullDistribution(t, omnibus)
 
 
-def flip_signs(y: Array, v: Array, refit: Refit, signs: Array) -> NullDistribution:
+def flip_signs(y: Array, v: Array, refit: ResampledModel, signs: Array) -> NullDistribution:
     """Refit with the signs of outcomes changed: the test of a mean of 0."""
     t = np.empty((len(signs), len(refit.basis.to_params)))
     for part in blocks(refit.basis.rank, *signs.shape):
@@ -55,7 +55,7 @@ def flip_signs(y: Array, v: Array, refit: Refit, signs: Array) -> NullDistributi
 
 
 def permute_residuals(
-    y: Array, v: Array, refit: Refit, reduced: list[Basis], orders: Rows
+    y: Array, v: Array, refit: ResampledModel, reduced: list[Basis], orders: Rows
 ) -> list[BlockFit]:
     """Freedman-Lane: refit to what a reduced model expects plus its permuted residuals.
 
@@ -66,7 +66,7 @@ def permute_residuals(
     ----------
     y, v : ndarray, (k,)
         Outcomes and variances.
-    refit : Refit
+    refit : ResampledModel
         The full model.
     reduced : list of Basis
         Designs without the tested moderators.

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import apply, congruence, inverse, pairs_of, unpacked
-from metareg_sm.stats.batch import BlockFit, Fitting, block_size, check_room, counted_block, join
+from metareg_sm.stats.batch import BatchModel, BlockFit, block_size, check_room, counted_block, join
 
 
 @dataclass(frozen=True, slots=True)
-class Refit(Fitting):
-    """How each resample is fitted, and what is taken from its fit."""
+class ResampledModel(BatchModel):
+    """The model that each resample is fitted with, and what is taken from its fits."""
 
     def __call__(self, y: Array, v: Array) -> BlockFit:
         """Fit outcomes (n, k) with variances (n, k) or (k,)."""
@@ -42,7 +42,9 @@ def blocks(rank: int, n: int, k: int) -> Iterator[slice]:
         yield slice(begin, min(begin + size, n))
 
 
-def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generic]) -> BlockFit:
+def refit_counts(
+    y: Array, v: Array, refit: ResampledModel, counts: npt.NDArray[np.generic]
+) -> BlockFit:
     """Refit the same studies, each as often as a row of counts (n, k) says."""
     check_room(len(counts), refit.basis.rank, "resamples", "fewer resamples")
     fits = []
@@ -52,7 +54,7 @@ def refit_counts(y: Array, v: Array, refit: Refit, counts: npt.NDArray[np.generi
     return join(fits)
 
 
-def refit_outcomes(outcomes: Array, v: Array, refit: Refit) -> BlockFit:
+def refit_outcomes(outcomes: Array, v: Array, refit: ResampledModel) -> BlockFit:
     """Refit to other outcomes (n, k) of the same studies."""
     check_room(len(outcomes), refit.basis.rank, "resamples", "fewer resamples")
     return join([refit(outcomes[rows], v) for rows in blocks(refit.basis.rank, *outcomes.shape)])

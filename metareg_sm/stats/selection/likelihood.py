@@ -72,11 +72,6 @@ class SelectionData:
         y, v, bounds = self.y[rows], self.v[rows], self.bounds[:, rows]
         return SelectionData(y, v, X, bounds, self.counts[rows], self.weight_of)
 
-    @property
-    def n_params(self) -> int:
-        """Coefficients, tau2 and free weights: d."""
-        return self.X.shape[-1] + self.counts.shape[-1]
-
 
 def log_probabilities(u: Array) -> Array:
     """Logarithms of the normal probabilities between ascending bounds.

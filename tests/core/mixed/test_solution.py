@@ -29,7 +29,7 @@ def test_regression(kind, reml):
     assert_allclose(solution.params, expected["params"], rtol=1e-9)
     assert_allclose(solution.cov_unscaled, expected["cov"], rtol=1e-9)
     residuals = y - X @ solution.params
-    white = solution.whitened_residuals(y, X)
+    white = solution.whiten(residuals)
     assert_allclose(white @ white, residuals @ expected["W"] @ residuals, rtol=1e-9)
     assert_allclose(white @ white, solution.rss, rtol=1e-9)
     design = solution.whiten(X)
