@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -89,9 +91,14 @@ def same(res: Any, wls: Any) -> str:
 
 def import_(repeat: int | None) -> list[Finding]:
     """Importing the package in a fresh interpreter."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    # installed packages are compiled; a checkout must be, too, before it is measured
+    folder = tempfile.TemporaryDirectory()
+    environment["PYTHONPYCACHEPREFIX"] = folder.name
 
     def interpreter(module: str) -> Callable[[], Any]:
-        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+        command = [sys.executable, "-c", f"import {module}"]
+        return lambda: subprocess.run(command, check=True, env=environment)
 
     walls: list[float] = []
 
@@ -109,6 +116,7 @@ def import_(repeat: int | None) -> list[Finding]:
     wall = np.reshape(walls, (-1, 2))[1:]
     added = 100.0 * (np.median(wall[:, 0] / wall[:, 1]) - 1.0)
     a, b = turns.seconds()
+    folder.cleanup()
     return [
         Finding(
             "import",

@@ -108,7 +108,7 @@ def _tall_basis(X: Array) -> Basis | None:
     return Basis(Q, inverse, (), None, X)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Basis:
     """Orthonormal basis of a design's column space.
 

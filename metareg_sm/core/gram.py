@@ -36,7 +36,7 @@ def studies_first(shape: tuple[int, ...]) -> Array:
     return a.T if a.ndim <= 2 else np.moveaxis(a, 0, -1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Gram:
     """Products of the columns of a design.
 

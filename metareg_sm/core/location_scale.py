@@ -23,7 +23,7 @@ _NOTHING = 1e-10
 _HALVINGS = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScalePoint:
     """The log-likelihood at alpha, with derivatives; alpha is that of an orthonormal design.
 
@@ -52,7 +52,7 @@ class ScalePoint:
     fit: LeastSquares
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LocationScale:
     """One data set with a design of the location and of the scale.
 
@@ -161,7 +161,7 @@ class LocationScale:
         return value - 0.5 * fit.logdet if reml else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ScaleFit:
     """A maximum of the likelihood of a location-scale model.
 

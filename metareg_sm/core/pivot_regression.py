@@ -23,7 +23,7 @@ from metareg_sm.core.pivots import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PivotedFit:
     """Weighted regressions at weights a, in the coordinates of the pivots.
 
@@ -126,7 +126,7 @@ def regress(pivots: Pivots, a: Array, d: Array) -> PivotedFit:
     return PivotedFit(pivots, a, d, Ma, B, T, shift, pivots.g - combine(pivots.M, shift))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class QuadraticForm:
     """Quadratic form y'P_a y with P_a = A - AX(X'AX)^-1X'A for weights a, of each data set.
 

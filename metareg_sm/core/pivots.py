@@ -32,7 +32,7 @@ _FEW = 32
 _A = TypeVar("_A", Array, Rows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Pivots:
     """Outcomes and designs as deviations from what r pivot studies predict.
 

@@ -63,7 +63,7 @@ def out_of_range(y: Array, v: Array) -> npt.NDArray[np.bool_]:
     return np.asarray(~inside)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Studies:
     """Outcomes, sampling variances and the column space of the moderators.
 

@@ -15,7 +15,7 @@ from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.options import finite_number, suggestion
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Participants:
     """Moderators that are averages over the participants of a study.
 

@@ -29,7 +29,7 @@ _TIMED = ("ar", "har")
 _BACKTICKS = re.compile(r"^`(.*)`$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TermSpec:
     """A random term before its columns are looked up.
 
@@ -54,7 +54,7 @@ class TermSpec:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RandomTerm:
     """A random term of a model.
 

@@ -37,7 +37,7 @@ from metareg_sm.exceptions import DesignError, MissingStudiesError, OptionError,
 MISSING: tuple[Missing, ...] = ("none", "drop", "raise")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyRows:
     """Rows of the user's table that are in a model.
 
@@ -81,7 +81,7 @@ class StudyRows:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyTable:
     """The studies of a model.
 

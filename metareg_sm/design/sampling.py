@@ -20,7 +20,7 @@ from metareg_sm.stats.gls import clusters_by_size
 _SYMMETRIC = 1e-8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """Blocks of one size.
 
@@ -36,7 +36,7 @@ class Stack:
     matrices: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SamplingCovariance:
     """Covariance V of the sampling errors of k effect sizes, as blocks.
 

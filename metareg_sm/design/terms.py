@@ -23,7 +23,7 @@ from metareg_sm.design.values import numeric, plain_columns, row_label
 from metareg_sm.exceptions import DesignError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Terms:
     """Names of a design, and how new rows of it are made; it holds no data.
 

@@ -26,7 +26,7 @@ _HEAVY = 0.1
 _GRADED = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Slack:
     """What m clusters of one size leave to the others: I - Q_g'Q_g = V s^2 V'.
 

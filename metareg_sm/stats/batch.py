@@ -13,7 +13,8 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis, spans_constant
 from metareg_sm.core.gram import Gram, congruence, pairs_of
 from metareg_sm.core.gram import inverse as gram_inverse
-from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, unequal
+from metareg_sm.core.likelihood import DirectProfile, unequal
+from metareg_sm.core.likelihood.pivoted import PivotedProfile
 from metareg_sm.core.search.maximize import Optimum
 from metareg_sm.core.studies import Studies, constant_outcomes, out_of_range
 from metareg_sm.core.tau2 import Estimator
@@ -43,7 +44,7 @@ _LARGEST = 2**30
 _RANK_TOLERANCE = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Data sets made ready for the kernel.
 
@@ -191,7 +192,7 @@ def counted_block(y: Array, v: Array, basis: Basis, counts: Array) -> Block:
     return Block(studies, None, counts.sum(-1), reason)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BlockFit:
     """Fits of a block of data sets; NaN where a data set could not be fitted.
 
@@ -224,7 +225,7 @@ def join(fits: list[BlockFit], order: Rows | None = None) -> BlockFit:
     return BlockFit(*(part if order is None else part[order] for part in parts))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class BatchModel:
     """The model that every data set is fitted with.
 

@@ -32,7 +32,7 @@ _STARTS = ((0.7, 0.8), (-0.7, 0.5), (0.99, 0.1), (-0.99, 0.1))
 _SHARES = (0.8, 0.1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Bivariate:
     """The bivariate normal model of true outcomes (x, y), by maximum likelihood.
 
@@ -66,7 +66,7 @@ class Bivariate:
     intercept_se: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Point:
     """The log-likelihood at covariances of the true outcomes, with derivatives by (a, b, c).
 

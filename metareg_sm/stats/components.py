@@ -42,7 +42,7 @@ class Optimization:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class VarianceComponents:
     """Variance components of a fit: tau2 alone, or one for each random effect.
 

@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Covariance:
     """Covariance of the coefficients and the reference distribution that goes with it.
 
@@ -60,7 +60,7 @@ class Covariance:
     coefficient_df: Array | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CovarianceType:
     """One entry of the registry.
 

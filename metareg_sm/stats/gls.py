@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import orthonormalize
-from metareg_sm.core.likelihood import CompressedProfile, PivotedProfile, unequal
-from metareg_sm.core.likelihood.choose import compressible
-from metareg_sm.core.pivot_regression import PivotedFit
+from metareg_sm.core.likelihood import unequal
+from metareg_sm.core.likelihood.choose import compressible, too_wide
 from metareg_sm.core.studies import Studies
 
+if TYPE_CHECKING:
+    from metareg_sm.core.likelihood.compressed import CompressedProfile
+    from metareg_sm.core.likelihood.pivoted import PivotedProfile
+    from metareg_sm.core.pivot_regression import PivotedFit
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class WeightedRegression:
     """A weighted regression in whitened coordinates.
 
@@ -98,18 +103,18 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedReg
     variances = studies.v + tau2
     root = 1.0 / np.sqrt(variances)
     # for a fixed tau2 nothing but this needs an evaluator, and this only these two
-    special = compressible(studies) or unequal(studies.v)
-    profile = studies.profile(True) if special else None
-    if isinstance(profile, PivotedProfile):
-        return _whiten_pivoted(studies, profile.regress(np.asarray(tau2)), variances, to_params)
-    if isinstance(profile, CompressedProfile):
-        cross, coefs = profile.solve(np.asarray(tau2))
+    if compressible(studies):
+        compressed = cast("CompressedProfile", studies.profile(True))
+        cross, coefs = compressed.solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
         resid = studies.resid - studies.Z @ coefs
         resid *= root
         H = to_params @ G
         whitened = WeightedRegression(H, resid, variances, H @ H.T, studies.Z, G)
         return whitened, to_params @ (studies.outcome @ studies.Z + coefs)
+    if unequal(studies.v) and not too_wide(studies):
+        pivoted = cast("PivotedProfile", studies.profile(True))
+        return _whiten_pivoted(studies, pivoted.regress(np.asarray(tau2)), variances, to_params)
     Q, inverse = orthonormalize(root[:, None] * studies.Z)
     if inverse is None:  # an orthonormal basis times positive weights
         raise ArithmeticError("The weights 1/(vi + tau2) differ by more than floating point holds.")
@@ -138,7 +143,7 @@ def _whiten_pivoted(
     return whitened, from_pivots @ (fit.pivots.y + fit.shift)[:, 0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlockRegression(WeightedRegression):
     """A regression whitened by a root of a marginal covariance that is not diagonal.
 

@@ -12,7 +12,7 @@ from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2.moments import derivatives_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class QTest:
     """A heterogeneity statistic with its chi-squared reference.
 
@@ -31,7 +31,7 @@ class QTest:
     pvalue: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class QDecomposition:
     """Q_total = Q_model + Q_residual with weights 1/v, and I2 on the common denominator Q_total.
 

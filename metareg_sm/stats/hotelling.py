@@ -14,7 +14,7 @@ from metareg_sm.stats.sandwich import Sandwich
 _EPS = float(np.finfo(float).eps)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class HotellingTest:
     """An approximate Hotelling T^2 test.
 

@@ -31,7 +31,7 @@ Selections = Callable[[Codes], Array]
 _ALONE = 1e-10
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Refits:
     """Fits to n selections of the same studies; NaN where one could not be fitted.
 
@@ -227,7 +227,7 @@ def first_of(order: npt.NDArray[np.intp]) -> Selections:
     return lambda rows: (rank <= rows[:, None]).astype(float)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Deletion:
     """What n deletions change in a fit to k studies.
 

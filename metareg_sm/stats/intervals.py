@@ -14,7 +14,7 @@ from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2.estimators import rss_root
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tau2Set:
     """A confidence set for tau2.
 

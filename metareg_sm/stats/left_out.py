@@ -50,7 +50,7 @@ class Solved(NamedTuple):
     accurate: Mask
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeftOut:
     """Profile likelihoods of n data sets, each of which lacks one of k studies.
 

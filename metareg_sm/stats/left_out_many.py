@@ -63,7 +63,7 @@ class Solved(NamedTuple):
     rss: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeftOutMany:
     """Data sets that lack one of k studies each, as estimators of tau2 want them.
 

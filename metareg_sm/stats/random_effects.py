@@ -9,7 +9,7 @@ import numpy as np
 from metareg_sm._typing import Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RandomEffects:
     """Best linear unbiased predictions of the random effects and of the true effects.
 

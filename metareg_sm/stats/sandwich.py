@@ -20,7 +20,7 @@ from metareg_sm.stats.adjustment import Codes, adjusted_parts, leverage_slack, s
 from metareg_sm.stats.gls import WeightedRegression, clusters_by_size
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Sandwich:
     """A cluster-robust covariance with the small-sample degrees of freedom of its contrasts.
 

@@ -9,13 +9,9 @@ from scipy.linalg import lapack
 
 from metareg_sm import MetaReg, datasets, fit_many
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.likelihood import (
-    CompressedProfile,
-    DirectProfile,
-    PivotedProfile,
-    SpectralProfile,
-    evaluator,
-)
+from metareg_sm.core.likelihood import DirectProfile, SpectralProfile, evaluator
+from metareg_sm.core.likelihood.compressed import CompressedProfile
+from metareg_sm.core.likelihood.pivoted import PivotedProfile
 from metareg_sm.core.likelihood.spectral import SpectralProfile as Spectral
 from metareg_sm.core.studies import Studies, constant_outcomes, out_of_range
 

@@ -7,8 +7,9 @@ from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg, fit_many
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.likelihood import DirectProfile, PivotedProfile, evaluator, pivoted
+from metareg_sm.core.likelihood import DirectProfile, evaluator, pivoted
 from metareg_sm.core.likelihood.choose import pivoted as build
+from metareg_sm.core.likelihood.pivoted import PivotedProfile
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2 import ESTIMATORS
 

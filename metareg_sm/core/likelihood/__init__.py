@@ -15,18 +15,14 @@ weighted sums lose their digits.
 """
 
 from metareg_sm.core.likelihood.choose import evaluator, residuals_at, unequal
-from metareg_sm.core.likelihood.compressed import CompressedProfile
 from metareg_sm.core.likelihood.direct import DirectProfile
-from metareg_sm.core.likelihood.pivoted import PivotedProfile
 from metareg_sm.core.likelihood.profile import Derivatives, Limit, Profile
 from metareg_sm.core.likelihood.spectral import SpectralProfile
 
 __all__ = [
-    "CompressedProfile",
     "Derivatives",
     "DirectProfile",
     "Limit",
-    "PivotedProfile",
     "Profile",
     "SpectralProfile",
     "evaluator",

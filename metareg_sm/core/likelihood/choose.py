@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import orthonormalize
-from metareg_sm.core.likelihood.compressed import WIDEST, CompressedProfile
 from metareg_sm.core.likelihood.direct import DirectProfile
-from metareg_sm.core.likelihood.pivoted import UNEQUAL, PivotedProfile
-from metareg_sm.core.likelihood.profile import Profile
+from metareg_sm.core.likelihood.profile import UNEQUAL, Profile
 from metareg_sm.core.likelihood.spectral import SpectralProfile
 
 if TYPE_CHECKING:
+    from metareg_sm.core.likelihood.pivoted import PivotedProfile
     from metareg_sm.core.studies import Studies
 
-# Studies of one data set from which on a compression costs less than the evaluations it saves.
-COMPRESSED_FROM = 5000
+# Studies of one data set from which on a compression costs less than the evaluations it saves, and
+# the ratio of the largest to the smallest variance beyond which its cross products lose digits.
+COMPRESSED_FROM, WIDEST = 5000, 1e4
 # Coefficients up to which the products of two columns, of a block of studies, fit in memory.
 COMPRESSED_TO = 100
 # Products of two columns that are kept for pivots; beyond, an eigendecomposition of up to so many
@@ -51,6 +51,9 @@ def evaluator(studies: Studies, reml: bool) -> Profile:
 def _choose(studies: Studies) -> Profile:
     y, v = studies.resid, studies.v
     if compressible(studies):
+        # this evaluator and the next are imported where data ask for them
+        from metareg_sm.core.likelihood.compressed import CompressedProfile
+
         return CompressedProfile.build(y, v, studies.Z, True)
     if unequal(v).any():
         one = not studies.shape and studies.counts is None
@@ -89,6 +92,8 @@ def pivoted(studies: Studies) -> PivotedProfile:
             "do not fit in memory. Use a factor with fewer levels, or a random effect of its "
             "levels (MixedMetaReg)."
         )
+    from metareg_sm.core.likelihood.pivoted import PivotedProfile
+
     one = Z.sum(-2)
     constant = bool(np.abs((Z @ one[..., None])[..., 0] - 1.0).max(initial=0.0) < 1e-9)
     X = Z if studies.X is None else studies.X

@@ -33,11 +33,9 @@ _ERROR = 1e-14
 _PANEL_TERMS, _PANEL_PRODUCTS = 8, 4
 # Width of a band in ln v, and studies in one up to which nodes save nothing.
 _BAND, _FEW = math.log(200.0), 100
-# Ratio of the largest to the smallest variance beyond which cross products would lose digits.
-WIDEST = 1e4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class CompressedProfile:
     """Profile likelihood of one data set from sums over nodes instead of studies.
 

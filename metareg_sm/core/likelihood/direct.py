@@ -25,7 +25,7 @@ from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 _GRID = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Solution:
     """Weighted regression of each data set at its tau2.
 
@@ -50,7 +50,7 @@ class Solution:
     total: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class DirectProfile:
     """Profile likelihood evaluated from the weights, for any number of studies.
 

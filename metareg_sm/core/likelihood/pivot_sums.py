@@ -26,7 +26,7 @@ _BANDS_FROM = 4000
 _LEFT = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class WeightedSums:
     """Sums over the studies that are no pivots.
 
@@ -76,7 +76,7 @@ def sums_of_each(
     return WeightedSums(products, total, total2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Residuals:
     """Residuals of weighted regressions as combinations [M g] e of the columns.
 
@@ -182,7 +182,7 @@ def ml_traces(sums: WeightedSums, d: Array) -> tuple[Array, Array]:
     return sums.total + w.sum(0), sums.total2 + dot(w, w)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SharedProducts:
     """Products of the columns of [M g 1] of one data set.
 

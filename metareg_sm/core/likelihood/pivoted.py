@@ -25,16 +25,14 @@ from metareg_sm.core.likelihood.pivot_sums import (
     rss_and_ypp_from,
     sums_of_each,
 )
-from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
+from metareg_sm.core.likelihood.profile import LOG_2PI, UNEQUAL, Derivatives, Limit
 from metareg_sm.core.pivot_regression import PivotedFit, regress
 from metareg_sm.core.pivots import Pivots, add_diagonal, choose_pivots, logdet, quadratic, total
 
 # |M| up to which pivots that suit the variances alone suit every tau2: with equal weights, the
 # squared condition costs four digits at most
 _LARGEST = 50.0
-# Ratio of variances above which sums over studies lose too many digits for nine to be right.
-UNEQUAL = 1e3
-# The same where so many more studies than coefficients are left that what the most precise ones
+# `UNEQUAL` where so many more studies than coefficients are left that what the most precise ones
 # do not take up is no small difference: 11 digits of h were right for the most hostile designs.
 _UNEQUAL_SPARE, _SPARE = 1e4, 12
 # Studies up to which the calls of an evaluation cost more than its arithmetic.
@@ -45,7 +43,7 @@ _TOGETHER = 2000
 _MANY = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PivotedProfile:
     """Profile likelihood in the coordinates of pivot studies.
 

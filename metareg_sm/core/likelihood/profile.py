@@ -12,6 +12,8 @@ from metareg_sm._typing import Array, Rows
 total_of = np.add.reduce
 
 LOG_2PI = float(np.log(2.0 * np.pi))
+# Ratio of variances above which sums over studies lose too many digits for nine to be right.
+UNEQUAL = 1e3
 
 
 class Derivatives(NamedTuple):

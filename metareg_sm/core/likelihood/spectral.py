@@ -12,7 +12,7 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit, of_rows, total_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SpectralProfile:
     """Profile likelihood in the eigenbasis of L'VL, L being the orthogonal complement of X.
 

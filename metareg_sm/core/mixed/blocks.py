@@ -47,7 +47,7 @@ def inverse_factor(sigma: Array) -> Array | None:
     return T
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cells:
     """Rows that share the effects of every term, under a diagonal V: one mean each.
 
@@ -86,7 +86,7 @@ class Cells:
         return np.sqrt(self.weights) * (columns - mean[:, self.cell])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Blocks of one size.
 
@@ -115,7 +115,7 @@ class Batch:
         return flat[:, self.pairs[term]].reshape(m, *self.V.shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """One data set whose marginal covariance is block-diagonal.
 
@@ -228,7 +228,7 @@ class Blocks:
         return None if fit is None else BlocksEvaluation(self, tuple(G), logdet, fit, factors)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BlocksEvaluation:
     """Block-diagonal covariance at given G; lists run over batches.
 

@@ -21,7 +21,7 @@ _POOR = 1e-2
 _LEAST = 1e-4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Climb:
     """Where a climb ended.
 
@@ -41,7 +41,7 @@ class Climb:
     evaluations: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Box:
     """Ends of the parameters, and those that are held fixed."""
 

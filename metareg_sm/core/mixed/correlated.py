@@ -32,7 +32,7 @@ class Correlation(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exchangeable:
     """The same correlation between any two of q effects."""
 
@@ -57,7 +57,7 @@ class Exchangeable:
         return rho
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Autoregressive:
     """Correlation rho^d of effects at a distance d in time.
 
@@ -117,7 +117,7 @@ class Autoregressive:
         return rho if self.unit == 1.0 else rho**self.unit
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Correlated:
     """One correlation and equal or unequal variances: "cs", "hcs", "ar" and "har".
 

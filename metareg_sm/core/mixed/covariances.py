@@ -13,7 +13,7 @@ Kind = Literal["variance", "sd", "correlation", "free"]
 """What a working parameter is: a variance, a standard deviation, a correlation, an entry of L."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reported:
     """Variances and correlations as they are printed.
 

@@ -37,7 +37,7 @@ def root_of(G: Array) -> Array:
     return vectors * np.sqrt(np.maximum(values, 0.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Crossed:
     """One data set with crossed terms.
 
@@ -156,7 +156,7 @@ def _block_diagonal(matrices: Sequence[Array], counts: Sequence[int]) -> csr_mat
     return csr_matrix(entries, shape=(offset, offset))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossedFactor:
     """Sigma = N + Z L L' Z'.
 
@@ -261,7 +261,7 @@ def _quadratic(rows: csr_matrix, H: Array, q: int) -> Array:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrossedEvaluation:
     """Crossed terms at given G.
 

@@ -12,7 +12,7 @@ from metareg_sm.core.mixed.likelihood import MixedLikelihood
 _FLAT = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flat:
     """Parameters along which the likelihood is flat.
 

@@ -18,7 +18,7 @@ from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.core.studies import residuals
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Point:
     """The log-likelihood at working parameters, with derivatives.
 
@@ -46,7 +46,7 @@ class Point:
     exact: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MixedLikelihood:
     """One data set with dependent effects: y ~ N(Xb, V + sum over terms of Z (I x G) Z').
 

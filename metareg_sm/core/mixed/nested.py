@@ -27,7 +27,7 @@ from metareg_sm.core.mixed.profile import (
 from metareg_sm.core.mixed.siblings import Siblings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Nested:
     """One data set with nested random intercepts.
 
@@ -155,7 +155,7 @@ class Nested:
         return NestedEvaluation(self, t, logdet, fit, precisions, omegas, shares)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NestedEvaluation:
     """Nested random intercepts at given variances; lists run over levels, inner ones first.
 

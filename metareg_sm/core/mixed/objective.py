@@ -11,7 +11,7 @@ from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     """-loglike / k as a function of theta without bounds, with derivatives.
 

@@ -34,7 +34,7 @@ class Information(NamedTuple):
         return self.average if self.expected is None else 2.0 * self.average - self.expected
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LeastSquares:
     """Regression of whitened outcomes on whitened columns.
 

@@ -16,7 +16,7 @@ from metareg_sm.core.mixed.starts import peaks, starts
 _SAME = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Maximum:
     """The best of several climbs.
 

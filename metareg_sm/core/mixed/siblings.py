@@ -13,7 +13,7 @@ _OUTWEIGHS = 0.999
 _NONE = np.zeros(0, dtype=np.intp)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Siblings:
     """Nodes that stand together by parent.
 

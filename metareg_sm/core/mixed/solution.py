@@ -15,7 +15,7 @@ from metareg_sm.core.mixed.profile import Effects, Evaluation
 _SINGULAR = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Components:
     """Variances and correlations of all terms, in the order of the terms.
 
@@ -50,7 +50,7 @@ class Components:
         return se
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MixedSolution:
     """The regression at given variance parameters, in units of the data.
 

@@ -30,7 +30,7 @@ from metareg_sm.core.mixed.covariances import (
 from metareg_sm.core.mixed.unstructured import Unstructured
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Linear:
     """G as a combination of fixed matrices with variances as weights: "id" and "diag".
 

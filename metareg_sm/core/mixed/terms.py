@@ -15,7 +15,7 @@ from metareg_sm.core.mixed.covariances import Structure
 from metareg_sm.core.mixed.structures import structure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Term:
     """Random effects of groups: u_g ~ N(0, G), one entry of u_g for each level.
 
@@ -54,7 +54,7 @@ class Term:
         return self.groups if self.q == 1 else self.groups * self.q + self.levels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KnownBlock:
     """Known sampling covariance of some effect sizes.
 

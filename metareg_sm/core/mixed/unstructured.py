@@ -11,7 +11,7 @@ from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.covariances import Held, Kind, Reported, unit, variance_names
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Unstructured:
     """G = LL' with L = constant + sum of phi_a parts_a.
 

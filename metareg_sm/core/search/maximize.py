@@ -62,7 +62,7 @@ def upper_bound(rss: Array, n: int, low: Array, high: Array) -> Array:
     return (bound > 0.0) * (bound + slack) + 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Brackets:
     """Cells that hold one local maximum each.
 
@@ -258,7 +258,7 @@ def climb(profile: Likelihood, brackets: Brackets, n: int) -> tuple[Array, npt.N
     return tau2, converged
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Optimum:
     """Global maximum of each data set.
 

@@ -39,7 +39,7 @@ class Kind(Enum):
         return self is Kind.REML
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tau2Estimate:
     """An estimate of tau2 for each data set.
 
@@ -62,7 +62,7 @@ class Tau2Estimate:
     certified: npt.NDArray[np.bool_] | bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Estimator:
     """One entry of the registry.
 

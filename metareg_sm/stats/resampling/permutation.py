@@ -17,7 +17,7 @@ from metareg_sm.stats.resampling.refit import ResampledModel, blocks
 _TIE = 1e-8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class NullDistribution:
     """Statistics of the resamples.
 

@@ -13,7 +13,7 @@ from metareg_sm.core.gram import apply, congruence, inverse, pairs_of, unpacked
 from metareg_sm.stats.batch import BatchModel, BlockFit, block_size, check_room, counted_block, join
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ResampledModel(BatchModel):
     """The model that each resample is fitted with, and what is taken from its fits."""
 

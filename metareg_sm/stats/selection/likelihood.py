@@ -25,7 +25,7 @@ _NARROW = 0.02
 LOG_ZERO = -800.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """Log-likelihood and derivatives with respect to (coefficients, tau2, log weights but one).
 
@@ -41,7 +41,7 @@ class Evaluation:
     hessian: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SelectionData:
     """n data sets of k studies, ready for the likelihood.
 
@@ -199,7 +199,7 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
     return Evaluation(value, gradient, hessian)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Weights:
     """Shares of A of each weight but the first, and their derivatives before A changes.
 

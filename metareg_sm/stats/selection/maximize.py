@@ -27,7 +27,7 @@ _RADIUS, _LARGEST_RADIUS, _LEAP = 1.0, 4.0, 0.3
 _FLAT = 1e-7
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Maximum:
     """Where the search for each of n problems ended.
 

@@ -33,7 +33,7 @@ _NEAR_ZERO = 1e-3
 _HIGHER = 1e-6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Search:
     """Data sets in the units of the search, and the way back.
 
@@ -72,7 +72,7 @@ class Search:
         return self.data.y.shape[-1] * np.log(self.unit)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SelectionModel:
     """A step-function selection model for one data set or many.
 

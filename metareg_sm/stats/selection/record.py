@@ -16,7 +16,7 @@ from metareg_sm.stats.selection.steps import StepFunction
 FEW = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SelectionFit:
     """A fitted step-function selection model, or one for each of many data sets.
 

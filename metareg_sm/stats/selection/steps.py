@@ -14,7 +14,7 @@ from metareg_sm.exceptions import OptionError
 ALTERNATIVES = ("greater", "less", "two-sided")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class StepFunction:
     """Relative weights of publication that are constant within intervals of the p-value.
 

@@ -56,7 +56,7 @@ def studies_of(y: Array, v: Array, X: Array) -> Studies:
     return Studies(resid, v, Z, None, y)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RegressionFit:
     """A fitted meta-regression, or one for each of many data sets.
 
@@ -100,7 +100,7 @@ class RegressionFit:
         return interval(self.params, self.bse, alpha, self.df)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
     """The analysis whose estimator and test distribution every refit shares.
 

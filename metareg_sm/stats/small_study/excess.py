@@ -16,7 +16,7 @@ from metareg_sm.exceptions import OptionError
 ALTERNATIVES = ("greater", "less", "two-sided")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ExcessSignificanceTest:
     """Whether more studies are significant than their power lets one expect.
 

@@ -15,7 +15,7 @@ from metareg_sm.exceptions import DesignError
 _TIED = 1e-11
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RankCorrelationTest:
     """Kendall's rank correlation of standardised deviates with sampling variances.
 

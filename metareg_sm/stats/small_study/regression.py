@@ -17,7 +17,7 @@ from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit, multi
 Model = Literal["mixed", "multiplicative"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EggerTest:
     """Test of funnel plot asymmetry by regression on a measure of precision.
 
@@ -204,7 +204,7 @@ def egger_test(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PrecisionEffect:
     """Expected effect as standard errors go to 0, by PET or by PEESE.
 
@@ -228,7 +228,7 @@ class PrecisionEffect:
     fit: RegressionFit
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PetPeese:
     """PET, PEESE, and the one that the conditional rule chooses.
 

@@ -19,7 +19,7 @@ from metareg_sm.stats.small_study.regression import egger_test
 _MAX_ITERATIONS = 100
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TrimAndFill:
     """Studies that seem to be missing, and the fit with their mirror images.
 
