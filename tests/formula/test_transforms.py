@@ -32,6 +32,12 @@ def data():
         lambda f, d: smf.ols(f, d).fit(),
         lambda f, d: smf.wls(f, d, weights=1 / d["v"]).fit(),
         lambda f, d: smf.mixedlm(f, d, groups="study").fit(),
+        lambda f, d: smf.glm(f, d).fit(),
+        lambda f, d: smf.gee(f, "study", d).fit(),
+        lambda f, d: smf.quantreg(f, d).fit(),
+        lambda f, d: metareg_sm.mixedmetareg(f, d, vi="v", random="1 | study").fit(),
+        lambda f, d: api.mixedmetareg(f, d, vi="v", random="1 | study").fit(),
+        lambda f, d: metareg_sm.lsmetareg(f, d, vi="v").fit(),
         lambda f, d: metareg_sm.metareg(f, d, vi="v").fit(),
         lambda f, d: api.metareg(f, d, vi="v").fit(),
     ],
@@ -59,6 +65,9 @@ def test_get_prediction_of_unseen_studies(engine, data):
     new = {"x": [5.0], "study": ["new"]}
     b = res.params.to_numpy()
     assert res.get_prediction(new).predicted_mean[0] == pytest.approx(b[0] + 5.0 * b[2])
+    mixed = metareg_sm.mixedmetareg(FORMULA, data, vi="v", random="1 | study").fit()
+    b = mixed.params.to_numpy()
+    assert mixed.get_prediction(new).predicted_mean[0] == pytest.approx(b[0] + 5.0 * b[2])
 
 
 def test_missing_values(engine, data):

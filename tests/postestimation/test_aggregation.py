@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.formula.api as smf
 
 from metareg_sm import MetaReg, simulate
 from metareg_sm.exceptions import OptionError
@@ -55,6 +56,39 @@ def _contrast(res, names):
     row = np.zeros(len(res.params))
     row[[res.params.index.get_loc(n) for n in names]] = -1.0, 1.0
     return row[None]
+
+
+@pytest.mark.parametrize("right", ["within(x, study) + between(x, study)", "x + between(x, study)"])
+@pytest.mark.parametrize(
+    ("name", "model", "fit"),
+    [
+        ("mixedmetareg", {"random": "1 | study"}, {}),
+        ("mixedmetareg", {"random": "1 | study"}, {"use_t": False}),
+        ("mixedmetareg", {"random": "1 | study"}, {"cov_type": "cluster"}),
+        ("mixedmetareg", {"random": "1 | study/effect"}, {"reml": False}),
+        ("lsmetareg", {"scale_formula": "~ z"}, {}),
+        ("lsmetareg", {}, {"use_t": True}),
+    ],
+)
+def test_other_models(engine, data, name, model, fit, right):
+    data["effect"] = np.arange(len(data))
+    fitted = getattr(smf, name)
+    res = fitted(f"y ~ {right}", data, vi="v", **model).fit(**fit)
+    test = res.aggregation_bias_test("x")
+    plain = fitted("y ~ within(x, study) + between(x, study)", data, vi="v", **model).fit(**fit)
+    names = ["within(x, study)", "between(x, study)"]
+    b, V = plain.params[names].to_numpy(), plain.cov_params().loc[names, names].to_numpy()
+    assert (test.within, test.between) == (
+        pytest.approx(b[0], rel=1e-6),
+        pytest.approx(b[1], rel=1e-6),
+    )
+    assert test.difference == pytest.approx(b[1] - b[0], rel=1e-6)
+    assert test.se == pytest.approx(np.sqrt(V[0, 0] + V[1, 1] - 2 * V[0, 1]), rel=1e-6)
+    expected = plain.t_test(_contrast(plain, names))
+    assert test.pvalue == pytest.approx(float(np.squeeze(expected.pvalue)), rel=1e-5)
+    # slopes .8 within and -.4 between
+    assert test.pvalue < 0.01
+    assert (test.df is None) == (not res.use_t)
 
 
 def test_products(engine):
