@@ -38,7 +38,16 @@ def single(repeat: int | None) -> list[Finding]:
     # at the weights of the fit, WLS with its scale is the Knapp-Hartung adjustment
     wls = smf.wls(FORMULA, bcg, weights=1.0 / (bcg["vi"] + res.tau2)).fit()
     what = "one fit from a formula, 13 studies: bse, p-values, tau2"
-    return [slower("single", what, "statsmodels wls", turns, 1.3, same(res, wls))]
+    row = slower("single", what, "statsmodels wls", turns, 1.3, same(res, wls))
+    return [row, _summary(ours, repeat or 100)]
+
+
+def _summary(fit: Callable[[], Any], pairs: int) -> Finding:
+    """The summary of a fit beside the fit."""
+    # results remember their answers: each summary is of a fit that was asked nothing
+    ready = iter([fit()[0] for _ in range(pairs + 1)])
+    turns = in_turns(lambda: next(ready).summary(), fit, pairs)
+    return slower("single", "its summary", "the fit", turns, 2.0, "")
 
 
 def array(repeat: int | None) -> list[Finding]:
