@@ -390,7 +390,7 @@ class MixedMetaReg(KnownVarianceModel):
         mixed_checks.check_identified(self._flat[reml], self.random_terms)
         start = mixed_start(start_params, self.likelihood, self.exog.shape[1])
         run = optimize_mixed(self.likelihood, reml, optimizer, start, maxiter, disp, kwargs)
-        solution = solve(self.likelihood, run.phi, reml)
+        solution = solve(self.likelihood, run.phi, reml, run.evaluation)
         if solution is None:
             raise DesignError("The marginal covariance is singular at the estimates.")
         regression = mixed_regression(self, solution)

@@ -17,8 +17,8 @@ from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.objective import Objective
-from metareg_sm.core.mixed.search import maximize, ranked
-from metareg_sm.core.mixed.starts import starts
+from metareg_sm.core.mixed.profile import Evaluation
+from metareg_sm.core.mixed.search import maximize
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError
 from metareg_sm.models.optimizers import GENERIC
 
@@ -34,11 +34,14 @@ class MixedRun:
     ----------
     phi : ndarray, (m,)
         Working parameters at the maximum.
+    evaluation : Evaluation or None
+        The regression there, where it is known.
     retvals, settings : dict
         statsmodels' `mle_retvals` and `mle_settings`.
     """
 
     phi: Array
+    evaluation: Evaluation | None
     retvals: dict[str, Any]
     settings: dict[str, Any]
 
@@ -57,6 +60,12 @@ class _Remembered:
         if key != self._theta:
             self._theta, self._found = key, self.objective.value_and_gradient(theta)
         return self._found
+
+    def know(self, theta: Array, point: Point) -> None:
+        """Take the value and the score at a point as known."""
+        value = -point.value / self.objective.problem.k
+        gradient = self.objective.slope_of(theta, point.gradient)
+        self._theta, self._found = theta.tobytes(), (value, gradient)
 
     def value(self, theta: Array) -> float:
         return self.both(theta)[0]
@@ -111,10 +120,17 @@ def optimize_mixed(
     ConvergenceWarning
         If the optimizer stopped before the maximum, or the likelihood has several maxima.
     """
-    candidates = ranked(problem, reml, starts(problem))
-    begin = candidates[0] if start is None else start
+    # where the search ends the optimizer begins, unless it is told another start
+    found = maximize(problem, reml) if start is None else None
+    begin = start
+    if found is not None:
+        begin = found.best.point.phi
+    elif begin is None:
+        raise _undefined()
     objective = Objective(problem, reml, begin)
     remembered = _Remembered(objective)
+    if found is not None:
+        remembered.know(objective.theta(begin), found.best.point)
     options = {k: v for k, v in keywords.items() if k not in GENERIC}
     if method == "lbfgs":
         # climbs of the engine finish: more digits than these would be found twice
@@ -140,19 +156,16 @@ def optimize_mixed(
     )
     reached = objective.phi(np.atleast_1d(theta))
     retvals = dict(retvals)
-    value = problem.loglike(reached, reml)
-    alone = problem.kinds == ("variance",)
-    found = maximize(problem, reml, None if alone else reached, candidates=candidates)
+    value = -problem.k * remembered.value(np.atleast_1d(theta))
+    if found is None:
+        found = maximize(problem, reml, reached)
     if found is None or not np.isfinite(value):
-        raise DesignError(
-            "The likelihood is undefined: the marginal covariance of the effects is singular "
-            "wherever the search began. Are some sampling variances extremely small?"
-        )
+        raise _undefined()
     best = found.best.point
     near = best.value - value <= _SAME * max(1.0, abs(best.value))
     converged = bool(near or (retvals["converged"] and found.best.converged))
     retvals["converged"] = converged
-    retvals["other_maxima"] = [other.value for other in found.others]
+    retvals["other_maxima"] = list(found.others)
     settings["start_params"] = begin * problem.units
     settings.pop("extra_fit_funcs", None)
     loud = keywords.get("warn_convergence", True)
@@ -166,11 +179,20 @@ def optimize_mixed(
         )
     if converged and found.others and loud:
         _tell_others(best, found.others)
-    return MixedRun(best.phi if converged else reached, retvals, settings)
+    if converged:
+        return MixedRun(best.phi, best.evaluation, retvals, settings)
+    return MixedRun(reached, None, retvals, settings)
 
 
-def _tell_others(best: Point, others: tuple[Point, ...]) -> None:
-    heights = ", ".join(f"{other.value:.6g}" for other in others[:3])
+def _undefined() -> DesignError:
+    return DesignError(
+        "The likelihood is undefined: the marginal covariance of the effects is singular "
+        "wherever the search began. Are some sampling variances extremely small?"
+    )
+
+
+def _tell_others(best: Point, others: tuple[float, ...]) -> None:
+    heights = ", ".join(f"{value:.6g}" for value in others[:3])
     warnings.warn(
         f"The likelihood of the variances has several maxima: the highest that was found is "
         f"{best.value:.6g}, others are {heights}. The fit is at the highest; the data say little "

@@ -19,8 +19,8 @@ class Correlation(Protocol):
         """Ends of the parameter."""
         ...
 
-    def matrices(self, r: float) -> tuple[Array, Array, Array]:
-        """The matrix and its first two derivatives, (q, q) each."""
+    def matrices(self, r: Array) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (..., q, q) each, at r (..., 1, 1)."""
         ...
 
     def printed(self, r: float) -> tuple[float, float]:
@@ -43,8 +43,8 @@ class Exchangeable:
         """Ends of the parameter."""
         return -1.0 / (self.q - 1), 1.0
 
-    def matrices(self, r: float) -> tuple[Array, Array, Array]:
-        """The matrix and its first two derivatives, (q, q) each."""
+    def matrices(self, r: Array) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (..., q, q) each, at r (..., 1, 1)."""
         slope = 1.0 - np.eye(self.q)
         return np.eye(self.q) + r * slope, slope, np.zeros_like(slope)
 
@@ -91,16 +91,15 @@ class Autoregressive:
         """Ends of the parameter."""
         return self.lower, 1.0
 
-    def matrices(self, r: float) -> tuple[Array, Array, Array]:
-        """The matrix and its first two derivatives, (q, q) each."""
+    def matrices(self, r: Array) -> tuple[Array, Array, Array]:
+        """The matrix and its first two derivatives, (..., q, q) each, at r (..., 1, 1)."""
         d = self.distance
         C = np.where(d == 0.0, 1.0, r**d)
         slope = np.where(d == 0.0, 0.0, d * r ** np.maximum(d - 1.0, 0.0))
         # between distances 1 and 2 the second derivative has no limit at 0
-        power = np.where((d >= 2.0) | (r != 0.0), d - 2.0, 1.0)
-        bend = np.where((d == 0.0) | (d == 1.0), 0.0, d * (d - 1.0) * (r if r else 0.0) ** power)
-        if r == 0.0:
-            bend = np.where(d == 2.0, 2.0, 0.0)
+        power = np.where((d == 0.0) | (d == 1.0), 0.0, d - 2.0)
+        some = np.where(r == 0.0, 1.0, r)
+        bend = np.where(r == 0.0, np.where(d == 2.0, 2.0, 0.0), d * (d - 1.0) * some**power)
         return C, slope, bend
 
     def printed(self, r: float) -> tuple[float, float]:
@@ -144,30 +143,37 @@ class Correlated:
         return np.append(np.zeros(n), low), np.append(np.full(n, np.inf), high)
 
     def matrix(self, phi: Array) -> Array:
-        """G, (q, q)."""
-        C = self.correlation.matrices(float(phi[-1]))[0]
-        return phi[0] * C if self.homogeneous else np.outer(phi[:-1], phi[:-1]) * C
+        """G, (..., q, q)."""
+        C = self.correlation.matrices(phi[..., -1, None, None])[0]
+        if self.homogeneous:
+            return phi[..., 0, None, None] * C
+        sd = phi[..., :-1]
+        return sd[..., :, None] * sd[..., None, :] * C
 
     def derivatives(self, phi: Array) -> Array:
-        """First derivatives of G, (m, q, q)."""
-        C, slope, _ = self.correlation.matrices(float(phi[-1]))
+        """First derivatives of G, (..., m, q, q)."""
+        C, slope, _ = self.correlation.matrices(phi[..., -1, None, None])
         if self.homogeneous:
-            return np.stack([C, phi[0] * slope])
-        sd = phi[:-1]
-        rows = unit(self.q) @ (C * sd)
-        return np.concatenate([rows + np.swapaxes(rows, 1, 2), [np.outer(sd, sd) * slope]])
+            by_rho = phi[..., 0, None, None] * slope
+            return np.stack([np.broadcast_to(C, by_rho.shape), by_rho], axis=-3)
+        sd = phi[..., :-1]
+        rows = unit(self.q) @ (C * sd[..., None, :])[..., None, :, :]
+        by_rho = sd[..., :, None] * sd[..., None, :] * slope
+        return np.concatenate([rows + rows.swapaxes(-1, -2), by_rho[..., None, :, :]], axis=-3)
 
     def curvature(self, phi: Array, M: Array) -> Array:
-        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
-        C, slope, bend = self.correlation.matrices(float(phi[-1]))
+        """Second derivatives of sum(M * G) for symmetric M (..., q, q), (..., m, m)."""
+        C, slope, bend = self.correlation.matrices(phi[..., -1, None, None])
+        m = phi.shape[-1]
+        H = np.zeros((*phi.shape, m))
         if self.homogeneous:
-            cross = np.vdot(M, slope)
-            return np.array([[0.0, cross], [cross, phi[0] * np.vdot(M, bend)]])
-        sd = phi[:-1]
-        H = np.empty((self.q + 1,) * 2)
-        H[:-1, :-1] = 2.0 * M * C
-        H[:-1, -1] = H[-1, :-1] = 2.0 * (M * slope) @ sd
-        H[-1, -1] = sd @ (M * bend) @ sd
+            H[..., 0, 1] = H[..., 1, 0] = (M * slope).sum((-1, -2))
+            H[..., 1, 1] = phi[..., 0] * (M * bend).sum((-1, -2))
+            return H
+        sd = phi[..., :-1, None]
+        H[..., :-1, :-1] = 2.0 * M * C
+        H[..., :-1, -1] = H[..., -1, :-1] = 2.0 * ((M * slope) @ sd)[..., 0]
+        H[..., -1, -1] = (sd * ((M * bend) @ sd)).sum((-1, -2))
         return H
 
     def start(self, variances: Array, rho: float) -> Array:

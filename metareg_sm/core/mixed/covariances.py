@@ -51,15 +51,15 @@ class Structure(Protocol):
         ...
 
     def matrix(self, phi: Array) -> Array:
-        """G, (q, q)."""
+        """G, (..., q, q), of working parameters (..., m)."""
         ...
 
     def derivatives(self, phi: Array) -> Array:
-        """First derivatives of G, (m, q, q)."""
+        """First derivatives of G, (..., m, q, q)."""
         ...
 
     def curvature(self, phi: Array, M: Array) -> Array:
-        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
+        """Second derivatives of sum(M * G) for symmetric M (..., q, q), (..., m, m)."""
         ...
 
     def start(self, variances: Array, rho: float) -> Array:

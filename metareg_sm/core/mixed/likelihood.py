@@ -6,16 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
+from metareg_sm.core.mixed.blocks import Blocks
+from metareg_sm.core.mixed.blockwise import Blockwise
 from metareg_sm.core.mixed.covariances import Kind
+from metareg_sm.core.mixed.moments import Many
+from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
 from metareg_sm.core.mixed.routes import choose_route
 from metareg_sm.core.mixed.terms import KnownBlock, Term
+from metareg_sm.core.mixed.upward import Upward
 from metareg_sm.core.studies import residuals
+
+# Levels of a term beyond which derivatives by pairs of entries of G would cost more than they save.
+_WIDE = 6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +45,8 @@ class Point:
         Expected information, or the average information: positive semidefinite.
     exact : bool
         Whether `observed` is the Hessian.
+    evaluation : Evaluation
+        The regression there.
     """
 
     phi: Array
@@ -44,6 +55,15 @@ class Point:
     observed: Array
     scoring: Array
     exact: bool
+    evaluation: Evaluation
+
+
+class Slope(NamedTuple):
+    """The log-likelihood and its first derivatives (m,), and the regression there."""
+
+    value: float
+    gradient: Array
+    evaluation: Evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +182,17 @@ class MixedLikelihood:
 
     def matrices(self, phi: Array) -> list[Array]:
         """G of each term."""
-        return [t.structure.matrix(phi[s]) for t, s in zip(self.terms, self.slices, strict=True)]
+        pairs = zip(self.terms, self.slices, strict=True)
+        return [t.structure.matrix(phi[..., at]) for t, at in pairs]
+
+    @cached_property
+    def many(self) -> Many | None:
+        """The same data for many parameter vectors at once; None with crossed terms."""
+        if isinstance(self.route, Nested):
+            return Upward.build(self.route)
+        if isinstance(self.route, Blocks) and max(term.q for term in self.terms) <= _WIDE:
+            return Blockwise.build(self.route)
+        return None
 
     def canonical(self, phi: Array) -> Array:
         """The one phi of all that make the same G that comparisons use."""
@@ -186,7 +216,7 @@ class MixedLikelihood:
         evaluation = self.evaluate(phi)
         return -math.inf if evaluation is None else self.loglike_of(evaluation, reml)
 
-    def slope(self, phi: Array, reml: bool) -> tuple[float, Array] | None:
+    def slope(self, phi: Array, reml: bool) -> Slope | None:
         """Log-likelihood and score (m,), without information; None where Sigma is singular."""
         evaluation = self.evaluate(phi)
         if evaluation is None:
@@ -195,7 +225,7 @@ class MixedLikelihood:
         for term, at, M in zip(self.terms, self.slices, evaluation.slopes(reml), strict=True):
             D = term.structure.derivatives(phi[at])
             gradient[at] = D.reshape(len(D), -1) @ M.ravel()
-        return self.loglike_of(evaluation, reml), gradient
+        return Slope(self.loglike_of(evaluation, reml), gradient, evaluation)
 
     def point(self, phi: Array, reml: bool) -> Point | None:
         """Log-likelihood and derivatives; None where Sigma is singular."""
@@ -215,5 +245,5 @@ class MixedLikelihood:
         information = evaluation.information(stacks, reml)
         observed = information.observed - curvature
         if information.expected is None:
-            return Point(phi, value, gradient, observed, information.average, False)
-        return Point(phi, value, gradient, observed, information.expected, True)
+            return Point(phi, value, gradient, observed, information.average, False, evaluation)
+        return Point(phi, value, gradient, observed, information.expected, True, evaluation)

@@ -91,7 +91,11 @@ class Objective:
         found = self.problem.slope(phi, self.reml)
         if found is None:
             return np.inf, np.zeros(len(theta))
-        return -found[0] / self.problem.k, -first * found[1] / self.problem.k
+        return -found.value / self.problem.k, -first * found.gradient / self.problem.k
+
+    def slope_of(self, theta: Array, score: Array) -> Array:
+        """Gradient (m,) where the score by the working parameters is known."""
+        return -self._map(theta)[1] * score / self.problem.k
 
     def gradient(self, theta: Array) -> Array:
         """Gradient, (m,); zeros where the likelihood is undefined."""

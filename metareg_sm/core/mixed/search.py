@@ -7,13 +7,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metareg_sm._typing import Array, Mask
-from metareg_sm.core.mixed.climb import Climb, climb
-from metareg_sm.core.mixed.crossed import Crossed
+from metareg_sm.core.mixed.ascent import Ascent
+from metareg_sm.core.mixed.climb import Box, Climb, climb, newton_step
+from metareg_sm.core.mixed.lanes import Lanes
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
-from metareg_sm.core.mixed.starts import peaks, starts
+from metareg_sm.core.mixed.moments import Many
+from metareg_sm.core.mixed.starts import grid, starts
 
 # Maxima whose log-likelihoods differ by less are one.
 _SAME = 1e-6
+# Rise that a Newton step may promise at a maximum: its square root is the error of an estimate in
+# units of its standard error.
+_EXACT = 1e-20
+# Climbs at most that follow each other.
+_MANY = 5
+# Numbers, over all lanes, that cost no more than the calls; numbers that a grid may have; variances
+# at most that a grid is made of.
+_CHEAP, _GRID, _DEEP = 2_000, 40_000, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,14 +34,14 @@ class Maximum:
     ----------
     best : Climb
         The highest.
-    others : tuple of Point
-        Other maxima that climbs from other starts ended in.
+    others : tuple of float
+        Log-likelihoods of other maxima that climbs from other starts ended in, highest first.
     starts : int
         Number of starts.
     """
 
     best: Climb
-    others: tuple[Point, ...]
+    others: tuple[float, ...]
     starts: int
 
     @property
@@ -46,7 +56,6 @@ def maximize(
     start: Array | None = None,
     fixed: Mask | None = None,
     n_starts: int | None = None,
-    candidates: list[Array] | None = None,
 ) -> Maximum | None:
     """Global maximum of the likelihood, from several starts.
 
@@ -61,27 +70,21 @@ def maximize(
     fixed : ndarray of bool, (m,), optional
         Parameters that keep their value in `start`.
     n_starts : int, optional
-        Number of climbs at most; by default 2, and 5 with correlations, crossed terms or many
-        parameters. They begin in turn at high and at low points of `starts`.
-    candidates : list of ndarray, optional
-        Starts of climbs, the highest first; by default `ranked` of `starts`.
+        Number of climbs at most.
 
     Returns
     -------
     Maximum or None
         None where the likelihood is undefined at every start.
     """
+    if problem.many is not None:
+        return _together(problem, reml, problem.many, start, fixed, n_starts)
     if n_starts is None:
-        few = len(problem.kinds) < 4 and "correlation" not in problem.kinds
-        n_starts = 2 if few and not isinstance(problem.route, Crossed) else 5
-    if problem.kinds == ("variance",) and start is None:
-        candidates = ranked(problem, reml, peaks(problem, reml))
-        n_starts = len(candidates)
-    elif fixed is not None and start is not None:
-        held = [np.where(fixed, start, candidate) for candidate in starts(problem)]
-        candidates = ranked(problem, reml, held)
-    elif candidates is None:
-        candidates = ranked(problem, reml, starts(problem))
+        n_starts = _MANY
+    given = starts(problem)
+    if fixed is not None and start is not None:
+        given = [np.where(fixed, start, candidate) for candidate in given]
+    candidates = ranked(problem, reml, given)
     # the highest first, then in turn one that lies far from it and the next best
     order = [candidates[0]]
     low, high = len(candidates) - 1, 1
@@ -92,10 +95,17 @@ def maximize(
         low, high = low - 1, high + 1
     if start is not None:
         order.insert(0, start)
+    return _one_by_one(problem, reml, order[:n_starts], fixed)
+
+
+def _one_by_one(
+    problem: MixedLikelihood, reml: bool, order: list[Array], fixed: Mask | None
+) -> Maximum | None:
+    """Climbs that follow each other, the later ones only as far as they lead elsewhere."""
     best: Climb | None = None
     others: list[Point] = []
     tried = 0
-    for candidate in order[:n_starts]:
+    for candidate in order:
         target = None if best is None else best.point
         found = climb(problem, candidate, reml, fixed, target=target)
         tried += 1
@@ -108,7 +118,78 @@ def maximize(
             others.append(min(found.point, best.point, key=lambda p: p.value))
         if found.point.value > best.point.value:
             best = found
-    return None if best is None else Maximum(best, tuple(others), tried)
+    values = tuple(sorted((other.value for other in others), reverse=True))
+    return None if best is None else Maximum(best, values, tried)
+
+
+def _together(
+    problem: MixedLikelihood,
+    reml: bool,
+    many: Many,
+    start: Array | None,
+    fixed: Mask | None,
+    n_starts: int | None,
+) -> Maximum | None:
+    """Climbs from all starts at once; the highest end is checked, and finished, by itself."""
+    lanes = Lanes(problem, many, reml)
+    begin = _beginnings(problem, lanes, fixed is None)
+    if start is not None:
+        begin = np.vstack([start, begin])
+        if fixed is not None:
+            begin = np.where(fixed, start, begin)
+    if n_starts is not None:
+        begin = begin[:n_starts]
+    found = lanes.ascend(begin, fixed)
+    if not np.isfinite(found.value).any():
+        return _one_by_one(problem, reml, list(begin[:2]), fixed)
+    top = int(np.argmax(found.value))
+    best = _finished(problem, reml, found, top, fixed)
+    if best is None:
+        return _one_by_one(problem, reml, list(begin[:2]), fixed)
+    lesser = found.value[found.converged & (found.value < best.point.value - _SAME)]
+    others: list[float] = []
+    for value in sorted(lesser.tolist(), reverse=True):
+        if not others or value < others[-1] - _SAME:
+            others.append(value)
+    return Maximum(best, tuple(others), len(begin))
+
+
+def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
+    """Where climbs begin, (B, m): everywhere where that is cheap, else at peaks of a grid."""
+    given = np.array(starts(problem))
+    room = _CHEAP // lanes.many.size
+    if free and lanes.intercepts and len(problem.kinds) <= _DEEP:
+        axes = grid(problem, _GRID / lanes.many.size)
+        points = [
+            axis.reshape([-1 if j == i else 1 for j in range(len(axes))])
+            for i, axis in enumerate(axes)
+        ]
+        peaks = lanes.peaks(points)
+        return np.vstack([peaks, given[: max(0, room - len(peaks))]])
+    room = max(_MANY, 10 * room)
+    if room < len(given):
+        # the highest, and others far below them
+        value = lanes.values(given).value
+        given = given[np.argsort(-value, kind="stable")]
+        given = np.vstack([given[: room - room // 2], given[-(room // 2) :]])
+    return given
+
+
+def _finished(
+    problem: MixedLikelihood, reml: bool, found: Ascent, lane: int, fixed: Mask | None
+) -> Climb | None:
+    """The end of a lane, once the likelihood itself has its score there as 0."""
+    phi, at = found.phi[lane], found.heights
+    slope = problem.slope(phi, reml)
+    if slope is not None and found.converged[lane]:
+        observed, expected = at.observed[lane], at.expected[lane]
+        point = Point(phi, slope.value, slope.gradient, observed, expected, True, slope.evaluation)
+        held = np.zeros(len(phi), dtype=bool) if fixed is None else fixed
+        box = Box(*problem.bounds, held)
+        _, rise, definite = newton_step(point, box, observed)
+        if definite and rise < _EXACT:
+            return Climb(point, True, found.evaluations, found.evaluations)
+    return climb(problem, phi, reml, fixed)
 
 
 def ranked(problem: MixedLikelihood, reml: bool, candidates: list[Array]) -> list[Array]:

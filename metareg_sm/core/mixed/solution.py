@@ -183,8 +183,11 @@ def inverse_information(information: Array) -> Array:
     return found
 
 
-def solve(problem: MixedLikelihood, phi: Array, reml: bool) -> MixedSolution | None:
-    """The regression at working parameters; None where Sigma is singular."""
+def solve(
+    problem: MixedLikelihood, phi: Array, reml: bool, evaluation: Evaluation | None = None
+) -> MixedSolution | None:
+    """The regression at working parameters, if not given; None where Sigma is singular."""
     phi = problem.canonical(phi)
-    evaluation = problem.evaluate(phi)
+    if evaluation is None:
+        evaluation = problem.evaluate(phi)
     return None if evaluation is None else MixedSolution(problem, phi, evaluation, reml)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from metareg_sm._typing import Array
@@ -59,16 +61,17 @@ def starts(problem: MixedLikelihood) -> list[Array]:
     return found
 
 
-def peaks(problem: MixedLikelihood, reml: bool) -> list[Array]:
-    """Peaks of the likelihood of a single variance on a fine grid, four points a decade."""
-    top = 10.0 * max(problem.crude, problem.typical)
-    bottom = max(0.03 * problem.smallest, 1e-18 * top)
-    count = int(4 * np.log10(top / bottom)) + 2
-    grid = np.concatenate([[0.0], np.geomspace(bottom, top, count)])
-    values = np.array([problem.loglike(np.array([t]), reml) for t in grid])
-    inner = np.concatenate([[-np.inf], values, [-np.inf]])
-    at = np.flatnonzero((inner[1:-1] >= inner[:-2]) & (inner[1:-1] >= inner[2:]))
-    return [grid[[i]] for i in at]
+def grid(problem: MixedLikelihood, points: float) -> list[Array]:
+    """Values of each variance of a problem that has nothing else, for a grid of so many points.
+
+    From far below the smallest sampling variance, where those are unequal, to above the total; at
+    least one, and at most four a decade.
+    """
+    top = 3.0 * max(problem.crude - problem.typical, 0.1 * problem.typical)
+    bottom = max(min(0.3 * problem.smallest, 0.01 * top), 1e-18 * top)
+    decades, m = math.log10(top / bottom), len(problem.kinds)
+    count = 1 + math.ceil(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
+    return [np.geomspace(bottom, top, count)] * m
 
 
 def _golden(dimension: int) -> Array:

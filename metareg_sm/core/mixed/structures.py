@@ -59,21 +59,23 @@ class Linear:
         return np.zeros(len(self.parts)), np.full(len(self.parts), np.inf)
 
     def matrix(self, phi: Array) -> Array:
-        """G, (q, q)."""
-        return (phi @ self.flat).reshape(self.parts.shape[1:])
+        """G, (..., q, q)."""
+        return (phi @ self.flat).reshape(*phi.shape[:-1], self.q, self.q)
 
     @cached_property
     def flat(self) -> Array:
         """The parts as rows, (m, q*q)."""
         return self.parts.reshape(len(self.parts), -1)
 
-    def derivatives(self, phi: Array) -> Array:  # noqa: ARG002 (G is linear)
-        """First derivatives of G, (m, q, q)."""
-        return self.parts
+    def derivatives(self, phi: Array) -> Array:
+        """First derivatives of G, (..., m, q, q)."""
+        if phi.ndim == 1:
+            return self.parts
+        return np.broadcast_to(self.parts, (*phi.shape[:-1], *self.parts.shape))
 
     def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002 (G is linear)
-        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
-        return np.zeros((len(self.parts),) * 2)
+        """Second derivatives of sum(M * G) for a symmetric M, (..., m, m)."""
+        return np.zeros((*phi.shape, phi.shape[-1]))
 
     def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002 (no correlation)
         """Working parameters of given variances (q,) and about a given correlation."""

@@ -65,27 +65,27 @@ class Unstructured:
         return lower, np.full(size, np.inf)
 
     def factor(self, phi: Array) -> Array:
-        """L, (q, q)."""
-        return self.constant + (phi @ self._flat).reshape(self.q, self.q)
+        """L, (..., q, q)."""
+        return self.constant + (phi @ self._flat).reshape(*phi.shape[:-1], self.q, self.q)
 
     @cached_property
     def _flat(self) -> Array:
         return self.parts.reshape(len(self.parts), -1)
 
     def matrix(self, phi: Array) -> Array:
-        """G, (q, q)."""
+        """G, (..., q, q)."""
         L = self.factor(phi)
-        return L @ L.T
+        return L @ L.swapaxes(-1, -2)
 
     def derivatives(self, phi: Array) -> Array:
-        """First derivatives of G, (m, q, q)."""
-        D = self.parts @ self.factor(phi).T
-        return D + D.swapaxes(1, 2)
+        """First derivatives of G, (..., m, q, q)."""
+        D = self.parts @ self.factor(phi).swapaxes(-1, -2)[..., None, :, :]
+        return D + D.swapaxes(-1, -2)
 
     def curvature(self, phi: Array, M: Array) -> Array:  # noqa: ARG002 (G is quadratic)
-        """Second derivatives of sum(M * G) for a symmetric M, (m, m)."""
-        MB = (M @ self.parts).reshape(len(self.parts), -1)
-        H: Array = 2.0 * (self._flat @ MB.T)
+        """Second derivatives of sum(M * G) for a symmetric M, (..., m, m)."""
+        MB = M[..., None, :, :] @ self.parts
+        H: Array = 2.0 * (self._flat @ MB.reshape(*MB.shape[:-2], -1).swapaxes(-1, -2))
         return H
 
     def start(self, variances: Array, rho: float) -> Array:

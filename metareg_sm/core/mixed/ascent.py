@@ -1,0 +1,202 @@
+"""Many climbs of the likelihood in step, by Newton and scoring steps inside bounds.
+
+Lanes are starts of one search, resampled outcomes or points of a profile: whatever differs, one
+evaluation serves all that are still on their way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm.core.mixed.moments import Heights
+
+# Newton decrement (a difference of log-likelihoods) whose step needs no test, and whose step is
+# the last: the error of a Newton step is about the square of this.
+_NEAR = 1e-7
+_LAST = 1e-10
+_NOTHING = 1e-20
+# Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian where it
+# is like the information, of the information elsewhere, and of what stands in for either.
+_DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
+# Far from a maximum a scoring step, unbiased whatever the start, beats a Newton step: those are for
+# where the Hessian is like the information, or where scoring promises less than this.
+_ALIKE = 0.5
+_CLOSE = 0.1
+_HALVINGS = 10
+
+
+class Ascent(NamedTuple):
+    """Where climbs ended.
+
+    Attributes
+    ----------
+    phi : ndarray, (B, m)
+        Working parameters.
+    converged : ndarray of bool, (B,)
+        Whether the next step would change the log-likelihood by nothing that can be told.
+    heights : Heights
+        The last evaluation of each lane: before its last step, where the Hessian made that.
+    evaluations : int
+        Evaluations of the likelihood with derivatives.
+    """
+
+    phi: Array
+    converged: Mask
+    heights: Heights
+    evaluations: int
+
+    @property
+    def value(self) -> Array:
+        """Log-likelihood, (B,)."""
+        return self.heights.value
+
+
+def ascend(
+    heights: Callable[[Array, Codes], Heights],
+    start: Array,
+    lower: Array,
+    upper: Array,
+    maxiter: int = 60,
+) -> Ascent:
+    """Climb from each of many starts.
+
+    Parameters
+    ----------
+    heights : callable
+        Takes working parameters (n, m) and the lanes (n,) that they belong to.
+    start : ndarray, (B, m)
+        Working parameters to begin with.
+    lower, upper : ndarray, (m,)
+        Ends of the parameters.
+    maxiter : int
+        Steps at most.
+
+    Returns
+    -------
+    Ascent
+    """
+    phi = start.copy()
+    B = len(phi)
+    converged = np.zeros(B, dtype=bool)
+    lanes = np.arange(B)
+    at = heights(phi, lanes)
+    ends = Heights(*(part.copy() for part in at))
+    evaluations = 1
+    keep = np.isfinite(at.value)
+    if not keep.all():
+        lanes, at = lanes[keep], Heights(*(part[keep] for part in at))
+    for _ in range(maxiter):
+        if not lanes.size:
+            break
+        here = phi[lanes]
+        step, decrement, definite = steps(here, at, lower, upper)
+        following = np.minimum(np.maximum(here + step, lower), upper)
+        last = (decrement < _LAST) & (definite | (decrement < _NOTHING))
+        if last.any():
+            phi[lanes[last]], converged[lanes[last]] = following[last], True
+            going = ~last
+            lanes, here, step, following = lanes[going], here[going], step[going], following[going]
+            at, decrement = Heights(*(part[going] for part in at)), decrement[going]
+            if not lanes.size:
+                break
+        new = heights(following, lanes)
+        evaluations += 1
+        worse = ~((new.value > at.value) | ((decrement < _NEAR) & np.isfinite(new.value)))
+        length = 1.0
+        for _ in range(_HALVINGS):
+            if not worse.any():
+                break
+            length *= 0.3
+            where = np.flatnonzero(worse)
+            tried = np.minimum(np.maximum(here[where] + length * step[where], lower), upper)
+            shorter = heights(tried, lanes[where])
+            evaluations += 1
+            better = shorter.value > at.value[where]
+            for old, found in zip(new, shorter, strict=True):
+                old[where[better]] = found[better]
+            following[where[better]] = tried[better]
+            worse[where[better]] = False
+        if worse.any():
+            # no rise can be told from rounding, or this lane is given up
+            stuck = lanes[worse]
+            small = 1e-9 * np.maximum(1.0, np.abs(at.value[worse]))
+            converged[stuck] = decrement[worse] < small
+            going = ~worse
+            lanes, following = lanes[going], following[going]
+            new = Heights(*(part[going] for part in new))
+        phi[lanes] = following
+        for end, part in zip(ends, new, strict=True):
+            end[lanes] = part
+        at = new
+    return Ascent(phi, converged, ends, evaluations)
+
+
+def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, Array, Mask]:
+    """Steps (B, m), twice the rise that they promise (B,), and where the Hessian made them."""
+    gradient, m = at.gradient, phi.shape[1]
+    held = ((phi <= lower) & (gradient <= 0.0)) | ((phi >= upper) & (gradient >= 0.0))
+    size = np.sqrt(
+        np.maximum(np.abs(at.observed.diagonal(0, -2, -1)), at.expected.diagonal(0, -2, -1))
+    )
+    size[size == 0.0] = 1.0
+    outer = size[:, :, None] * size[:, None, :]
+    H, E = _without(at.observed / outer, held), _without(at.expected / outer, held)
+    g = gradient / size
+    free = np.where(held, 0.0, g)
+    close: Mask = (np.abs(H - E).max((1, 2)) < _ALIKE) | ((free * free).sum(1) < _CLOSE)
+    definite = close & (_least(H) > _DEFINITE)
+    if not definite.all():
+        other = ~definite
+        H[other] = _positive(H[other], E[other])
+    step = _solve(H, free)
+    low, high = (lower - phi) * size, (upper - phi) * size
+    beyond: Mask = (step < low) | (step > high)
+    if m > 1 and beyond.any():
+        # what would leave stops at its end, and the others step as is best then
+        move = np.where(beyond, np.minimum(np.maximum(step, low), high), 0.0)
+        rest = free - (H @ move[:, :, None])[..., 0]
+        stays = held | beyond
+        again = _solve(_without(H, stays), np.where(stays, 0.0, rest))
+        step = np.where(beyond.any(1, keepdims=True), move + again, step)
+    step = np.minimum(np.maximum(step, low), high)
+    return step / size, (step * g).sum(1), definite
+
+
+def _positive(H: Array, E: Array) -> Array:
+    """Positive definite matrices to step by where Hessians are not to be relied on.
+
+    The information, or, where that is singular, the Hessian with directions of negative curvature
+    climbed as if it were positive (Dauphin et al., 2014).
+    """
+    values, vectors = np.linalg.eigh(E)
+    poor = values[:, 0] <= _POOR
+    if poor.any():
+        values[poor], vectors[poor] = np.linalg.eigh(H[poor])
+    positive = np.maximum(np.abs(values), _LEAST)
+    return (vectors * positive[:, None, :]) @ vectors.swapaxes(-1, -2)
+
+
+def _without(H: Array, held: Mask) -> Array:
+    """Matrices with rows and columns of what is held replaced by those of the identity."""
+    if not held.any():
+        return H
+    free = ~held
+    return np.where(free[:, :, None] & free[:, None, :], H, np.eye(held.shape[1]))
+
+
+def _least(H: Array) -> Array:
+    """Least eigenvalue, (B,)."""
+    if H.shape[-1] == 1:
+        return H[:, 0, 0]
+    if H.shape[-1] == 2:
+        a, b, c = H[:, 0, 0], H[:, 1, 1], H[:, 0, 1]
+        return 0.5 * (a + b - np.hypot(a - b, 2.0 * c))
+    return np.asarray(np.linalg.eigvalsh(H), dtype=float)[:, 0]
+
+
+def _solve(H: Array, g: Array) -> Array:
+    return np.asarray(np.linalg.solve(H, g[..., None]), dtype=float)[..., 0]

@@ -1,0 +1,167 @@
+"""Moments of a block-diagonal covariance, for many parameter vectors and outcomes at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.mixed.blocks import Blocks, inverse_factor
+from metareg_sm.core.mixed.moments import Moments
+
+
+@dataclass(frozen=True)
+class Blockwise:
+    """Blocks of one data set; lists run over batches of blocks of one size.
+
+    Attributes
+    ----------
+    problem : Blocks
+        The data.
+    columns : tuple of ndarray, (..., blocks, n, p+1)
+        Design and outcomes.
+    static : ndarray, (..., p+1, p+1)
+        Products within the cells.
+    """
+
+    problem: Blocks
+    columns: tuple[Array, ...]
+    static: Array
+
+    @classmethod
+    def build(cls, problem: Blocks) -> Blockwise:
+        """The data of a route."""
+        columns = tuple(batch.columns for batch in problem.batches)
+        return cls(problem, columns, problem.static @ problem.static.T)
+
+    def with_outcomes(self, columns: Array, outcomes: Array) -> Blockwise:
+        """The same for other outcomes, (B, k)."""
+        problem, B, p = self.problem, len(outcomes), len(columns)
+        static = np.broadcast_to(self.static, (B, p + 1, p + 1))
+        y, cells = outcomes, problem.cells
+        if cells is not None:
+            y = cells.mean(outcomes)
+            if len(cells.S) < len(cells.cell):
+                inside = cells.within(outcomes, y)
+                X = cells.within(columns, cells.mean(columns))
+                static = static.copy()
+                static[:, p, :p] = static[:, :p, p] = inside @ X.T
+                static[:, p, p] = (inside * inside).sum(1)
+        found = []
+        for batch in problem.batches:
+            D = np.empty((B, *batch.columns.shape))
+            D[..., :p] = batch.columns[..., :p]
+            D[..., p] = y[:, batch.rows]
+            found.append(D)
+        return Blockwise(problem, tuple(found), static)
+
+    @property
+    def size(self) -> int:
+        """Numbers of which there is one for each parameter vector."""
+        return sum(batch.V.size for batch in self.problem.batches) * (1 + len(self.entries))
+
+    @cached_property
+    def entries(self) -> list[tuple[int, int, int]]:
+        """Term, row and column of each entry of G that derivatives are by."""
+        return [
+            (i, a, b)
+            for i, term in enumerate(self.problem.terms)
+            for a in range(term.q)
+            for b in range(a, term.q)
+        ]
+
+    @cached_property
+    def patterns(self) -> list[Array]:
+        """Derivatives of Sigma by those entries, (entries, blocks, n, n)."""
+        found = []
+        for batch in self.problem.batches:
+            S = np.empty((len(self.entries), *batch.V.shape))
+            for at, (i, a, b) in enumerate(self.entries):
+                q = self.problem.terms[i].q
+                pairs = batch.pairs[i].reshape(batch.V.shape)
+                S[at] = (pairs == a * q + b) | (pairs == b * q + a)
+            found.append(S)
+        return found
+
+    def moments(self, G: Sequence[Array], order: int, lanes: Codes | None = None) -> Moments:
+        """Moments at covariance matrices of the terms; see `Many`."""
+        shape = np.broadcast_shapes(*(matrix.shape[:-2] for matrix in G))
+        B = math.prod(shape)
+        flat = []
+        for matrix in G:
+            q = matrix.shape[-1]
+            padded = np.zeros((*shape, q * q + 1))
+            padded[..., :-1] = matrix.reshape(*matrix.shape[:-2], q * q)
+            flat.append(padded.reshape(B, -1))
+        m = len(self.entries) if order else 0
+        m2 = m if order > 1 else 0
+        c = self.static.shape[-1]
+        logdet, logdet_1, logdet_2 = np.zeros(B), np.zeros((m, B)), np.zeros((m2, m2, B))
+        gram, gram_1 = np.zeros((B, c, c)), np.zeros((m, B, c, c))
+        gram_2 = np.zeros((m2, m2, B, c, c))
+        for number, batch in enumerate(self.problem.batches):
+            D = self.columns[number]
+            if D.ndim > 3 and lanes is not None:
+                D = D[lanes]
+            blocks, n = batch.rows.shape
+            sigma = np.broadcast_to(batch.V, (B, *batch.V.shape))
+            for pairs, matrix in zip(batch.pairs, flat, strict=True):
+                sigma = sigma + matrix[:, pairs].reshape(sigma.shape)
+            T = _factors(sigma)
+            logdet -= 2.0 * np.log(T.diagonal(0, -2, -1)).sum((1, 2))
+            U = T @ D
+            gram += _products(U, U)
+            if not order:
+                continue
+            S = self.patterns[number][:, None]
+            W = T.swapaxes(-1, -2) @ T
+            s = W @ D
+            F = S @ s
+            gram_1 -= _products(F, s)
+            logdet_1 += (S * W).sum((2, 3, 4))
+            if order > 1:
+                A = (W @ S).reshape(m, B, -1)
+                turned = (S @ W).reshape(m, B, -1)
+                # tr(W S_i W S_j), entry by entry of W S_i and of S_j W
+                logdet_2 -= np.einsum("ibz,jbz->ijb", A, turned, optimize=True)
+                rows = (T @ F).reshape(m, B, blocks * n, c)
+                left = np.ascontiguousarray(rows.transpose(1, 0, 3, 2)).reshape(B, m * c, -1)
+                crossed = (left @ left.swapaxes(-1, -2)).reshape(B, m, c, m, c)
+                second = crossed.transpose(1, 3, 0, 2, 4)
+                gram_2 += second + second.swapaxes(-1, -2)
+        gram = gram + (self.static if lanes is None or self.static.ndim < 3 else self.static[lanes])
+        logdet = logdet + self.problem.logdet
+        return Moments(
+            logdet.reshape(shape),
+            gram.reshape(*shape, c, c),
+            logdet_1.reshape(m, *shape),
+            gram_1.reshape(m, *shape, c, c),
+            logdet_2.reshape(m2, m2, *shape),
+            gram_2.reshape(m2, m2, *shape, c, c),
+        )
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Sums over blocks and rows of left' right, (..., c, c)."""
+    c = left.shape[-1]
+    a = left.reshape(*left.shape[:-3], -1, c)
+    b = right.reshape(*right.shape[:-3], -1, c)
+    return a.swapaxes(-1, -2) @ b
+
+
+def _factors(sigma: Array) -> Array:
+    """Lower triangular T with T'T = sigma^-1, (B, blocks, n, n); nan where sigma is singular."""
+    flat = sigma.reshape(-1, *sigma.shape[-2:])
+    T = inverse_factor(flat)
+    if T is not None:
+        return T.reshape(sigma.shape)
+    found = np.full(sigma.shape, np.nan)
+    for lane, blocks in enumerate(sigma):
+        one = inverse_factor(blocks)
+        if one is not None:
+            found[lane] = one
+    return found

@@ -1,0 +1,134 @@
+"""One likelihood at many parameter vectors, of one or of many outcomes, in single calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+
+from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm.core.mixed.ascent import Ascent, ascend
+from metareg_sm.core.mixed.likelihood import MixedLikelihood
+from metareg_sm.core.mixed.moments import Heights, Many, Profile, heights, profile
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """The likelihood of a problem at parameters (..., m).
+
+    Attributes
+    ----------
+    problem : MixedLikelihood
+        The data, with the outcomes of which only the scale matters here.
+    many : Many
+        Moments of one or of many outcomes.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    """
+
+    problem: MixedLikelihood
+    many: Many
+    reml: bool
+
+    @cached_property
+    def intercepts(self) -> bool:
+        """Whether all terms are intercepts: each parameter is the only entry of a G."""
+        return all(term.q == 1 for term in self.problem.terms)
+
+    @cached_property
+    def _shift(self) -> float:
+        return self.problem.n(self.reml) * float(np.log(self.problem.scale))
+
+    def values(self, phi: Array, lanes: Codes | None = None) -> Profile:
+        """Log-likelihood (...,) and least squares at parameters (..., m)."""
+        problem = self.problem
+        moments = self.many.moments(problem.matrices(phi), 0, lanes)
+        found = profile(moments, problem.n(self.reml), self.reml)
+        return found._replace(value=found.value - self._shift)
+
+    def heights(self, phi: Array, lanes: Codes | None = None) -> Heights:
+        """Log-likelihood with derivatives by the parameters."""
+        problem = self.problem
+        moments = self.many.moments(problem.matrices(phi), 2, lanes)
+        found = heights(moments, problem.n(self.reml), self.reml)
+        value = found.value - self._shift
+        if self.intercepts:
+            return found._replace(value=value)
+        J, curvature, at = [], np.zeros((*phi.shape, phi.shape[-1])), 0
+        for term, part in zip(problem.terms, problem.slices, strict=True):
+            i, j = np.triu_indices(term.q)
+            own = phi[..., part]
+            g = found.gradient[..., at : at + len(i)] * np.where(i == j, 1.0, 0.5)
+            M = np.empty((*phi.shape[:-1], term.q, term.q))
+            M[..., i, j] = M[..., j, i] = g
+            curvature[..., part, part] = term.structure.curvature(own, M)
+            J.append(term.structure.derivatives(own)[..., i, j])
+            at += len(i)
+        return Heights(
+            value,
+            np.concatenate(
+                [
+                    (D @ g[..., None])[..., 0]
+                    for D, g in zip(J, _split(found.gradient, J), strict=True)
+                ],
+                axis=-1,
+            ),
+            _chained(J, found.observed) - curvature,
+            _chained(J, found.expected),
+        )
+
+    def peaks(self, axes: Sequence[Array]) -> Array:
+        """Points (n, m) of a grid, each parameter along an axis, no lower than their neighbours.
+
+        The highest first.
+        """
+        value = self._grid(axes)
+        high = (value == maximum_filter(value, 3, mode="nearest")) & np.isfinite(value)
+        at = np.argwhere(high)
+        at = at[np.argsort(-value[high], kind="stable")]
+        return np.stack([axis.ravel()[i] for axis, i in zip(axes, at.T, strict=True)], axis=1)
+
+    def _grid(self, axes: Sequence[Array]) -> Array:
+        """Log-likelihood on a grid of variances; each level is summed up along its own axes."""
+        problem = self.problem
+        G = [axis[..., None, None] for axis in axes]
+        moments = self.many.moments(G, 0, None)
+        return profile(moments, problem.n(self.reml), self.reml).value
+
+    def ascend(self, starts: Array, fixed: Mask | None = None) -> Ascent:
+        """Climb from each of the starts, (B, m); where outcomes differ, one start each.
+
+        Parameters
+        ----------
+        starts : ndarray, (B, m)
+            Working parameters to begin with.
+        fixed : ndarray of bool, (m,), optional
+            Parameters that stay where they are.
+        """
+        lower, upper = self.problem.bounds
+        if fixed is not None:
+            lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
+        return ascend(self.heights, starts, lower, upper)
+
+
+def _split(gradient: Array, J: Sequence[Array]) -> list[Array]:
+    ends = np.cumsum([D.shape[-1] for D in J])
+    return np.split(gradient, ends[:-1], axis=-1)
+
+
+def _chained(J: Sequence[Array], H: Array) -> Array:
+    """J H J' for a J of blocks along the diagonal, (..., m, m)."""
+    ends = np.cumsum([D.shape[-1] for D in J])
+    rows = np.concatenate(
+        [D @ part for D, part in zip(J, np.split(H, ends[:-1], axis=-2), strict=True)], axis=-2
+    )
+    return np.concatenate(
+        [
+            part @ D.swapaxes(-1, -2)
+            for D, part in zip(J, np.split(rows, ends[:-1], axis=-1), strict=True)
+        ],
+        axis=-1,
+    )

@@ -1,0 +1,230 @@
+"""Moments of nested random intercepts in one pass from the effects to the outermost groups.
+
+A node of precision a, whose data have the weighted sum b about a fixed centre, gets the variance t:
+with h = 1 / (1 + t a) precision and sum become h a and h b, the products of the data about the
+centre lose t h b b', and log |Sigma| gains log(1 + t a). Moving from the centre of a node to that
+of its parent, c away, adds b c' + c b' + a c c' to the products and a c to the sum; then nodes of a
+parent are added. Centres are means at variances of 0, so that nothing large is subtracted.
+Derivatives by all variances are carried along by the product rule, in any number of leading axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from metareg_sm._typing import Array, Codes
+from metareg_sm.core.mixed.moments import Moments
+from metareg_sm.core.mixed.nested import Nested
+from metareg_sm.core.mixed.siblings import Siblings
+
+
+@dataclass(frozen=True)
+class Upward:
+    """Nested random intercepts of one data set; lists run over levels, inner ones first.
+
+    Attributes
+    ----------
+    nested : Nested
+        The data.
+    rows : tuple of ndarray, (..., p+2, n)
+        Ones, and centres of the nodes less that of their parent; design and outcomes.
+    static : ndarray, (..., p+1, p+1)
+        Products within the innermost groups.
+    """
+
+    nested: Nested
+    rows: tuple[Array, ...]
+    static: Array
+
+    @classmethod
+    def build(cls, nested: Nested) -> Upward:
+        """Centres of the nodes of all levels."""
+        return cls._of(nested, nested.means, nested.static @ nested.static.T)
+
+    @classmethod
+    def _of(cls, nested: Nested, centre: Array, static: Array) -> Upward:
+        weight = nested.S
+        rows = []
+        for siblings in nested.levels:
+            upper = siblings.sums(weight)
+            mean = _mean(siblings, weight / upper[siblings.parent], centre)
+            rows.append(_with_ones(centre - mean[..., siblings.parent]))
+            weight, centre = upper, mean
+        rows.append(_with_ones(centre))
+        return cls(nested, tuple(rows), static)
+
+    @property
+    def size(self) -> int:
+        """Numbers of which there is one for each parameter vector."""
+        return len(self.nested.S)
+
+    def with_outcomes(self, columns: Array, outcomes: Array) -> Upward:
+        """The same for other outcomes, (B, k)."""
+        nested, B, p = self.nested, len(outcomes), len(columns)
+        y = outcomes[:, None, nested.order]
+        static = np.broadcast_to(self.static, (B, p + 1, p + 1))
+        if len(nested.S) < len(nested.order):
+            w = 1.0 / nested.variance
+            mean = _mean(nested.data, w / nested.S[nested.data.parent], y)
+            inside = np.sqrt(w) * (y - mean[..., nested.data.parent])
+            X = np.sqrt(w) * (columns[:, nested.order] - nested.means[:p, nested.data.parent])
+            y = mean
+            static = static.copy()
+            static[:, p, :p] = static[:, :p, p] = inside[:, 0] @ X.T
+            static[:, p, p] = (inside * inside).sum((1, 2))
+        X = np.broadcast_to(nested.means[:p], (B, p, y.shape[-1]))
+        return self._of(nested, np.concatenate([X, y], axis=1), static)
+
+    def moments(self, G: Sequence[Array], order: int, lanes: Codes | None = None) -> Moments:
+        """Moments at variances, given as 1 x 1 matrices in the order of the terms; see `Many`."""
+        t = [G[i][..., 0, 0] for i in self.nested.chain]
+        rows, static = self.rows, self.static
+        if lanes is not None and static.ndim > 2 and len(lanes) < len(static):
+            rows, static = tuple(part[lanes] for part in rows), static[lanes]
+        S = self.nested.S
+        growth = 1.0 + t[0][..., None] * S
+        w = S / growth
+        W = np.empty((order + 1, *w.shape))
+        W[0] = w
+        if order:
+            np.negative(w * w, out=W[1])
+            if order > 1:
+                np.multiply(W[1], -2.0 * w, out=W[2])
+        logdet = np.concatenate([[np.log(growth).sum(-1) + self.nested.logdet], W[:-1].sum(-1)])
+        f = W[..., None, :] * rows[0]
+        gram = f[..., 1:, :] @ rows[0][..., 1:, :].swapaxes(-1, -2)
+        gram[0] += static
+        for level, siblings in enumerate(self.nested.levels, 1):
+            logdet, gram, f = _raised(siblings.sums(f), rows[level], t[level], logdet, gram, order)
+        return _unpacked(logdet, gram, self.nested.chain, order)
+
+
+def _mean(siblings: Siblings, share: Array, values: Array) -> Array:
+    """Weighted means by parent, corrected once."""
+    mean = siblings.sums(share * values)
+    return mean + siblings.sums(share * (values - mean[..., siblings.parent]))
+
+
+def _with_ones(rows: Array) -> Array:
+    ones = np.ones((*rows.shape[:-2], 1, rows.shape[-1]))
+    return np.ascontiguousarray(np.concatenate([ones, rows], axis=-2))
+
+
+def _places(m: int, order: int) -> tuple[list[int], dict[tuple[int, int], int], int]:
+    """Where derivatives by m variables stand: first ones, second ones by pair, and their number."""
+    if not order:
+        return [], {}, 1
+    first = [1 + i for i in range(m)]
+    pairs = {}
+    if order > 1:
+        for j in range(m):
+            for i in range(j + 1):
+                pairs[i, j] = pairs[j, i] = 1 + m + j * (j + 1) // 2 + i
+    return first, pairs, 1 + m + (m * (m + 1) // 2 if order > 1 else 0)
+
+
+def _coefficients(a: Array, t: Array, order: int) -> tuple[Array, Array, Array]:
+    """Values and derivatives of h = 1 / (1 + t a), of t h and of log(1 + t a), (size, ..., n).
+
+    Parameters
+    ----------
+    a : ndarray, (derivatives, ..., n)
+        Precisions and their derivatives by the variances of finer levels.
+    t : ndarray, (..., 1)
+        Variance of the nodes.
+    order : int
+        Derivatives that are wanted.
+    """
+    n = _variables(len(a), order)
+    old, old2, _ = _places(n, order)
+    new, new2, size = _places(n + 1, order)
+    shape = np.broadcast_shapes(a.shape[1:], t.shape)
+    H, K, L = np.empty((3, size, *shape))
+    growth = 1.0 + t * a[0]
+    h = np.divide(1.0, growth, out=H[0])
+    k = np.multiply(t, h, out=K[0])
+    np.log(growth, out=L[0])
+    if not order:
+        return H, K, L
+    ha, hh, kh, kk = h * a[0], h * h, k * h, k * k
+    H[new[n]], K[new[n]], L[new[n]] = -h * ha, hh, ha
+    for i in range(n):
+        ai, at = a[old[i]], new[i]
+        H[at], K[at], L[at] = -kh * ai, -kk * ai, k * ai
+    if order < 2:
+        return H, K, L
+    at = new2[n, n]
+    H[at], K[at], L[at] = 2.0 * ha * h * ha, -2.0 * hh * ha, -ha * ha
+    for i in range(n):
+        ai, at = a[old[i]], new2[i, n]
+        H[at], K[at], L[at] = hh * ai * (2.0 * k * a[0] - 1.0), -2.0 * kh * h * ai, hh * ai
+        for j in range(i + 1):
+            aij, aa, at = a[old2[i, j]], ai * a[old[j]], new2[i, j]
+            bend = 2.0 * k * aa - aij
+            H[at], K[at], L[at] = kh * bend, kk * bend, k * (aij - k * aa)
+    return H, K, L
+
+
+def _variables(derivatives: int, order: int) -> int:
+    """Number of variables of so many packed derivatives."""
+    if order < 2:
+        return order * (derivatives - 1)
+    return round((2.0 * derivatives + 0.25) ** 0.5 - 1.5)
+
+
+def _raised(
+    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, order: int
+) -> tuple[Array, Array, Array]:
+    """One level up: log determinant, products and sums with the variance of the nodes.
+
+    All have derivatives as their first axis; f is (derivatives, ..., p+2, n): precisions and sums.
+    """
+    n = _variables(len(f), order)
+    old, old2, _ = _places(n, order)
+    new, new2, _ = _places(n + 1, order)
+    H, K, L = _coefficients(f[..., 0, :], t[..., None], order)
+    H, K = H[..., None, :], K[..., None, :]
+    F = H * f[0]
+    Y = K * f[0][..., 1:, :]
+    crosses = []
+    for i in range(n if order else 0):
+        fi = f[old[i]]
+        bi = 2.0 * fi[..., 1:, :]
+        F[new[i]] += H[0] * fi
+        Y[new[i]] += K[0] * bi
+        if order > 1:
+            F[new2[i, n]] += H[new[n]] * fi
+            Y[new2[i, n]] += K[new[n]] * bi
+            for j in range(i + 1):
+                fj, fij, at = f[old[j]], f[old2[i, j]], new2[i, j]
+                F[at] += H[0] * fij + H[new[i]] * fj + H[new[j]] * fi
+                bj = fj[..., 1:, :]
+                Y[at] += 2.0 * (K[0] * fij[..., 1:, :] + K[new[i]] * bj) + K[new[j]] * bi
+                crosses.append((at, (K[0] * bi) @ bj.swapaxes(-1, -2)))
+    centre = rows[..., 1:, :]
+    carried = F[..., :1, :] * centre
+    added = (2.0 * F[..., 1:, :] + carried) @ centre.swapaxes(-1, -2)
+    added -= Y @ f[0][..., 1:, :].swapaxes(-1, -2)
+    for at, cross in crosses:
+        added[at] -= cross
+    kept = [0, *new[:n], *(new2[i, j] for j in range(n) for i in range(j + 1) if order > 1)]
+    added[kept] += gram
+    total = L.sum(-1)
+    total[kept] += logdet
+    F[..., 1:, :] += carried
+    return total, added, F
+
+
+def _unpacked(logdet: Array, gram: Array, chain: Sequence[int], order: int) -> Moments:
+    """Moments of packed derivatives by levels, in the order of the terms."""
+    gram = 0.5 * (gram + gram.swapaxes(-1, -2))
+    levels = sorted(range(len(chain)), key=chain.__getitem__)
+    first, pairs, _ = _places(len(chain), order)
+    first = [first[i] for i in levels] if order else []
+    full = [[pairs[i, j] for j in levels] for i in levels] if order > 1 else [[]]
+    second = np.array(full, dtype=np.intp)
+    at = np.array(first, dtype=np.intp)
+    return Moments(logdet[0], gram[0], logdet[at], gram[at], logdet[second], gram[second])

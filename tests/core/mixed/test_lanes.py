@@ -1,0 +1,84 @@
+"""Many parameter vectors and outcomes at once equal one at a time."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from metareg_sm.core.basis import design_basis
+from metareg_sm.core.mixed.climb import climb
+from metareg_sm.core.mixed.lanes import Lanes
+from metareg_sm.core.mixed.likelihood import MixedLikelihood
+from metareg_sm.core.mixed.starts import starts
+from metareg_sm.core.studies import residuals
+
+from ._dense import KINDS, likelihood, problem, working
+
+BATCHED = [kind for kind in KINDS if not kind.startswith("crossed")]
+
+
+def made(kind):
+    rng = np.random.default_rng([31, KINDS.index(kind)])
+    parts = problem(rng, kind)
+    built = likelihood(*parts)
+    if built.many is None:
+        pytest.skip("crossed effects are evaluated one at a time")
+    return rng, parts, built
+
+
+def assert_same_heights(found, lane, point):
+    assert_allclose(found.value[lane], point.value, rtol=1e-11)
+    size = np.abs(point.gradient).max() + 1e-3
+    assert_allclose(found.gradient[lane], point.gradient, rtol=1e-8, atol=1e-9 * size)
+    for name, at in (("observed", point.observed), ("expected", point.scoring)):
+        assert_allclose(getattr(found, name)[lane], at, rtol=1e-7, atol=1e-8 * np.abs(at).max())
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+@pytest.mark.parametrize("reml", [True, False])
+def test_parameters(kind, reml):
+    rng, _, built = made(kind)
+    phi = np.array([working(rng, built.terms) / built.units for _ in range(4)])
+    phi[1] *= 1e-3
+    lanes = Lanes(built, built.many, reml)
+    found = lanes.heights(phi)
+    values = lanes.values(phi)
+    for lane, one in enumerate(phi):
+        point = built.point(one, reml)
+        assert_same_heights(found, lane, point)
+        assert_allclose(values.value[lane], point.value, rtol=1e-11)
+        fit = built.evaluate(one).fit
+        assert_allclose(values.coefs[lane], fit.params, rtol=1e-8, atol=1e-10)
+        assert_allclose(values.inverse[lane], fit.cov_unscaled, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_outcomes(kind):
+    rng, (y, X, known, terms), built = made(kind)
+    outcomes = y + rng.normal(size=(3, len(y))) * y.std()
+    Z = design_basis(X).Z
+    many = built.many.with_outcomes(Z.T, residuals(outcomes, Z) / built.scale)
+    lanes = Lanes(built, many, True)
+    phi = np.array([working(rng, terms) / built.units for _ in outcomes])
+    found = lanes.heights(phi)
+    part = lanes.heights(phi[[2, 0]], np.array([2, 0]))
+    for lane, outcome in enumerate(outcomes):
+        other = MixedLikelihood.build(outcome, design_basis(X), known, terms)
+        point = other.point(phi[lane] * built.units / other.units, True)
+        assert_allclose(found.value[lane], point.value, rtol=1e-10)
+        gradient = point.gradient * built.units / other.units
+        assert_allclose(found.gradient[lane], gradient, rtol=1e-7, atol=1e-8)
+    for i, lane in enumerate([2, 0]):
+        assert_allclose(part.value[i], found.value[lane], rtol=1e-12)
+        assert_allclose(part.observed[i], found.observed[lane], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_climbs_end_where_single_ones_do(kind):
+    _, _, built = made(kind)
+    begin = np.array(starts(built)[:6])
+    found = Lanes(built, built.many, True).ascend(begin)
+    assert found.converged.mean() > 0.7
+    top = np.argmax(found.value)
+    assert found.converged[top]
+    again = climb(built, found.phi[top], True)
+    assert again.point.value - built.loglike(found.phi[top], True) < 1e-9
