@@ -10,7 +10,7 @@ y ~ N(Xb, V + sum over terms of Z (I x G) Z'). From data to results:
 - `lanes.Lanes` is that likelihood at many parameters, or of many outcomes, in one call: `moments`
   holds what it needs of a covariance, which `upward` sums for nested and `blockwise` for block-
   diagonal ones, and `ascent` climbs from many points in step;
-- `search.maximize` takes the best end of climbs from `starts`, or from peaks of a grid, and checks it
+- `search.maximize` takes the best end of climbs from `starts`, or peaks of a grid, and checks it
   by the likelihood itself (`climb.climb` finishes, and searches alone where terms are crossed);
   `search.maximize_held` holds one component; `objective.Objective` is for any other optimizer;
 - `solution.solve` hands out coefficients, whitening, components and predicted effects;

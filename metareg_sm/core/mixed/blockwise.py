@@ -14,7 +14,7 @@ from metareg_sm.core.mixed.blocks import Blocks, inverse_factor
 from metareg_sm.core.mixed.moments import Moments
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blockwise:
     """Blocks of one data set; lists run over batches of blocks of one size.
 

@@ -15,7 +15,7 @@ from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.moments import Heights, Many, Profile, heights, profile
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Lanes:
     """The likelihood of a problem at parameters (..., m).
 

@@ -21,7 +21,7 @@ from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.siblings import Siblings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Upward:
     """Nested random intercepts of one data set; lists run over levels, inner ones first.
 
