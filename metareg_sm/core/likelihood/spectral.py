@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from scipy.linalg import lapack
@@ -30,18 +29,12 @@ class SpectralProfile:
         Sampling variances.
     reml : bool
         Restricted likelihood, else maximum likelihood.
-    multiplicity : ndarray, (..., m), optional
-        How often each eigenvalue counts; once by default.
-    counts : ndarray, (..., k), optional
-        How often each study counts; once by default.
     """
 
     d: Array
     z2: Array
     v: Array
     reml: bool
-    multiplicity: Array | None = None
-    counts: Array | None = None
 
     @property
     def grid_pays(self) -> bool:
@@ -78,13 +71,9 @@ class SpectralProfile:
         return cls(d, z * z, v, reml)
 
     def _traces(self, t: Array, w: Array, w2: Array, rows: Rows | None) -> tuple[Array, Array]:
-        count = self.multiplicity
         if not self.reml:
             w = 1.0 / (of_rows(self.v, rows, 1) + t)
-            w2, count = w * w, self.counts
-        if count is not None:
-            count = of_rows(count, rows, 1)
-            w, w2 = count * w, count * w2
+            w2 = w * w
         return total_of(w, -1), total_of(w2, -1)
 
     def derivatives(self, tau2: Array, rows: Rows | None = None) -> Derivatives:
@@ -115,12 +104,9 @@ class SpectralProfile:
         rss = total_of(self.z2, -1)
         with np.errstate(invalid="ignore"):
             variance = total_of(self.z2 * self.d, -1) / rss
-        spread, count = (self.d, self.multiplicity) if self.reml else (self.v, self.counts)
-        if count is None:
-            n: Any = spread.shape[-1]
-            return Limit(rss, variance, n, total_of(spread, -1) / n)
-        n = total_of(count, -1)
-        return Limit(rss, variance, n, total_of(spread * count, -1) / n)
+        spread = self.d if self.reml else self.v
+        n = spread.shape[-1]
+        return Limit(rss, variance, n, total_of(spread, -1) / n)
 
     def rss(self, tau2: Array, rows: Rows | None = None) -> Array:
         """Weighted residual sum of squares y'Py at `tau2`."""
@@ -132,11 +118,6 @@ class SpectralProfile:
         t = np.asarray(tau2)[..., None]
         total = of_rows(self.d, rows, 1) + t
         rss = total_of(of_rows(self.z2, rows, 1) / total, -1)
-        count = self.multiplicity
         if not self.reml:
-            total, count = of_rows(self.v, rows, 1) + t, self.counts
-        logs = np.log(total)
-        if count is None:
-            return -0.5 * (total.shape[-1] * LOG_2PI + total_of(logs, -1) + rss)
-        count = of_rows(count, rows, 1)
-        return -0.5 * (total_of(count, -1) * LOG_2PI + total_of(count * logs, -1) + rss)
+            total = of_rows(self.v, rows, 1) + t
+        return -0.5 * (total.shape[-1] * LOG_2PI + total_of(np.log(total), -1) + rss)
