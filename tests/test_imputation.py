@@ -59,7 +59,7 @@ def test_a_batch_is_its_single_fits(gaps, tau2, cov_type, spread):
 
 def count_calls(monkeypatch):
     calls = []
-    for name in ("plan", "fit"):
+    for name in ("results_at", "fit"):
         whole = getattr(MetaReg, name)
 
         def counted(self, *args, _whole=whole, _name=name, **kwargs):
@@ -73,7 +73,7 @@ def count_calls(monkeypatch):
 def test_all_imputations_are_one_call(gaps, monkeypatch):
     calls = count_calls(monkeypatch)
     impute(gaps, "yi ~ ablat", vi="vi", n_imputations=5, rng=1)
-    assert calls == ["plan"] * 5
+    assert calls == ["results_at"] * 5
     # an optimizer of choice runs for each
     impute(gaps, "yi ~ ablat", vi="vi", n_imputations=5, rng=1, method="bfgs")
     assert calls.count("fit") == 5

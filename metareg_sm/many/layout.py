@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,9 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import design_basis
-from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import OptionError
-from metareg_sm.options import choose, finite_number
+from metareg_sm.models.checks import chosen_tau2
+from metareg_sm.options import choose
 from metareg_sm.stats.batch import BatchModel, Block, Reason, block_loglike
 from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 
@@ -166,10 +165,6 @@ def shared_model(exog: Array, tau2: Any, cov_type: Any) -> SharedModel:
     if covariance.factor is None:
         known = ", ".join(repr(t.name) for t in COVARIANCES.values() if t.factor is not None)
         raise OptionError(f"cov_type={cov_type!r} is not for many fits. Choose one of {known}.")
-    estimator, fixed = None, 0.0
-    if isinstance(tau2, Real) and not isinstance(tau2, (bool, np.bool_)):
-        fixed = finite_number(tau2, "A fixed tau2", least=0.0)
-    else:
-        estimator = choose(ESTIMATORS, tau2, "tau2")
+    estimator, fixed = chosen_tau2(tau2)
     batch = BatchModel(design_basis(exog), estimator, fixed, covariance.factor)
     return SharedModel(exog, batch, covariance)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import Basis, spans_constant
 from metareg_sm.core.studies import constant_outcomes
-from metareg_sm.core.tau2 import Estimator
+from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.rows import StudyRows
 from metareg_sm.design.values import row_label
@@ -77,16 +78,20 @@ def truth_value(value: Any, argument: str) -> bool | None:
     return value if value is None else bool(value)
 
 
-def genq_weights(weights: npt.ArrayLike | None, estimator: Estimator, k: int) -> Array | None:
+def genq_weights(
+    weights: npt.ArrayLike | None, estimator: Estimator | None, k: int
+) -> Array | None:
     """The caller's weights of the generalised Q statistic.
 
     Raises
     ------
     OptionError
-        If the estimator takes none, or they are not positive.
+        If the estimator takes none, tau2 is held fixed, or they are not positive.
     """
     if weights is None:
         return None
+    if estimator is None:
+        raise OptionError("weights= goes with tau2='genq'; tau2 is held fixed.")
     if not estimator.weighted:
         raise OptionError(f"weights= goes with tau2='genq'; got tau2={estimator.name!r}.")
     values = np.asarray(weights, dtype=float)
@@ -97,18 +102,20 @@ def genq_weights(weights: npt.ArrayLike | None, estimator: Estimator, k: int) ->
     return values
 
 
-def check_fixed_tau2(tau2: float, weights: npt.ArrayLike | None) -> None:
-    """Refuse an impossible value that tau2 is to be held at.
+def chosen_tau2(tau2: Any) -> tuple[Estimator | None, float]:
+    """The estimator that is meant, or None and the value at which tau2 is held.
 
     Raises
     ------
     OptionError
-        If it is negative or not finite, or weights are given that nothing reads.
+        If there is no such estimator, or the value is negative or not finite.
     """
-    if weights is not None:
-        raise OptionError("weights= goes with tau2='genq'; tau2 is held fixed.")
-    if not np.isfinite(tau2) or tau2 < 0.0:
-        raise OptionError(f"A fixed tau2 must be finite and >= 0; got tau2={tau2:g}.")
+    if not isinstance(tau2, Real) or isinstance(tau2, (bool, np.bool_)):
+        return choose(ESTIMATORS, tau2, "tau2"), 0.0
+    fixed = float(tau2)
+    if not np.isfinite(fixed) or fixed < 0.0:
+        raise OptionError(f"A fixed tau2 must be finite and >= 0; got tau2={fixed:g}.")
+    return None, fixed
 
 
 def check_degrees_of_freedom(

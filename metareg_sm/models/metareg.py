@@ -4,56 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from metareg_sm._typing import Array, Codes, Missing
+from metareg_sm._typing import Array, Missing
 from metareg_sm.core.likelihood import Derivatives
 from metareg_sm.core.studies import Studies
-from metareg_sm.core.tau2 import ESTIMATORS, Estimator
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import OptionError
 from metareg_sm.models import checks
 from metareg_sm.models.base import KnownVarianceModel
+from metareg_sm.models.fit_options import FitOptions, fit_options
 from metareg_sm.models.optimizers import check_optimizer, starting_tau2
 from metareg_sm.models.tau2 import estimated_tau2, fixed_tau2
-from metareg_sm.options import choose, whole_number
+from metareg_sm.options import whole_number
 from metareg_sm.results.metareg import MetaRegResults, MetaRegResultsWrapper, Tau2Options
 from metareg_sm.stats.components import VarianceComponents
-from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 from metareg_sm.stats.gls import whiten
 
 __all__ = ["MetaReg"]
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a model is to be fitted: options of `MetaReg.fit`, looked up and checked.
-
-    Attributes
-    ----------
-    covariance_type : CovarianceType
-        Of the coefficients.
-    groups, correction : ndarray of int and str, or None
-        Clusters of the studies, and the small-sample correction of their covariance.
-    use_t : bool
-        t and F instead of normal and chi-squared.
-    estimator : Estimator or None
-        Of tau2; None where it is held fixed.
-    genq : ndarray or None
-        The caller's weights of the estimator.
-    """
-
-    covariance_type: CovarianceType
-    groups: Codes | None
-    correction: str | None
-    use_t: bool
-    estimator: Estimator | None
-    genq: Array | None
 
 
 class MetaReg(KnownVarianceModel):
@@ -358,57 +329,39 @@ class MetaReg(KnownVarianceModel):
         [0.249095, 0.007195]
         """
         optimizer = check_optimizer(method, kwargs)
-        plan = self.plan(tau2, cov_type, cov_kwds, use_t, weights)
+        options = fit_options(self, tau2, cov_type, cov_kwds, use_t, weights)
         start = starting_tau2(start_params, self.exog.shape[1])
         maxiter = whole_number(maxiter, "maxiter", 0)
-        if plan.estimator is None:
-            components = fixed_tau2(self, float(tau2), weights)
+        if options.estimator is None:
+            components = fixed_tau2(self, options.fixed)
         else:
             components = estimated_tau2(
-                self, plan.estimator, plan.genq, optimizer, start, maxiter, disp, kwargs
+                self,
+                options.estimator,
+                options.genq_weights,
+                optimizer,
+                start,
+                maxiter,
+                disp,
+                kwargs,
             )
-        return self.results_of(plan, components)
+        return self.results_at(components, options)
 
-    def plan(
-        self,
-        tau2: str | float,
-        cov_type: str,
-        cov_kwds: Mapping[str, Any] | None = None,
-        use_t: bool | None = None,
-        weights: npt.ArrayLike | None = None,
-    ) -> Plan:
-        """Options of `fit`, looked up and checked."""
-        covariance_type = choose(COVARIANCES, cov_type, "cov_type")
-        groups = correction = None
-        if cov_kwds is not None or covariance_type.name == "cluster":
-            groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
-        use_t = checks.truth_value(use_t, "use_t")
-        use_t = covariance_type.use_t if use_t is None else use_t
-        estimator = None
-        if not isinstance(tau2, Real) or isinstance(tau2, (bool, np.bool_)):
-            estimator = choose(ESTIMATORS, tau2, "tau2")
-        checks.check_degrees_of_freedom(
-            self.exog.shape, self.df_resid, covariance_type, estimator, use_t
-        )
-        checks.refuse_constant_outcome(self.endog, self.basis, covariance_type)
-        genq = None
-        if estimator is not None:
-            genq = checks.genq_weights(weights, estimator, self.nobs)
-        return Plan(covariance_type, groups, correction, use_t, estimator, genq)
-
-    def results_of(self, plan: Plan, components: VarianceComponents) -> MetaRegResultsWrapper:
-        """Results at the heterogeneity that was found."""
+    def results_at(
+        self, components: VarianceComponents, options: FitOptions
+    ) -> MetaRegResultsWrapper:
+        """Results at a heterogeneity that was estimated or is held fixed."""
         regression, params = whiten(self.studies, components.tau2, self.basis.to_params)
         return MetaRegResultsWrapper(
             MetaRegResults(
                 self,
                 params,
                 regression,
-                plan.covariance_type.compute(regression, plan.groups, plan.correction),
+                options.covariance_type.compute(regression, options.groups, options.correction),
                 components,
-                cov_type=plan.covariance_type,
-                correction=plan.correction,
-                use_t=plan.use_t,
-                options=Tau2Options(plan.estimator, plan.genq),
+                cov_type=options.covariance_type,
+                correction=options.correction,
+                use_t=options.use_t,
+                options=Tau2Options(options.estimator, options.genq_weights),
             )
         )

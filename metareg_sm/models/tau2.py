@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.tau2 import Estimator
@@ -20,15 +19,14 @@ if TYPE_CHECKING:
     from metareg_sm.models.metareg import MetaReg
 
 
-def fixed_tau2(model: MetaReg, tau2: float, weights: npt.ArrayLike | None) -> VarianceComponents:
+def fixed_tau2(model: MetaReg, tau2: float) -> VarianceComponents:
     """A tau2 that is held fixed.
 
     Raises
     ------
-    OptionError, VarianceError
-        If it is impossible, or 0 with a sampling variance of 0.
+    VarianceError
+        If it is 0 with a sampling variance of 0.
     """
-    checks.check_fixed_tau2(tau2, weights)
     if tau2 == 0.0:
         _refuse_zero_variance(model, "with tau2=0 the weights are 1/vi")
     label = "common effect" if tau2 == 0.0 else "fixed tau2"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from metareg_sm.core.studies import Studies
+from metareg_sm.models.fit_options import fit_options
 from metareg_sm.models.metareg import MetaReg
 from metareg_sm.models.optimizers import optimize_tau2
 from metareg_sm.models.tau2 import tau2_components
@@ -43,17 +44,17 @@ def fit_together(
         In the order of the models, each as `fit` gives it.
     """
     options = {"tau2": tau2, "cov_type": cov_type, **fit_kwds}
-    plans = []
+    checked = []
     if options.keys() <= _OPTIONS and _same_shape(models):
-        plans = [model.plan(**options) for model in models]
-    if not plans or plans[0].estimator is None or _has_zero_variance(models):
+        checked = [fit_options(model, **options) for model in models]
+    if not checked or checked[0].estimator is None or _has_zero_variance(models):
         return [model.fit(**options) for model in models]
-    estimator = plans[0].estimator
+    estimator = checked[0].estimator
     found = estimator.solve(_stacked(models), None)
     if not np.all(found.certified):
         return [model.fit(**options) for model in models]
     fits = []
-    for i, (model, plan) in enumerate(zip(models, plans, strict=True)):
+    for i, (model, own) in enumerate(zip(models, checked, strict=True)):
         optimization = None
         if estimator.kind.likelihood:
             outcome = partial(_outcome, model.studies, estimator.kind.reml)
@@ -66,7 +67,7 @@ def fit_together(
             float(found.untruncated[i]),
             optimization,
         )
-        fits.append(model.results_of(plan, components))
+        fits.append(model.results_at(components, own))
     return fits
 
 
