@@ -1,7 +1,7 @@
 """Influence, permutation and bootstrap of dependent effects, cluster by cluster.
 
-Each resample is a fit of its own that begins at the estimates of the data: the likelihoods of
-resamples share their structure but not their outcomes, and the search for a maximum is not batched.
+Resampled outcomes share design, V and random terms: their likelihoods are climbed together, from
+the estimates of the data and from points far from there. Crossed terms are fitted one by one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import pandas as pd
 
 from metareg_sm._typing import Array, Codes, Rows, Seed
 from metareg_sm.core.basis import Basis, design_basis
+from metareg_sm.core.mixed.refits import Refits, refits
 from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.mixed.terms import Term, first_codes, is_nested
 from metareg_sm.design.groups import group_codes
@@ -201,11 +202,8 @@ class MixedBootstrap:
 def bootstrap(fit: MixedFitted, n_resamples: int, rng: Seed) -> MixedBootstrap:
     """Parametric bootstrap; see `MixedMetaRegResults.bootstrap`."""
     outcomes = simulate(fit, n_resamples, rng)
-    terms, known, start = [t.term for t in fit.random_terms], known_of(fit), _start(fit)
-    rows = []
-    for y in outcomes:
-        found = refitted(y, fit.table.basis, known, terms, fit.reml, start)
-        rows.append([*found.params, *found.components().values])
+    found = _refits(fit, outcomes)
+    rows = np.hstack([found.params, found.components])
     names = [*fit.terms.names, *fit.components.names]
     estimate = pd.Series([*np.asarray(fit.params), *fit.components.values], index=names)
     return MixedBootstrap(pd.DataFrame(rows, columns=names), estimate)
@@ -248,19 +246,15 @@ def permutation_test(
         else resampling.random_signs(n, J, np.random.default_rng(rng))
     )
     terms, known, start = [t.term for t in fit.random_terms], known_of(fit), _start(fit)
-
-    def fitted(y: Array, basis: Basis) -> MixedSolution:
-        return refitted(y, basis, known, terms, fit.reml, start)
-
     names = fit.terms.names
     null = np.empty((len(signs), len(names)))
     for j in range(len(names)):
         basis = design_basis(np.delete(table.exog, j, axis=1))
-        expected = basis.Z @ (_coefficients(fitted(table.endog, basis)))
+        without = refitted(table.endog, basis, known, terms, fit.reml, start)
+        expected = basis.Z @ _coefficients(without)
         resid = table.endog - expected
-        for i, sign in enumerate(signs):
-            found = fitted(expected + sign[codes] * resid, table.basis)
-            null[i, j] = found.params[j] / np.sqrt(found.cov_unscaled[j, j])
+        found = _refits(fit, expected + signs[:, codes] * resid)
+        null[:, j] = found.params[:, j] / np.sqrt(found.cov_unscaled[:, j, j])
     statistic = np.asarray(fit.params) / np.sqrt(np.diagonal(fit.regression.unscaled))
     pvalues = resampling.permutation_pvalue(np.abs(null), np.abs(statistic), exact)
     return ClusterPermutation(
@@ -270,6 +264,23 @@ def permutation_test(
         len(signs),
         exact,
     )
+
+
+def _refits(fit: MixedFitted, outcomes: Array) -> Refits:
+    """The model of a fit for other outcomes (B, k): together, and one by one what is left."""
+    table, start = fit.table, _start(fit)
+    terms, known = [t.term for t in fit.random_terms], known_of(fit)
+    solution = fit.solution
+    found = refits(solution.problem, table.basis.Z, outcomes, fit.reml, solution.phi)
+    if found is None:
+        B, p, m = len(outcomes), len(fit.params), len(fit.components.names)
+        params, cov, variances = np.empty((B, p)), np.empty((B, p, p)), np.empty((B, m))
+        found = Refits(params, cov, variances, np.zeros(B, dtype=bool))
+    for i in np.flatnonzero(~found.converged):
+        one = refitted(outcomes[i], table.basis, known, terms, fit.reml, start)
+        found.params[i], found.cov_unscaled[i] = one.params, one.cov_unscaled
+        found.components[i] = one.components().values
+    return found
 
 
 def _coefficients(solution: MixedSolution) -> Array:

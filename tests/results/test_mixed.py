@@ -280,6 +280,47 @@ def test_bootstrap():
     assert_frame_equal(found.distribution, res.bootstrap(60, rng=1).distribution)
 
 
+@pytest.mark.parametrize("which", ["nested", "un", "cs", "three", "studies", "crossed"])
+@pytest.mark.parametrize("reml", [True, False])
+def test_resamples_are_fits_of_their_own(which, reml):
+    random, formula = "1 | district/school", "yi ~ year"
+    if which == "nested":
+        res = schools(reml=reml)
+    elif which in {"un", "cs"}:
+        res, random, formula = trials(s=which, reml=reml), "0 + outcome | trial", "yi ~ 0 + outcome"
+    else:
+        formula = "yi ~ 1"
+        random = {
+            "three": "1 | half/district/school",
+            "studies": "1 | district",
+            "crossed": ["1 | district", "1 | year"],
+        }[which]
+        table = SCHOOLS.assign(half=SCHOOLS["district"] // 100)
+        res = smf.mixedmetareg(formula, table, vi="vi", random=random).fit(reml=reml)
+    found = res.bootstrap(5, rng=4)
+    for i, y in enumerate(res.simulate(5, rng=4)):
+        if which in {"un", "cs"}:
+            model = smf.mixedmetareg(
+                formula, TRIALS.assign(yi=y), V=V_TRIALS, random=random, structure=which
+            )
+        else:
+            table = SCHOOLS.assign(yi=y, half=SCHOOLS["district"] // 100)
+            model = smf.mixedmetareg(formula, table, vi="vi", random=random)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            one = model.fit(reml=reml)
+        expected = [*one.params, *one.components.values]
+        # a maximum is flat: variances are known to the root of what the likelihood is known to
+        assert_allclose(found.distribution.iloc[i], expected, rtol=1e-7, atol=1e-9)
+
+
+def test_blocks_of_resamples_are_one_batch(monkeypatch):
+    res = schools()
+    whole = res.bootstrap(7, rng=2).distribution
+    monkeypatch.setattr("metareg_sm.core.mixed.refits._ROOM", 1)
+    assert_allclose(res.bootstrap(7, rng=2).distribution, whole, rtol=1e-9, atol=1e-12)
+
+
 def test_permutation_by_cluster():
     found = schools().permutation_test(39, rng=2)
     assert not found.exact

@@ -13,6 +13,7 @@ y ~ N(Xb, V + sum over terms of Z (I x G) Z'). From data to results:
 - `search.maximize` takes the best end of climbs from `starts`, or peaks of a grid, and checks it
   by the likelihood itself (`climb.climb` finishes, and searches alone where terms are crossed);
   `search.maximize_held` holds one component; `objective.Objective` is for any other optimizer;
+- `refits.refits` fits resampled outcomes together;
 - `solution.solve` hands out coefficients, whitening, components and predicted effects;
 - `identify.flat_directions` names parameters that the data say nothing about.
 """

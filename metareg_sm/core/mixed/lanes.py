@@ -98,8 +98,10 @@ class Lanes:
         moments = self.many.moments(G, 0, None)
         return profile(moments, problem.n(self.reml), self.reml).value
 
-    def ascend(self, starts: Array, fixed: Mask | None = None) -> Ascent:
-        """Climb from each of the starts, (B, m); where outcomes differ, one start each.
+    def ascend(
+        self, starts: Array, fixed: Mask | None = None, outcome: Codes | None = None
+    ) -> Ascent:
+        """Climb from each of the starts, (B, m).
 
         Parameters
         ----------
@@ -107,11 +109,15 @@ class Lanes:
             Working parameters to begin with.
         fixed : ndarray of bool, (m,), optional
             Parameters that stay where they are.
+        outcome : ndarray of int, (B,), optional
+            Which outcomes each climb is of, where there are several.
         """
         lower, upper = self.problem.bounds
         if fixed is not None:
             lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
-        return ascend(self.heights, starts, lower, upper)
+        if outcome is None:
+            return ascend(self.heights, starts, lower, upper)
+        return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper)
 
 
 def _split(gradient: Array, J: Sequence[Array]) -> list[Array]:

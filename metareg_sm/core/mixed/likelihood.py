@@ -194,6 +194,17 @@ class MixedLikelihood:
             return Blockwise.build(self.route)
         return None
 
+    def reported(self, phi: Array) -> Array:
+        """Variances and correlations in units of the outcome, of working parameters (B, m)."""
+        phi = phi * self.units
+        found = []
+        for term, at in zip(self.terms, self.slices, strict=True):
+            if term.structure.kinds == ("variance",) * (at.stop - at.start):
+                found.append(phi[:, at])
+            else:
+                found.append(np.array([term.structure.reported(own).values for own in phi[:, at]]))
+        return np.concatenate(found, axis=1)
+
     def canonical(self, phi: Array) -> Array:
         """The one phi of all that make the same G that comparisons use."""
         pairs = zip(self.terms, self.slices, strict=True)

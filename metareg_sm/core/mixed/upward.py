@@ -82,7 +82,7 @@ class Upward:
         """Moments at variances, given as 1 x 1 matrices in the order of the terms; see `Many`."""
         t = [G[i][..., 0, 0] for i in self.nested.chain]
         rows, static = self.rows, self.static
-        if lanes is not None and static.ndim > 2 and len(lanes) < len(static):
+        if lanes is not None and static.ndim > 2 and not _all(lanes, len(static)):
             rows, static = tuple(part[lanes] for part in rows), static[lanes]
         S = self.nested.S
         growth = 1.0 + t[0][..., None] * S
@@ -100,6 +100,11 @@ class Upward:
         for level, siblings in enumerate(self.nested.levels, 1):
             logdet, gram, f = _raised(siblings.sums(f), rows[level], t[level], logdet, gram, order)
         return _unpacked(logdet, gram, self.nested.chain, order)
+
+
+def _all(lanes: Codes, B: int) -> bool:
+    """Whether the lanes are those of all outcomes, in their order."""
+    return len(lanes) == B and bool((lanes == np.arange(B)).all())
 
 
 def _mean(siblings: Siblings, share: Array, values: Array) -> Array:
