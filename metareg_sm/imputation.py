@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array, Seed
-from metareg_sm.design.formula import formula_context, used_columns
+from metareg_sm.design.formula import check_formula, formula_context, used_columns
 from metareg_sm.design.rows import formula_studies
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.models.metareg import MetaReg
 from metareg_sm.models.together import fit_together
-from metareg_sm.options import whole_number
+from metareg_sm.options import generator, whole_number
 from metareg_sm.results.metareg import MetaRegResultsWrapper
 
 __all__ = ["Imputations", "impute"]
@@ -66,7 +67,7 @@ def impute(
     *,
     sei: Variances | None = None,
     n_burnin: int = 10,
-    auxiliary: Sequence[str] = (),
+    auxiliary: str | Sequence[str] = (),
     **fit_kwds: Any,
 ) -> Imputations:
     """Impute missing moderators by chained equations, and fit the model to each completed table.
@@ -85,7 +86,7 @@ def impute(
         Seed.
     n_burnin : int, default 10
         Cycles of the chain before the first data set, and between two.
-    auxiliary : list of str, optional
+    auxiliary : str or list of str, optional
         Further numeric columns that help to predict what is missing.
     **fit_kwds
         Of `MetaReg.fit`.
@@ -132,18 +133,25 @@ def impute(
     """
     m = whole_number(n_imputations, "n_imputations", 2)
     burnin = whole_number(n_burnin, "n_burnin")
+    check_formula(formula)
+    seed = generator(rng)
     context = formula_context(formula, None, sys._getframe(1))
     outcome = formula.partition("~")[0].strip() + " ~ 1"
     rows, v = formula_studies(outcome, data, vi, sei, None, "drop", context)
     frame = rows.frame
     assert frame is not None
     used = used_columns(frame, formula)
-    for name in auxiliary:
+    others = [auxiliary] if isinstance(auxiliary, str) else list(auxiliary)
+    for name in others:
         if name not in frame.columns:
             raise OptionError(f"auxiliary names {name!r}, which is no column of the data.")
-    columns = list(dict.fromkeys([*used, *auxiliary]))
+    columns = list(dict.fromkeys([*used, *others]))
     gaps = [c for c in columns if frame[c].isna().any()]
     if not gaps:
+        # it says so where the formula names what is not there
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            MetaReg.from_formula(formula, frame, vi=v, eval_env=context)
         raise OptionError(f"Nothing is missing in {', '.join(map(repr, columns))}: fit the model.")
     for name in gaps:
         if not pd.api.types.is_numeric_dtype(frame[name].dtype):
@@ -153,7 +161,7 @@ def impute(
             )
         if frame[name].notna().sum() < 2:
             raise DesignError(f"{name!r} is known for fewer than two studies.")
-    completed = _chained(frame[columns], gaps, v, m, burnin, rng)
+    completed = _chained(frame[columns], gaps, v, m, burnin, seed)
     frames = []
     for values in completed:
         copy = frame.copy()
@@ -165,7 +173,7 @@ def impute(
 
 
 def _chained(
-    frame: pd.DataFrame, gaps: list[str], v: Array, m: int, burnin: int, rng: Seed
+    frame: pd.DataFrame, gaps: list[str], v: Array, m: int, burnin: int, rng: np.random.Generator
 ) -> list[pd.DataFrame]:
     """Columns with gaps, completed m times."""
     from statsmodels.imputation.mice import MICEData
@@ -186,10 +194,9 @@ def _chained(
             )
     # one unit each: the imputation models are unweighted regressions
     centre, spread = scaled.mean(), scaled.std(ddof=0).replace(0.0, 1.0)
-    generator = np.random.default_rng(rng)
     known = min(int(frame[name].notna().sum()) for name in gaps)
     donors = min(max(known // _KNOWN_EACH, _DONORS[0]), _DONORS[1])
-    chain = MICEData((scaled - centre) / spread, k_pmm=donors, rng=generator)
+    chain = MICEData((scaled - centre) / spread, k_pmm=donors, rng=rng)
     found = []
     for _ in range(m):
         chain.update_all(burnin)

@@ -14,7 +14,7 @@ from scipy import special
 
 from metareg_sm._typing import Array, Seed
 from metareg_sm.exceptions import OptionError
-from metareg_sm.options import finite_number, whole_number
+from metareg_sm.options import finite_number, generator, whole_number
 
 __all__ = [
     "Ecological",
@@ -119,6 +119,11 @@ class Screening:
     moderators: pd.DataFrame
 
 
+def _check_numbers(**given: float) -> None:
+    for name, value in given.items():
+        finite_number(value, name)
+
+
 def participants(
     n_studies: int = 12,
     n_per_study: int = 150,
@@ -168,20 +173,21 @@ def participants(
         raise OptionError(f"outcome={outcome!r} is not known. Choose 'normal' or 'binary'.")
     k = whole_number(n_studies, "n_studies")
     n = whole_number(n_per_study, "n_per_study", 8)
-    generator = np.random.default_rng(rng)
-    sizes = 2 * np.maximum(4, generator.poisson(n / 2, k))
+    _check_numbers(effect=effect, within=within, across=across)
+    draw = generator(rng)
+    sizes = 2 * np.maximum(4, draw.poisson(n / 2, k))
     study = np.repeat(np.arange(k), sizes)
     mean_age = np.linspace(_MEAN_AGE - 12.0, _MEAN_AGE + 12.0, k)[study]
-    age = generator.normal(mean_age, 8.0)
+    age = draw.normal(mean_age, 8.0)
     treat = np.concatenate([np.arange(size) % 2 for size in sizes])
     own = pd.Series(age).groupby(study).transform("mean").to_numpy()
-    u = generator.normal(0.0, np.sqrt(finite_number(tau2, "tau2", 0.0)), k)[study]
+    u = draw.normal(0.0, np.sqrt(finite_number(tau2, "tau2", 0.0)), k)[study]
     slope = effect + within * (age - own) + across * (own - _MEAN_AGE) + u
-    level = generator.normal(0.0, 0.3, k)[study] + 0.02 * (age - _MEAN_AGE) + treat * slope
+    level = draw.normal(0.0, 0.3, k)[study] + 0.02 * (age - _MEAN_AGE) + treat * slope
     if outcome == "normal":
-        y = level + generator.normal(size=len(study))
+        y = level + draw.normal(size=len(study))
     else:
-        y = (generator.uniform(size=len(study)) < special.expit(level - 0.5)).astype(float)
+        y = (draw.uniform(size=len(study)) < special.expit(level - 0.5)).astype(float)
     frame = pd.DataFrame(
         {"study": [f"trial {i + 1}" for i in study], "treat": treat, "age": age, "y": y}
     )
@@ -219,13 +225,15 @@ def ecological(
     Ecological
     """
     n, k = whole_number(n_sets, "n_sets"), whole_number(n_studies, "n_studies", 3)
-    generator = np.random.default_rng(rng)
+    _check_numbers(within=within, across=across)
+    tau2 = finite_number(tau2, "tau2", 0.0)
+    draw = generator(rng)
     mean_age = np.linspace(_MEAN_AGE - 12.0, _MEAN_AGE + 12.0, k)
     sizes = whole_number(n_per_study, "n_per_study", 8) * np.geomspace(0.5, 2.0, k)[::-1]
     effects_vi, interactions_vi = 4.0 / sizes, 4.0 / (64.0 * sizes)
     centre = -0.5 + across * (mean_age - _MEAN_AGE)
-    effects = generator.normal(centre, np.sqrt(effects_vi + tau2), (n, k))
-    interactions = generator.normal(within, np.sqrt(interactions_vi), (n, k))
+    effects = draw.normal(centre, np.sqrt(effects_vi + tau2), (n, k))
+    interactions = draw.normal(within, np.sqrt(interactions_vi), (n, k))
     truth = {"within": within, "across": across}
     return Ecological(mean_age, effects, effects_vi, interactions, interactions_vi, truth)
 
@@ -262,7 +270,9 @@ def collapsibility(
     """
     n, k = whole_number(n_sets, "n_sets"), whole_number(n_studies, "n_studies", 3)
     size = whole_number(n_per_arm, "n_per_arm")
-    generator = np.random.default_rng(rng)
+    _check_numbers(log_odds_ratio=log_odds_ratio)
+    risk_sd = finite_number(risk_sd, "risk_sd", 0.0)
+    draw = generator(rng)
     level = np.linspace(-6.0, -1.0, k)
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
     person = level[:, None] + risk_sd * nodes
@@ -275,8 +285,8 @@ def collapsibility(
         "slope": float(np.polyfit(baseline_odds, marginal, 1)[0]),
     }
     sizes = np.full(k, float(size))
-    ai = generator.binomial(size, treated, (n, k)).astype(float)
-    ci = generator.binomial(size, control, (n, k)).astype(float)
+    ai = draw.binomial(size, treated, (n, k)).astype(float)
+    ci = draw.binomial(size, control, (n, k)).astype(float)
     return Tables(ai, sizes, ci, sizes, baseline_odds, truth)
 
 
@@ -311,12 +321,14 @@ def baseline(
         `truth` has slope and intercept.
     """
     n, k = whole_number(n_sets, "n_sets"), whole_number(n_studies, "n_studies", 3)
-    generator = np.random.default_rng(rng)
+    _check_numbers(slope=slope, intercept=intercept, mean=mean)
+    sd, tau = finite_number(sd, "sd", 0.0), finite_number(tau, "tau", 0.0)
+    draw = generator(rng)
     sizes = np.round(whole_number(n_per_arm, "n_per_arm", 4) * np.geomspace(0.5, 2.0, k))
-    control = generator.normal(mean, sd, (n, k))
-    treated = intercept + slope * control + generator.normal(0.0, tau, (n, k))
-    ai = generator.binomial(sizes.astype(int), special.expit(treated)).astype(float)
-    ci = generator.binomial(sizes.astype(int), special.expit(control)).astype(float)
+    control = draw.normal(mean, sd, (n, k))
+    treated = intercept + slope * control + draw.normal(0.0, tau, (n, k))
+    ai = draw.binomial(sizes.astype(int), special.expit(treated)).astype(float)
+    ci = draw.binomial(sizes.astype(int), special.expit(control)).astype(float)
     return Tables(ai, sizes, ci, sizes, control, {"slope": slope, "intercept": intercept})
 
 
@@ -344,10 +356,8 @@ def screening(
     """
     n, k = whole_number(n_sets, "n_sets"), whole_number(n_studies, "n_studies", 3)
     m = whole_number(n_moderators, "n_moderators")
-    generator = np.random.default_rng(rng)
+    draw = generator(rng)
     vi = np.geomspace(0.02, 0.5, k)
-    yi = generator.normal(0.0, np.sqrt(vi + finite_number(tau2, "tau2", 0.0)), (n, k))
-    moderators = pd.DataFrame(
-        generator.normal(size=(k, m)), columns=[f"x{j + 1}" for j in range(m)]
-    )
+    yi = draw.normal(0.0, np.sqrt(vi + finite_number(tau2, "tau2", 0.0)), (n, k))
+    moderators = pd.DataFrame(draw.normal(size=(k, m)), columns=[f"x{j + 1}" for j in range(m)])
     return Screening(yi, vi, moderators)

@@ -164,8 +164,12 @@ def test_slopes_are_not_weakened():
         ),
         ({}, {"n_imputations": 1}, OptionError, "n_imputations must be a whole number"),
         ({}, {"auxiliary": ["abc"]}, OptionError, "auxiliary names 'abc'"),
+        ({}, {"auxiliary": "abc"}, OptionError, "auxiliary names 'abc'"),
+        ({}, {"rng": "a"}, OptionError, "rng must be None, a whole number.*got 'a'"),
+        ({}, {"formula": 3}, DesignError, "formula must be text.*got int"),
+        ({}, {"formula": "yi ~ ablatt"}, DesignError, "uses 'ablatt'.*Did you mean 'ablat'"),
     ],
 )
 def test_bad_input(gaps, change, options, error, message):
     with pytest.raises(error, match=message):
-        impute(gaps.assign(**change), "yi ~ ablat", vi="vi", **({"rng": 1} | options))
+        impute(gaps.assign(**change), vi="vi", **({"formula": "yi ~ ablat", "rng": 1} | options))

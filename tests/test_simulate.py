@@ -204,6 +204,13 @@ def test_participants():
         (lambda: simulate.participants(n_studies=0), "n_studies must be a whole number"),
         (lambda: simulate.participants(tau2=-1.0), "tau2 must be a finite number"),
         (lambda: simulate.ecological(n_studies=2), "at least 3"),
+        (lambda: simulate.ecological(tau2=-1), "tau2 must be a finite number >= 0"),
+        (lambda: simulate.baseline(sd=-1), "sd must be a finite number >= 0"),
+        (lambda: simulate.baseline(tau=np.nan), "tau must be a finite number"),
+        (lambda: simulate.baseline(slope=np.inf), "slope must be a finite number"),
+        (lambda: simulate.collapsibility(risk_sd=-1), "risk_sd must be a finite number >= 0"),
+        (lambda: simulate.participants(within=np.inf), "within must be a finite number"),
+        (lambda: simulate.screening(rng="x"), "rng must be None, a whole number"),
         (lambda: simulate.screening(n_moderators=1.5), "n_moderators must be a whole"),
     ],
 )

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import statsmodels.formula.api as smf
 
-from metareg_sm._typing import Array, Codes
-from metareg_sm.design.formula import explained, formula_context, formula_error
+from metareg_sm._typing import Codes
+from metareg_sm.design.formula import check_formula, formula_context
 from metareg_sm.design.rows import as_frame
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.ipd.design import whole_design
 from metareg_sm.ipd.interaction import Interaction, interaction
 from metareg_sm.ipd.study import Failure, StudyFit, Task, columns_of, fit_study
 from metareg_sm.options import suggestion, whole_number
@@ -196,22 +197,13 @@ def two_stage(
         raise OptionError("n_jobs must be a number of processes, or -1 for all processors; got 0.")
     table = as_frame(data)
     codes, levels = _studies(study, table)
+    check_formula(formula)
     context = formula_context(formula, kwargs.pop("eval_env", None), sys._getframe(1))
-    numbered = table.reset_index(drop=True)
-    keywords = {name: _of_rows(value, numbered) for name, value in kwargs.items()}
-    try:
-        whole = model(formula, numbered, eval_env=context, **keywords)
-    except (formula_error(), NameError) as error:
-        raise explained(error, formula, table) or error from error
-    exog = np.asarray(whole.exog, dtype=float)
-    names = tuple(whole.exog_names)[: exog.shape[1]]
-    rows = np.asarray(whole.data.row_labels, dtype=np.intp)
-    endog = np.asarray(whole.data.orig_endog, dtype=float)
-    endog = endog[:, 0] if endog.ndim == 2 and endog.shape[1] == 1 else endog
-    _check_counts(endog, table.index)
+    design = whole_design(formula, table, model, context, kwargs)
+    names, rows = design.names, design.rows
     effects = _effects(effect, list(names), table)
     for name in effects:
-        values = exog[:, names.index(name)]
+        values = design.exog[:, names.index(name)]
         if np.ptp(values) == 0.0:
             raise DesignError(
                 f"effect={name!r} is {values[0]:g} for all participants of all studies: "
@@ -221,11 +213,11 @@ def two_stage(
     tasks = [
         Task(
             label,
-            type(whole),
-            endog[at],
-            exog[at],
+            design.cls,
+            design.endog[at],
+            design.exog[at],
             names,
-            {name: _picked(value, rows[at], len(table)) for name, value in keywords.items()},
+            design.keywords_of(at),
             dict(fit_kwds or {}),
             tuple(effects),
             least,
@@ -233,7 +225,7 @@ def two_stage(
         for label, at in zip(levels, kept, strict=True)
     ]
     found = _fitted(tasks, n_jobs, progress)
-    numeric = numbered.select_dtypes("number").iloc[rows]
+    numeric = table.select_dtypes("number").iloc[rows]
     raw = numeric.groupby(levels.to_numpy()[codes[rows]], sort=False).mean()
     return _collected(found, effects, {str(name): raw[name] for name in raw.columns})
 
@@ -267,35 +259,10 @@ def _studies(study: Any, table: pd.DataFrame) -> tuple[Codes, pd.Index]:
     return np.asarray(codes, dtype=np.intp), pd.Index(levels)
 
 
-def _of_rows(value: Any, table: pd.DataFrame) -> Any:
-    """A keyword of the model, where it names a column that column."""
-    if isinstance(value, str) and value in table.columns:
-        return table[value]
-    if isinstance(value, pd.Series) and len(value) == len(table):
-        return value.reset_index(drop=True)
-    return value
-
-
-def _picked(value: Any, rows: Codes, total: int) -> Any:
-    if isinstance(value, pd.Series):
-        return value.to_numpy()[rows]
-    if isinstance(value, np.ndarray) and value.ndim and len(value) == total:
-        return value[rows]
-    return value
-
-
-def _check_counts(values: Array, index: pd.Index) -> None:
-    """Refuse events above totals, which a formula turns into negative counts of the others."""
-    if values.ndim == 2 and values.shape[1] == 2 and (values < 0.0).any():
-        row = int(np.flatnonzero((values < 0.0).any(axis=1))[0])
-        raise DesignError(
-            f"{row_label(index, row)} has {values[row, 0]:g} events and {values[row, 1]:g} others: "
-            "a count is negative, or events are more than the total."
-        )
-
-
 def _effects(effect: Any, names: list[str], table: pd.DataFrame) -> dict[str, str]:
     """Coefficients that are wanted, and what the user called each."""
+    if not isinstance(effect, (str, Sequence)):
+        raise OptionError(f"effect must name coefficients, such as 'treat'; got {effect!r}.")
     wanted = [effect] if isinstance(effect, str) else list(effect)
     found: dict[str, str] = {}
     for name in wanted:

@@ -191,9 +191,17 @@ def _identified(task: Task) -> list[int] | str:
     lost = [task.names[j] for j in wanted if j in gone]
     if lost:
         return f"{lost[0]!r} cannot be told from the other terms: it depends linearly on them"
-    if n <= p - len(gone):
+    if n < p - len(gone) + (0 if _is_grouped(task) else 1):
         return f"{n} participants are too few for {p} coefficients"
     return [j for j in range(p) if j not in gone]
+
+
+def _is_grouped(task: Task) -> bool:
+    """Whether a row may count many participants: as many rows as coefficients then leave errors."""
+    family = task.keywords.get("family")
+    if isinstance(family, families.Binomial):
+        return task.endog.ndim == 2 or bool({"var_weights", "freq_weights"} & set(task.keywords))
+    return issubclass(task.cls, CountModel) or isinstance(family, families.Poisson)
 
 
 def _events(model: Any) -> tuple[float, float] | None:

@@ -249,6 +249,40 @@ def test_grouped_counts_and_names_of_the_caller(people):
         )
 
 
+@pytest.mark.parametrize("name", ["binomial", "share", "poisson", "glm"])
+def test_two_rows_of_counts_a_study(people, name):
+    # a 2x2 table as two rows: as many rows as coefficients, and standard errors all the same
+    cells = people.groupby(["study", "treat"])["y"].agg(s="sum", n="count").reset_index()
+    cells["share"] = cells["s"] / cells["n"]
+    cells["log_n"] = np.log(cells["n"])
+    arguments = {
+        "binomial": ("s + I(n - s) ~ treat", smf.glm, {"family": sm.families.Binomial()}),
+        "share": ("share ~ treat", smf.glm, {"family": sm.families.Binomial(), "var_weights": "n"}),
+        "poisson": ("s ~ treat", smf.poisson, {"exposure": "n"}),
+        "glm": ("s ~ treat", smf.glm, {"family": sm.families.Poisson(), "offset": "log_n"}),
+    }
+    formula, model, keywords = arguments[name]
+    # iteratively reweighted least squares report the covariance of one iteration before the last
+    tight = {"tol": 1e-13} if model is smf.glm else {}
+    stage = two_stage(formula, cells, "study", model, fit_kwds=tight, **keywords)
+    assert not len(stage.failed)
+    c, t = (cells[cells["treat"] == arm] for arm in (0, 1))
+    odds = name in ("binomial", "share")
+    parts = [(np.log(a["s"] / (a["n"] - a["s"] if odds else a["n"])).to_numpy(), a) for a in (t, c)]
+    np.testing.assert_allclose(stage.frame["yi"], parts[0][0] - parts[1][0], rtol=1e-7, atol=1e-9)
+    vi = sum(1 / a["s"].to_numpy() + odds / (a["n"] - a["s"]).to_numpy() for _, a in parts)
+    np.testing.assert_allclose(stage.frame["vi"], vi, rtol=1e-6)
+
+
+def test_models_that_take_their_groups_first(people):
+    people["ward"] = np.arange(len(people)) // 4
+    stage = two_stage("c ~ arm", people, "study", smf.gee, "arm", groups="ward")
+    own = people[people["study"] == "trial 1"]
+    single = smf.gee("c ~ arm", "ward", own).fit()
+    assert stage.frame["yi"].iloc[0] == pytest.approx(single.params["arm[T.drug]"], rel=1e-9)
+    assert stage.frame["vi"].iloc[0] == pytest.approx(single.bse["arm[T.drug]"] ** 2, rel=1e-9)
+
+
 def test_processes_give_the_same():
     people = simulate.participants(n_studies=70, n_per_study=20, rng=1)
     one = two_stage("y ~ treat", people, "study")
@@ -289,6 +323,26 @@ def test_order_of_rows_does_not_matter(people):
         ({}, {"n_jobs": 0}, OptionError, "n_jobs must be a number of processes"),
         ({}, {"n_jobs": "all"}, OptionError, "n_jobs must be a whole number"),
         ({}, {"formula": "y ~ arms"}, DesignError, "uses 'arms'.*mean 'arm'"),
+        ({}, {"formula": None}, DesignError, "formula must be text.*got NoneType"),
+        ({}, {"effect": 3}, OptionError, "effect must name coefficients.*got 3"),
+        ({}, {"model": "logit"}, OptionError, "such as smf.logit; got 'logit'"),
+        ({}, {"model": sm.Logit}, OptionError, "such as smf.logit; got Logit"),
+        ({}, {"model": smf.mnlogit}, OptionError, "MNLogit has a coefficient for each category"),
+        ({"y": 2.0}, {}, DesignError, "Logit refuses 'y ~ arm': endog must be in the unit"),
+        ({"age": np.inf}, {"formula": "y ~ arm + age"}, DesignError, "'age' is infinite for row 0"),
+        (
+            {},
+            {"model": smf.phreg, "status": "died"},
+            DesignError,
+            "status='died': the data have no such column",
+        ),
+        ({"y": -1.0}, {"model": smf.poisson}, DesignError, "row 0 is -1; a count cannot be neg"),
+        (
+            {"y": 1.5},
+            {"model": smf.glm, "family": sm.families.Binomial()},
+            DesignError,
+            "row 0 is 1.5; events are 0 and 1, or a share of the total",
+        ),
     ],
 )
 def test_bad_input(people, change, options, error, message):
