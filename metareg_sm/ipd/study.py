@@ -215,7 +215,8 @@ def _events(model: Any) -> tuple[float, float] | None:
     if isinstance(model, CountModel):
         return float(y.sum()), np.inf
     if isinstance(model, GLM) and isinstance(model.family, families.Binomial):
-        trials = np.asarray(model.n_trials) * np.asarray(model.freq_weights)
+        # shares of events come with their totals as one of the weights
+        trials = model.n_trials * np.asarray(model.freq_weights * model.var_weights)
         return float((trials * y).sum()), float((trials * (1.0 - y)).sum())
     if isinstance(model, GLM) and isinstance(model.family, families.Poisson):
         return float((np.asarray(model.freq_weights) * y).sum()), np.inf
