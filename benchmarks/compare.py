@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cases_batch
 import cases_mixed
+import cases_peers
 import cases_scale
 import cases_single
 import cases_unequal
@@ -34,6 +35,7 @@ CASES: dict[str, Callable[[int | None], list[Finding]]] = {
     "hostile": cases_batch.hostile,
     "unequal": cases_unequal.unequal,
     "mixed": cases_mixed.mixed,
+    "peers": cases_peers.other_packages,
     "memory": cases_scale.memory,
     "dask": cases_scale.dask,
 }

@@ -1,4 +1,4 @@
-"""What metareg_sm is compared with: PyMARE, metafor, and the likelihood written out once more."""
+"""What metareg_sm is compared with: Python packages, metafor, and the likelihood written out."""
 
 from __future__ import annotations
 
@@ -16,8 +16,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import metareg_sm
+
 HERE = Path(__file__).parent
 Array = np.ndarray
+
+
+#: the Python peers by the names that they are imported by
+PACKAGES = {
+    "pymare": "PyMARE",
+    "pimeta": "pimeta",
+    "meta_analyze": "PyMetaAnalysis",
+    "mixmetapy": "mixmetapy",
+}
 
 
 def missing(module: str) -> str | None:
@@ -39,9 +50,10 @@ def missing_metafor() -> str | None:
 @cache
 def versions() -> str:
     """Versions of all that takes part."""
-    names = ("numpy", "scipy", "pandas", "statsmodels", "PyMARE", "dask", "distributed")
+    names = ("numpy", "scipy", "pandas", "statsmodels", *PACKAGES.values(), "dask", "distributed")
     parts = [f"Python {platform.python_version()}"]
-    for name in ("metareg_sm", *names):
+    parts.append(f"metareg_sm {metareg_sm.__version__}")
+    for name in names:
         try:
             parts.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:
