@@ -12,4 +12,4 @@ import metareg_sm
 counts = metareg_sm.datasets.egger2001.load_pandas().data.drop(columns=["yi", "vi"])
 trials = metareg_sm.effect_size("OR", counts, ai="ai", n1i="n1i", ci="ci", n2i="n2i")
 res = smf.metareg("yi ~ 1", trials, vi="vi").fit()
-fig = res.plot_funnel(contours=True)
+fig = res.plot_funnel(contours=True, filled=res.trim_and_fill())

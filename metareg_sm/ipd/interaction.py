@@ -15,9 +15,18 @@ from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.ipd.study import StudyFit, columns_of
 from metareg_sm.models.metareg import MetaReg
 from metareg_sm.options import check_alpha
+from metareg_sm.plots.canvas import (
+    COLOURS,
+    GREY,
+    attach,
+    dress,
+    legend_above,
+    single,
+    thin_ticks,
+)
 from metareg_sm.postestimation.aggregation import factors
 from metareg_sm.results.metareg import MetaRegResultsWrapper
-from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.stats.reference import critical_value, interval, two_sided_pvalue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,34 +118,50 @@ class Interaction:
     def __str__(self) -> str:
         return f"Interaction {self.effect}\n{self.summary_frame().round(4).to_string()}"
 
-    def plot(self, ax: Axes | None = None) -> Figure:
+    def plot(self, ax: Axes | None = None, width: float | str = "column") -> Figure:
         """Effects of the studies at their means, the slope across, and each study's own slope.
 
         Parameters
         ----------
         ax : Axes, optional
             Where to draw.
+        width : float or {"column", "page"}, default "column"
+            Of a figure of its own, in mm.
 
         Returns
         -------
         Figure
+            `metareg_data` is `frame`.
         """
-        import matplotlib.pyplot as plt
-
-        if ax is None:
-            ax = plt.figure().add_subplot()
+        figure, ax, size = single(ax, width)
+        treatment, covariate = factors(self.effect)[:2]
+        dress(ax, size, f"{covariate} (mean of the study)", f"Effect of {treatment}")
         frame = self.frame
-        half = 1.96 * np.sqrt(frame["effect_vi"])
-        ax.errorbar(frame["mean"], frame["effect"], half, fmt="o", color="0.4", capsize=2, zorder=2)
-        for row in frame.itertuples():
-            reach = np.array([-row.sd, row.sd])
-            ax.plot(row.mean + reach, row.effect + row.interaction * reach, color="C0", lw=1)
+        half = float(critical_value(0.05, None)) * np.sqrt(frame["effect_vi"])
+        ax.errorbar(
+            frame["mean"],
+            frame["effect"],
+            half,
+            fmt="o",
+            color=GREY,
+            markersize=0.45 * size,
+            linewidth=0.7,
+            zorder=2.0,
+        )
+        reach = np.multiply.outer([-1.0, 1.0], frame["sd"].to_numpy())
+        ax.plot(
+            frame["mean"].to_numpy() + reach,
+            frame["effect"].to_numpy() + frame["interaction"].to_numpy() * reach,
+            color=COLOURS[0],
+            linewidth=0.7,
+        )
         ends = np.array([frame["mean"].min(), frame["mean"].max()])
         ax.plot(
             ends,
             self.across_fit.params.iloc[0] + self.across * ends,
-            color="C3",
-            ls="--",
+            color=COLOURS[1],
+            linestyle=(0, (4, 2)),
+            linewidth=1.2,
             label=f"across studies: {self.across:.3g}",
         )
         middle = float(np.average(frame["mean"], weights=1.0 / frame["effect_vi"]))
@@ -145,16 +170,13 @@ class Interaction:
         ax.plot(
             wide,
             level + self.within * (wide - middle),
-            color="C0",
-            lw=2.5,
+            color=COLOURS[0],
+            linewidth=2.0,
             label=f"within studies: {self.within:.3g}",
         )
-        ax.set_xlabel(f"{factors(self.effect)[1]} (mean of the study)")
-        ax.set_ylabel(f"effect of {factors(self.effect)[0]}")
-        ax.legend()
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        return figure
+        thin_ticks(ax, size)
+        legend_above(ax, size)
+        return attach(figure, ax, frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,12 +232,12 @@ def influence(
     width: float | str = "page",
     ax: Axes | None = None,
 ) -> Figure:
-    """Panel of the deletion diagnostics, one point a study.
+    """Panel of the deletion diagnostics, one point a study; of dependent effects a cluster.
 
     Parameters
     ----------
-    results : MetaRegResults
-        A fit with `get_influence`.
+    results : MetaRegResults or MixedMetaRegResults
+        A fit with `get_influence` or `leave_one_cluster_out`.
     labels : str or sequence of str, optional
         Columns that name the studies in `metareg_data`, as in `forest`.
     width : float or {"column", "page"}, default "page"
@@ -249,7 +249,8 @@ def influence(
     -------
     Figure
         `metareg_data`: one row a study: number, rstudent, dffits, cooks_distance, cov_ratio,
-        tau2_deleted, hat, weight.
+        tau2_deleted, hat, weight; or one row a cluster: number, cooks_distance, cov_ratio, and the
+        variances, correlations and coefficients without it.
 
     Raises
     ------
@@ -261,7 +262,8 @@ def influence(
     Dashed lines: 0 and plus or minus 1.96 for deleted residuals; plus or minus 3 sqrt(p/(k - p))
     for DFFITS; the median of chi-squared with p degrees of freedom for Cook's distance; 1 for the
     ratio of covariances; the estimate from all studies for tau2; p/k and 3 p/k for leverages.
-    Studies beyond a threshold are marked.
+    Studies beyond a threshold are marked. Clusters are the outermost grouping's; the lines are the
+    estimates from all of them.
 
     References
     ----------
@@ -269,7 +271,19 @@ def influence(
     Research Synthesis Methods, 1(2), 112-125.
     """
     fit = plain(results)
-    found = _deletions(results)
+    clusters = getattr(fit, "leave_one_cluster_out", None)
+    if clusters is not None:
+        return _panel(*_of_clusters(fit, clusters().summary_frame()), "Cluster", width, ax)
+    return _panel(*_of_studies(fit, _deletions(results), labels), "Study", width, ax)
+
+
+# a column, its label, lines, and the thresholds beyond which points are marked
+Panel = tuple[str, str, list[float], list[float]]
+
+
+def _of_studies(
+    fit: Fitted, found: Deletions, labels: str | Sequence[str] | None
+) -> tuple[pd.DataFrame, list[Panel]]:
     k, p = fit.table.exog.shape
     weights = weights_of(fit)
     data = pd.DataFrame(
@@ -288,7 +302,7 @@ def influence(
     large = float(found.dffits[1])
     tau2 = [float(v) for v in fit.components.values] if len(fit.components.names) == 1 else []
     median = float(2.0 * special.gammaincinv(0.5 * p, 0.5))
-    panels: tuple[tuple[str, str, list[float], list[float]], ...] = (
+    return data, [
         ("rstudent", "Deleted residual", [0.0], [-1.96, 1.96]),
         ("dffits", "DFFITS", [0.0], [-large, large]),
         ("cooks_distance", "Cook's distance", [], [-np.inf, median]),
@@ -296,12 +310,42 @@ def influence(
         ("tau2_deleted", "\u03c4\u00b2 without the study", tau2, []),
         ("hat", "Leverage", [p / k], [-np.inf, 3.0 * p / k]),
         ("weight", "Weight (fraction)", [1.0 / k], []),
-    )
+    ]
+
+
+def _of_clusters(fit: Fitted, found: pd.DataFrame) -> tuple[pd.DataFrame, list[Panel]]:
+    data = found.copy()
+    data.insert(0, "number", np.arange(1, len(data) + 1))
+    p = len(fit.terms.names)
+    median = float(2.0 * special.gammaincinv(0.5 * p, 0.5))
+    panels: list[Panel] = [
+        ("cooks_distance", "Cook's distance", [], [-np.inf, median]),
+        ("cov_ratio", "Covariance ratio", [1.0], []),
+    ]
+    estimates = {
+        **dict(zip(fit.components.names, fit.components.values, strict=True)),
+        **dict(zip(fit.terms.names, np.asarray(fit.params), strict=True)),
+    }
+    panels += [
+        (name, name, [float(value)] if np.isfinite(value) else [], [])
+        for name, value in estimates.items()
+    ]
+    return data, panels
+
+
+def _panel(
+    data: pd.DataFrame,
+    panels: Sequence[Panel],
+    unit: str,
+    width: float | str,
+    ax: Axes | None,
+) -> Figure:
+    k = len(data)
     cells = grid(len(panels), ax, width, 0.8, 2, 3)
     for axes, (name, label, centre, limits) in zip(cells.axes, panels, strict=True):
         y = data[name].to_numpy(dtype=float)
         defined = np.isfinite(y)
-        dress(axes, cells.size, "Study (number)", label)
+        dress(axes, cells.size, f"{unit} (number)", label)
         for value in centre:
             axes.axhline(value, color=GREY, linewidth=0.6, zorder=0.5)
         shown = [v for v in limits if np.isfinite(v)]

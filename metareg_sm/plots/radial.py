@@ -94,7 +94,7 @@ def radial(
     reach = [*y, -crit, crit, slope * right - crit, slope * right + crit]
     span = max(reach) - min(reach)
     ax.set_ylim(min(reach) - 0.08 * span, max(reach) + 0.08 * span)
-    arc, end = _arc(figure, ax, scale, effect, slope, right, text)
+    arc, end = _arc(figure, ax, scale, x, effect, slope, text)
     line = np.array([0.0, end])
     ax.fill_between(
         line, slope * line - crit, slope * line + crit, color=PALE, linewidth=0.0, zorder=0.5
@@ -112,12 +112,12 @@ def _arc(
     figure: Figure,
     ax: Axes,
     scale: Scale,
+    precision: Array,
     effect: Array,
     slope: float,
-    right: float,
     text: float,
 ) -> tuple[Array, float]:
-    """An arc about the origin that the line of each effect meets at its value.
+    """An arc about the origin, beyond the studies, that the line of each effect meets at its value.
 
     Returns
     -------
@@ -137,9 +137,13 @@ def _arc(
     for _ in range(2):
         figure.draw_without_rendering()
         across, up = box_in_points(ax)
-        share = min(room / across, 0.4)
-        ax.set_xlim(0.0, right / (1.0 - share))
         bottom, top = ax.get_ylim()
+        free = across - min(room, 0.4 * across)
+        # so far to the right that a circle through there passes outside of every study
+        rise = np.abs(precision * effect) * up / (top - bottom)
+        beside = np.sqrt(np.maximum(1.0 - (rise / free) ** 2, 0.1))
+        right = 1.04 * float((precision / beside).max())
+        ax.set_xlim(0.0, right * across / free)
     # one unit up over one unit across, in points
     unit = up / (top - bottom) / (across / ax.get_xlim()[1])
 

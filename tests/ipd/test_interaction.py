@@ -9,6 +9,7 @@ from scipy import stats
 from metareg_sm import simulate, two_stage
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.formula.transforms import between, within  # noqa: F401  (formulas use them)
+from tests.plots._figures import assert_tidy
 
 mpl.use("Agg")
 
@@ -121,6 +122,8 @@ def test_plot(people):
     assert axes.get_xlabel() == "age (mean of the study)"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [f"across studies: {found.across:.3g}", f"within studies: {found.within:.3g}"]
+    for width in (89, 183):
+        assert_tidy(found.plot(width=width))
     again = mpl.figure.Figure().add_subplot()
     assert found.plot(again) is again.figure
 

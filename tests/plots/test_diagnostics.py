@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from pandas.testing import assert_frame_equal
 from scipy.stats import norm
 
-from metareg_sm import MetaReg
+from metareg_sm import MetaReg, MixedMetaReg, datasets
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.plots import baujat, influence
 
@@ -162,3 +163,35 @@ def test_given_axes_hold_the_panel():
         assert box.x1 <= frame.x1 + 1
         assert frame.y0 - 1 <= box.y0
         assert box.y1 <= frame.y1 + 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_influence_of_clusters(width):
+    schools = datasets.konstantopoulos2011.load_pandas().data
+    res = MixedMetaReg.from_formula("yi ~ 1", schools, vi="vi", random="1 | district/school").fit()
+    fig = res.plot_influence(width=width)
+    assert_tidy(fig)
+    assert_points_inside(fig)
+    expected = res.leave_one_cluster_out().summary_frame()
+    assert_frame_equal(fig.metareg_data.drop(columns="number"), expected)
+    for name in expected.columns:
+        (drawn,) = by_gid(fig, name)
+        assert_allclose(drawn.get_offsets()[:, 1], expected[name])
+    # one district stands out, as it does in the variance between districts
+    (drawn,) = by_gid(fig, "cooks_distance")
+    colours = np.unique(drawn.get_facecolors(), axis=0, return_counts=True)[1]
+    assert sorted(colours) == [1, 10]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("shift", [-3.0, 0.0, 3.0])
+def test_arc_of_a_radial_plot_is_beyond_the_studies(width, shift):
+    data = studies(12).assign(y=lambda d: d["y"] + shift)
+    fig = MetaReg.from_formula("y ~ 1", data, vi="v").fit().plot_radial(width=width)
+    fig.canvas.draw()
+    (arc,) = by_gid(fig, "arc")
+    ax = arc.axes
+    origin = ax.transData.transform((0.0, 0.0))
+    found = ax.transData.transform(fig.metareg_data[["x", "y"]].to_numpy())
+    radius = np.hypot(*(ax.transData.transform(np.column_stack(arc.get_data())) - origin).T)
+    assert np.hypot(*(found - origin).T).max() < radius.min()

@@ -1,0 +1,14 @@
+"""
+Influence of clusters
+=====================
+
+Cook's distance, the variances and the coefficients without each district.
+"""
+
+import statsmodels.formula.api as smf
+
+import metareg_sm
+
+schools = metareg_sm.datasets.konstantopoulos2011.load_pandas().data
+res = smf.mixedmetareg("yi ~ 1", schools, vi="vi", random="1 | district/school").fit()
+fig = res.plot_influence()
