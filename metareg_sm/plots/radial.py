@@ -100,7 +100,6 @@ def radial(
         line, slope * line - crit, slope * line + crit, color=PALE, linewidth=0.0, zorder=0.5
     )
     ax.plot(line, slope * line, color=INK, linewidth=0.9, zorder=1.0)
-    thin_ticks(ax, text)
     names = names_of(fit, labels)
     far = np.abs(y - slope * x)
     name_points(ax, x, y, names, chosen(label, far), area, text, arc)
@@ -134,6 +133,7 @@ def _arc(
         ticks = np.log(log_steps(float(np.exp(low)), float(np.exp(high)), 5))
     texts = [minus(f"{float(scale.shown(t)):.3g}") for t in ticks]
     room = (float(text_widths(ax, texts).max(initial=0.0)) + 1.2) * text
+    # labels of the axes change with their ends, and the room beside them with those
     for _ in range(2):
         figure.draw_without_rendering()
         across, up = box_in_points(ax)
@@ -144,6 +144,10 @@ def _arc(
         beside = np.sqrt(np.maximum(1.0 - (rise / free) ** 2, 0.1))
         right = 1.04 * float((precision / beside).max())
         ax.set_xlim(0.0, right * across / free)
+        thin_ticks(ax, text)
+    for _ in range(2):
+        figure.draw_without_rendering()
+    across, up = box_in_points(ax)
     # one unit up over one unit across, in points
     unit = up / (top - bottom) / (across / ax.get_xlim()[1])
 

@@ -183,7 +183,8 @@ def test_labels_of_the_arc_lie_on_the_lines_of_their_effects():
     (arc,) = by_gid(fig, "arc")
     at = ax.transData.transform(np.column_stack(arc.get_data()))
     radius = np.hypot(*(at - ax.transData.transform((0.0, 0.0))).T)
-    assert_allclose(radius, radius[0], rtol=1e-12)
+    # matplotlib's layout comes closer to its end with each drawing, here to parts of a pixel
+    assert_allclose(radius, radius[0], rtol=1e-6)
     labels = by_gid(fig, "arc label")
     assert len(labels) >= 2
     for label in labels:
