@@ -3,245 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.base.wrapper as wrap
-from scipy import special
 
-from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
-from metareg_sm.design.terms import Terms, refuse_missing
-from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
-from metareg_sm.options import check_alpha, choose
-from metareg_sm.postestimation.comparison import LRTest
-from metareg_sm.postestimation.fitted import Labelled
+from metareg_sm.design.terms import refuse_missing
+from metareg_sm.exceptions import DesignError, MetaRegError
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
-from metareg_sm.postestimation.scale import (
-    ScaleFitted,
-    ScaleHeterogeneity,
-    compare_scale,
-    heterogeneity,
-)
-from metareg_sm.postestimation.scale_profile import profile_intervals, profile_scale
+from metareg_sm.postestimation.scale import ScaleHeterogeneity, heterogeneity
 from metareg_sm.report.tables import Block, Grid
-from metareg_sm.results.base import ModelResults, ModelResultsWrapper
-from metareg_sm.stats.reference import interval, two_sided_pvalue
+from metareg_sm.results.base import ModelResultsWrapper
+from metareg_sm.results.scale import ScaleEstimate, ScaleResults
 
 __all__ = ["LocationScaleResults", "LocationScaleResultsWrapper", "ScaleEstimate"]
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleEstimate:
-    """Estimate of the scale.
-
-    Attributes
-    ----------
-    alpha : ndarray, (q,)
-        Coefficients of ln tau2.
-    cov : ndarray, (q, q)
-        Inverse of the observed information; NaN where the likelihood has no maximum.
-    tau2 : ndarray, (k,)
-        Fitted heterogeneity of the studies.
-    loglike : float
-        Log-likelihood.
-    """
-
-    alpha: Array
-    cov: Array
-    tau2: Array
-    loglike: float
-
-
-class LocationScaleResults(ModelResults):
+class LocationScaleResults(ScaleResults):
     """Results of a location-scale meta-regression.
 
     `params` holds the coefficients of the mean; those of ln tau2 are `scale_params`.
     """
 
     _heading = "Location-Scale Meta-Regression"
-
-    def __init__(self, *args: Any, scale: ScaleEstimate, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._scale_estimate = scale
-
-    @property
-    def scale_terms(self) -> Terms:
-        """Names of the design of the scale, and how new rows of it are made."""
-        return self.model.scale_terms
-
-    @property
-    def _scale_index(self) -> pd.Index:
-        return pd.Index(self.scale_terms.names)
-
-    def _scale_series(self, values: Array, name: str) -> pd.Series:
-        return pd.Series(values, index=self._scale_index, name=name)
-
-    @property
-    def _scale_df(self) -> float | None:
-        q = len(self._scale_estimate.alpha)
-        return float(self.nobs - q) if self.use_t else None
-
-    @cached_value
-    def llf(self) -> float:
-        """Log-likelihood: restricted for a REML fit."""
-        return self._scale_estimate.loglike
-
-    @property
-    def scale_params(self) -> pd.Series:
-        """Coefficients alpha of ln tau2, (q,)."""
-        return self._scale_series(self._scale_estimate.alpha, "scale_params")
-
-    @property
-    def scale_cov_params(self) -> pd.DataFrame:
-        """Covariance of alpha, the inverse of the observed information, (q, q)."""
-        index = self._scale_index
-        return pd.DataFrame(self._scale_estimate.cov, index=index, columns=index)
-
-    @property
-    def scale_bse(self) -> pd.Series:
-        """Standard errors of alpha."""
-        return self._scale_series(np.sqrt(np.diagonal(self._scale_estimate.cov)), "scale_bse")
-
-    @property
-    def scale_tvalues(self) -> pd.Series:
-        """Coefficients of the scale over their standard errors."""
-        return (self.scale_params / self.scale_bse).rename("scale_tvalues")
-
-    @property
-    def scale_pvalues(self) -> pd.Series:
-        """Two-sided p-values of alpha: normal, or t with k - q degrees of freedom."""
-        values = two_sided_pvalue(self.scale_tvalues.to_numpy(), self._scale_df)
-        return self._scale_series(values, "scale_pvalues")
-
-    def scale_conf_int(
-        self, alpha: float = 0.05, method: Literal["wald", "profile-likelihood"] = "wald"
-    ) -> pd.DataFrame:
-        """Intervals of the coefficients of the scale.
-
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            1 minus the coverage.
-        method : {"wald", "profile-likelihood"}
-            The profile likelihood needs no standard error, and its intervals need not be
-            symmetric; an end is infinite where the likelihood stays above the level.
-
-        Returns
-        -------
-        DataFrame, (q, 2)
-
-        Raises
-        ------
-        OptionError
-            If the method is not known, or the likelihood has no maximum to profile.
-
-        Warns
-        -----
-        IntervalWarning
-            If a profile interval is unbounded.
-        """
-        alpha = check_alpha(alpha)
-
-        def wald() -> Array:
-            se = self.scale_bse.to_numpy()
-            return interval(self._scale_estimate.alpha, se, alpha, self._scale_df)
-
-        methods = {"wald": wald, "profile-likelihood": lambda: profile_intervals(self, alpha)}
-        return pd.DataFrame(choose(methods, method, "method")(), index=self._scale_index)
-
-    def profile_scale(self, name: str, values: Array) -> Array:
-        """Profile log-likelihood of one coefficient of ln tau2.
-
-        Parameters
-        ----------
-        name : str
-            A coefficient, as in `scale_params`.
-        values : ndarray, (n,)
-            Where it is held; the other coefficients are at their best for each.
-
-        Returns
-        -------
-        ndarray, (n,)
-            -inf where the likelihood is undefined.
-
-        Raises
-        ------
-        OptionError
-            If there is no such coefficient.
-        """
-        return profile_scale(self, name, values)
-
-    def scale_wald_test(self) -> LRTest:
-        """Wald test that no moderator of the scale matters: chi-squared.
-
-        Returns
-        -------
-        LRTest
-            statistic, pvalue, df.
-
-        Raises
-        ------
-        OptionError
-            If the scale has no moderator.
-        """
-        rows = self._scale_moderators()
-        a, cov = self._scale_estimate.alpha[rows], self._scale_estimate.cov[np.ix_(rows, rows)]
-        statistic = float(a @ np.linalg.solve(cov, a))
-        return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
-
-    def lr_test_scale(self) -> LRTest:
-        """Likelihood ratio test of equal heterogeneity: no moderator of the scale matters.
-
-        Returns
-        -------
-        LRTest
-            statistic, pvalue, df.
-        """
-        rows = self._scale_moderators()
-        model = self._kept(self.model)
-        if self.scale_terms.constant is None:
-            raise OptionError("The scale has no intercept; equal heterogeneity is not nested.")
-        equal = type(model)(model.endog, model.exog, vi=model.vi).fit(reml=self.reml)
-        statistic = max(0.0, 2.0 * (self.llf - equal.llf))
-        return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
-
-    @property
-    def scale_exog(self) -> Array:
-        """Design of the scale, (k, q)."""
-        return self._kept(self.model.scale_exog)
-
-    def refit_by_ml(self) -> LocationScaleResultsWrapper:
-        """The same model by maximum likelihood."""
-        return self.model.fit(reml=False)
-
-    def compare_lr_test(
-        self, restricted: ScaleFitted | Labelled[ScaleFitted], refit: bool = False
-    ) -> LRTest:
-        """Likelihood ratio test of this model against a restricted one.
-
-        Parameters
-        ----------
-        restricted : LocationScaleResults
-            A fit of the same studies whose moderators, of the mean and of the scale, are nested in
-            these.
-        refit : bool, default False
-            Compare by maximum likelihood, whatever the two fits used.
-
-        Returns
-        -------
-        LRTest
-            statistic, pvalue, df.
-
-        Raises
-        ------
-        ComparisonError
-            If the fits cannot be compared; in particular two REML fits with different moderators of
-            the mean.
-        """
-        return compare_scale(self, restricted, refit)
 
     def _compute_heterogeneity(self) -> ScaleHeterogeneity:
         return heterogeneity(self)
@@ -256,13 +42,6 @@ class LocationScaleResults(ModelResults):
             If they are undefined.
         """
         return super().heterogeneity
-
-    def _scale_moderators(self) -> list[int]:
-        terms = self.scale_terms
-        rows = [j for j in range(len(terms.names)) if j != terms.constant]
-        if not rows:
-            raise OptionError("The scale has no moderator to test.")
-        return rows
 
     @property
     def tau2(self) -> pd.Series:
