@@ -150,6 +150,8 @@ def permutation(repeat: int | None) -> list[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         table = Path(folder) / "bcg.csv"
         bcg.to_csv(table, index=False)
+        smoke = datasets.hackshaw1998.load_pandas().data
+        smoke.to_csv(table.with_name("hackshaw1998.csv"), index=False)
         runs, mine = [], []
         ours()
         for _ in range(min(5, repeat or 3)):
@@ -175,25 +177,37 @@ def permutation(repeat: int | None) -> list[Finding]:
         rstudent=(found.resid_studentized_external, np.array(runs[0]["rstudent"], dtype=float)),
     )
     rows.append(faster("permutation", what, "metafor influence", turns, 30.0, answers))
-    selected = _selection(bcg)()
-    answers = largest(
-        answers=(
-            [*selected.params, selected.tau2, selected.llf],
-            np.array(runs[0]["selected"], dtype=float),
+    for name, run in _selections(bcg).items():
+        selected = run()
+        answers = largest(
+            answers=(
+                [*selected.params, selected.tau2, selected.llf],
+                np.array(runs[0][f"{name}-answers"], dtype=float),
+            )
         )
-    )
-    turns = Turns(ours_at["selection"], theirs_at["selection"])
-    what = "selection model of 13 studies, 1 moderator, 1 step"
-    rows.append(
-        faster("permutation", what, "metafor selmodel, its own stopping rule", turns, 20.0, answers)
-    )
+        turns = Turns(ours_at[name], theirs_at[name])
+        peer = "metafor selmodel, its own stopping rule"
+        rows.append(faster("permutation", SELECTIONS[name], peer, turns, 20.0, answers))
     return [*rows, *_many_deletions()]
 
 
-def _selection(bcg: Any) -> Callable[[], Any]:
-    """What fits the selection model of metafor.R."""
-    fitted = smf.metareg("yi ~ ablat", bcg, vi="vi").fit(tau2="ML")
-    return lambda: fitted.selection_model(0.025, "less")
+SELECTIONS = {
+    "selection": "selection model of 13 studies, 1 moderator, 1 step",
+    "selection37": "selection model of 37 studies, 1 step",
+    "selection37-2": "selection model of 37 studies, 2 steps",
+}
+
+
+def _selections(bcg: Any) -> dict[str, Callable[[], Any]]:
+    """What fits the selection models of metafor.R."""
+    moderated = smf.metareg("yi ~ ablat", bcg, vi="vi").fit(tau2="ML")
+    smoke = datasets.hackshaw1998.load_pandas().data
+    plain = smf.metareg("yi ~ 1", smoke, vi="vi").fit(tau2="ML")
+    return {
+        "selection": lambda: moderated.selection_model(0.025, "less"),
+        "selection37": lambda: plain.selection_model(0.025),
+        "selection37-2": lambda: plain.selection_model((0.025, 0.5)),
+    }
 
 
 def _many_deletions() -> list[Finding]:
@@ -202,10 +216,11 @@ def _many_deletions() -> list[Finding]:
     for estimator, decades in (("reml", 1.0), ("pm", 1.0), ("dl", 1.0), ("reml", 6.0), ("he", 6.0)):
         spent, peak = [], []
         for k in (2_500, 10_000):
-            y, v, X = outcomes(1, k, 2)
-            if decades > 1.0:
-                v = v * 10.0 ** np.random.default_rng(2).uniform(0.0, decades, v.shape)
-            res = MetaReg(y[0], X, vi=v[0]).fit(tau2=estimator)
+            rng = np.random.default_rng(k)
+            X = np.column_stack([np.ones(k), rng.normal(size=k)])
+            v = 0.02 * 10.0 ** rng.uniform(0.0, decades, k)
+            y = X @ [0.3, 0.2] + rng.normal(size=k) * np.sqrt(v + 0.1)
+            res = MetaReg(y, X, vi=v).fit(tau2=estimator)
             spent.append(min(seconds(res.get_influence) for _ in range(5)))
             tracemalloc.start()
             res.get_influence()
@@ -239,8 +254,8 @@ def _own_times(res: Any, bcg: Any, test: Any) -> dict[str, float]:
 
     times = {"permutation": seconds(test), "fit": np.median([seconds(fit) for _ in range(100)])}
     times["influence"] = np.median([seconds(influence) for _ in range(100)])
-    selection = _selection(bcg)
-    times["selection"] = np.median([seconds(selection) for _ in range(50)])
+    for name, selection in _selections(bcg).items():
+        times[name] = np.median([seconds(selection) for _ in range(50)])
     return times
 
 

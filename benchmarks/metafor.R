@@ -1,6 +1,6 @@
 # Runs metafor for compare.py, which reads what this prints.
 #
-#   Rscript metafor.R speed BCG.csv ITERATIONS      times in seconds: fit, influence, permutation, selection
+#   Rscript metafor.R speed BCG.csv ITERATIONS      times in seconds: fit, influence, permutation, selection models
 #   Rscript metafor.R search SETS.csv OUT.csv       tau2 of many data sets by REML and ML
 
 suppressMessages(library(metafor))
@@ -30,12 +30,20 @@ speed <- function(path, iterations) {
   cat("influence", seconds(10, function() influence(res)), "\n")
   cat("permutation", spent / iterations, "\n")
   moderated <- rma(yi, vi, mods = ~ ablat, data = data, method = "ML", control = fine)
-  select <- function() {
-    selmodel(moderated, type = "stepfun", steps = 0.025, alternative = "less")
+  smoke <- read.csv(file.path(dirname(path), "hackshaw1998.csv"))
+  plain <- rma(yi, vi, data = smoke, method = "ML", control = fine)
+  selections <- list(
+    "selection" = function() {
+      selmodel(moderated, type = "stepfun", steps = 0.025, alternative = "less")
+    },
+    "selection37" = function() selmodel(plain, type = "stepfun", steps = 0.025),
+    "selection37-2" = function() selmodel(plain, type = "stepfun", steps = c(0.025, 0.5))
+  )
+  for (name in names(selections)) {
+    cat(name, seconds(10, selections[[name]]), "\n")
+    found <- selections[[name]]()
+    cat(paste0(name, "-answers"), sprintf("%.17g", c(found$beta, found$tau2, found$ll)), "\n")
   }
-  cat("selection", seconds(10, select), "\n")
-  selected <- select()
-  cat("selected", sprintf("%.17g", c(selected$beta, selected$tau2, selected$ll)), "\n")
   cat("tau2", sprintf("%.17g", exact$tau2), "\n")
   deleted <- influence(exact)
   cat("cook", sprintf("%.17g", deleted$inf$cook.d), "\n")

@@ -25,6 +25,8 @@ class WLSFit:
         Diagonal of the hat matrix X(X'WX)^-1X'W.
     rss : ndarray, (...)
         Weighted residual sum of squares.
+    inverse : ndarray, (..., p, p)
+        R^-1 of W^1/2 X = QR.
     """
 
     params: Array
@@ -32,6 +34,7 @@ class WLSFit:
     wresid: Array
     leverage: Array
     rss: Array
+    inverse: Array
 
 
 def wls(y: Array, weights: Array, X: Array) -> WLSFit:
@@ -72,4 +75,5 @@ def wls(y: Array, weights: Array, X: Array) -> WLSFit:
         wresid=wresid,
         leverage=np.einsum("...kp,...kp->...k", Q, Q),
         rss=np.einsum("...k,...k->...", wresid, wresid),
+        inverse=inverse,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from metareg_sm.stats.small_study import (
     PetPeese,
     RankCorrelationTest,
 )
+
+_WEIGHTS = pd.Index(["weight", "se", "ci_lower", "ci_upper"])
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,12 @@ class SelectionResults:
         DataFrame, (p, 2)
         """
         return pd.DataFrame(self.record.conf_int(check_alpha(alpha)), index=self.params.index)
+
+
+@lru_cache(maxsize=64)
+def _labels(names: tuple[str, ...], name: str | None = None) -> pd.Index:
+    """An index of strings, which takes pandas longer to make than a table of numbers."""
+    return pd.Index(names, name=name)
 
 
 def _analysis(fit: Tau2Fitted) -> Analysis:
@@ -231,16 +240,12 @@ def selection_model(
     y, v, X = _need_variances(fit)
     alpha = check_alpha(alpha)
     tau2 = fit.tau2 if fit.estimator is None else None
-    found = fit_selection(y, v, X, steps, alternative, tau2)
-    names = pd.Index(fit.terms.names)
-    ends = found.conf_int_weights(alpha)
-    weights: Mapping[str, Any] = {
-        "weight": found.weights,
-        "se": found.weights_se,
-        "ci_lower": ends[:, 0],
-        "ci_upper": ends[:, 1],
-        "studies": found.counts.astype(int),
-    }
+    found = fit_selection(y, v, X, steps, alternative, tau2, fit.studies)
+    names = _labels(tuple(fit.terms.names)).view()
+    intervals = _labels(found.step_function.labels, "p-value").view()
+    numbers = [found.weights, found.weights_se, *found.conf_int_weights(alpha).T]
+    weights = pd.DataFrame(np.column_stack(numbers), intervals, _WEIGHTS.view())
+    weights["studies"] = found.counts.astype(int)
     return SelectionResults(
         pd.Series(found.params, index=names),
         pd.Series(found.bse, index=names),
@@ -248,7 +253,7 @@ def selection_model(
         pd.Series(found.pvalues, index=names),
         float(found.tau2),
         float(found.tau2_se),
-        pd.DataFrame(weights, index=pd.Index(found.step_function.labels, name="p-value")),
+        weights,
         float(found.llf),
         LRTest(float(found.lr_statistic), float(found.lr_pvalue), float(found.lr_df)),
         bool(found.converged),

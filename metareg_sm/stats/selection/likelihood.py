@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from metareg_sm._typing import Array, Codes, Rows
+from metareg_sm.core.likelihood.profile import total_of
 
 _LOG_ROOT_2PI = 0.5 * float(np.log(2.0 * np.pi))
 # an interval so narrow, in standard deviations, that its probability is better taken from a series
@@ -115,6 +116,11 @@ def log_probabilities(u: Array) -> Array:
     return out
 
 
+def _over_bounds(a: Array) -> Array:
+    """Sum over the bounds, the first axis."""
+    return a[0] if len(a) == 1 else total_of(a, 0)
+
+
 def loglike(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) -> Array:
     """Log-likelihood alone; parameters as in `evaluate`, (n,)."""
     s2 = data.v + tau2[:, None]
@@ -159,42 +165,45 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
     u = (data.bounds - mean) * root
     lw = log_weights.T[data.weight_of][..., None]
     logs = log_probabilities(u) + lw
-    top = logs.max(0)
+    top = np.maximum.reduce(logs, 0)
     shares = np.exp(logs - top)
-    total = shares.sum(0)
+    total = total_of(shares, 0)
     shares /= total
     log_a = top + np.log(total) + _LOG_ROOT_2PI
     # weight times density over A, on either side of each bound
-    density = -0.5 * u * u - log_a
+    u2 = u * u
+    density = -0.5 * u2 - log_a
     under, over = np.exp(density + lw[:-1]), np.exp(density + lw[1:])
-    value = (data.counts * log_weights).sum(-1)
-    value = value + (np.log(root) - 0.5 * z * z - log_a).sum(-1)
+    z2 = z * z
+    value = total_of(data.counts * log_weights, -1)
+    value += total_of(np.log(root) - 0.5 * z2 - log_a, -1)
 
     # derivatives of A over A: each is (a Hermite polynomial times e), summed over bounds
     e = over - under
-    eu, u2 = e * u, u * u
-    third, fourth = (eu * u - e).sum(0), (eu * (u2 - 3.0)).sum(0)
+    eu = e * u
+    third, fourth = _over_bounds(eu * u - e), _over_bounds(eu * (u2 - 3.0))
     half = 0.5 * precision
-    a_mean, a_tau2 = e.sum(0) * root, eu.sum(0) * half
+    a_mean, a_tau2 = _over_bounds(e) * root, _over_bounds(eu) * half
     weights = _Weights.build(data, shares, under, over, u, root, half)
-    g_mean, g_tau2 = z * root - a_mean, half * (z * z - 1.0) - a_tau2
-    h_mean = a_mean**2 - precision - 2.0 * a_tau2
+    h_mean = a_mean * a_mean - precision - 2.0 * a_tau2
     n, J, k = len(value), data.counts.shape[-1], s2.shape[-1]
-    cross, own = np.empty((n, J, k)), np.empty((n, J, k))
-    cross[:, 0] = a_mean * a_tau2 - precision * root * (z + 0.5 * third)
-    own[:, 0] = precision**2 * (0.5 - z * z - 0.25 * fourth) + a_tau2**2
-    cross[:, 1:] = weights.share * a_mean[:, None] - weights.by_mean
-    own[:, 1:] = weights.share * a_tau2[:, None] - weights.by_tau2
+    # what is multiplied with the moderators, and what is summed, for mean, tau2 and weights
+    by_mean, by_tau2 = np.empty((n, 1 + J, k)), np.empty((n, 1 + J, k))
+    by_mean[:, 0] = z * root - a_mean
+    by_mean[:, 1] = a_mean * a_tau2 - precision * root * (z + 0.5 * third)
+    by_mean[:, 2:] = weights.share * a_mean[:, None] - weights.by_mean
+    by_tau2[:, 0] = half * (z2 - 1.0) - a_tau2
+    by_tau2[:, 1] = precision * precision * (0.5 - z2 - 0.25 * fourth) + a_tau2 * a_tau2
+    by_tau2[:, 2:] = weights.share * a_tau2[:, None] - weights.by_tau2
+    crossed, summed = by_mean @ X, total_of(by_tau2, -1)
 
     gradient, hessian = np.empty((n, p + J)), np.empty((n, p + J, p + J))
-    Xt, sums = np.swapaxes(X, -1, -2), weights.share.sum(-1)
-    gradient[:, :p] = (g_mean[:, None, :] @ X)[:, 0]
-    gradient[:, p] = g_tau2.sum(-1)
-    gradient[:, p + 1 :] = data.counts[:, 1:] - sums
-    hessian[:, :p, :p] = (Xt * h_mean[:, None, :]) @ X
-    hessian[:, p:, :p] = cross @ X
+    gradient[:, :p], gradient[:, p] = crossed[:, 0], summed[:, 0]
+    gradient[:, p + 1 :] = data.counts[:, 1:] - total_of(weights.share, -1)
+    hessian[:, :p, :p] = (np.swapaxes(X, -1, -2) * h_mean[:, None, :]) @ X
+    hessian[:, p:, :p] = crossed[:, 1:]
     hessian[:, :p, p:] = np.swapaxes(hessian[:, p:, :p], -1, -2)
-    hessian[:, p, p:] = hessian[:, p:, p] = own.sum(-1)
+    hessian[:, p, p:] = hessian[:, p:, p] = summed[:, 1:]
     hessian[:, p + 1 :, p + 1 :] = weights.block
     return Evaluation(value, gradient, hessian)
 
@@ -222,21 +231,25 @@ class _Weights:
         root: Array,
         half: Array,
     ) -> _Weights:
-        under_u, over_u = under * u, over * u
-        J, last = data.counts.shape[-1], len(data.weight_of) - 1
-        share, by_mean, by_tau2 = np.zeros((3, len(root), J, root.shape[-1]))
-        for m, j in enumerate(data.weight_of):
-            share[:, j] += shares[m]
-            if m > 0:
-                by_mean[:, j] += over[m - 1]
-                by_tau2[:, j] += over_u[m - 1]
-            if m < last:
-                by_mean[:, j] -= under[m]
-                by_tau2[:, j] -= under_u[m]
+        J, weight_of = data.counts.shape[-1], data.weight_of
+        # shares of the intervals of the outcome, and their derivatives from both bounds of each
+        each = np.zeros((3, *shares.shape))
+        each[0] = shares
+        each[1, 1:], each[2, 1:] = over, over * u
+        each[1, :-1] -= under
+        each[2, :-1] -= under * u
+        if len(weight_of) == J:
+            # in the opposite order: one interval of the outcome has each weight
+            found = each[:, ::-1]
+        else:
+            found = np.zeros((3, J, *root.shape))
+            for m, j in enumerate(weight_of):
+                found[:, j] += each[:, m]
+        share, by_mean, by_tau2 = np.swapaxes(found, 1, 2)
         block = share @ np.swapaxes(share, -1, -2)
         # rows sum to 0, for shares sum to 1: no share near 1 is taken from 1
         diagonal = np.arange(J)
         block[:, diagonal, diagonal] = 0.0
-        block[:, diagonal, diagonal] = -block.sum(-1)
+        block[:, diagonal, diagonal] = -total_of(block, -1)
         own = (by_mean[:, 1:] * root[:, None], by_tau2[:, 1:] * half[:, None])
         return cls(share[:, 1:], *own, block[:, 1:, 1:])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metareg_sm._typing import Array, Codes, Mask, Rows
+from metareg_sm.core.likelihood.profile import total_of
 from metareg_sm.stats.selection.likelihood import Evaluation, SelectionData, evaluate
 
 # Newton decrement below which the quadratic model is trusted without looking at the likelihood
@@ -54,6 +55,30 @@ class Maximum:
         """All fields."""
         return self.x, self.value, self.gradient, self.hessian, self.converged
 
+    def moved(self, better: Mask, x: Array, there: Evaluation, finished: Mask) -> Maximum:
+        """The same with the points x, and what was found there, where they are better."""
+        if better.all():
+            return Maximum(x, there.value, there.gradient, there.hessian, finished)
+        return Maximum(
+            np.where(better[:, None], x, self.x),
+            np.where(better, there.value, self.value),
+            np.where(better[:, None], there.gradient, self.gradient),
+            np.where(better[:, None, None], there.hessian, self.hessian),
+            finished,
+        )
+
+    def information(self, p: int) -> Array:
+        """Negative Hessian with respect to tau2 instead of its square root, which stands at p.
+
+        What belongs to tau2 is not defined where it is 0.
+        """
+        out, twice = -self.hessian, 2.0 * self.x[:, p]
+        twice = np.where(twice == 0.0, 1.0, twice)[:, None]
+        out[:, p] /= twice
+        out[:, :, p] /= twice
+        out[:, p, p] += 2.0 * self.gradient[:, p] / twice[:, 0] ** 3
+        return out
+
     def take(self, rows: Rows | Mask) -> Maximum:
         """A copy of some of them."""
         x, value, gradient, hessian, converged = self.arrays
@@ -81,20 +106,39 @@ def _newton_step(found: Evaluation, free: Mask) -> tuple[Array, Array, Array]:
 
     Directions in which the likelihood is convex are followed uphill by as much.
     """
-    gradient = np.where(free, found.gradient, 0.0)
-    both = free[:, :, None] & free[:, None, :]
-    hessian = np.where(both, found.hessian, 0.0)
-    # what is held fixed shall neither move nor be the smallest
-    d = hessian.shape[-1]
-    diagonal = np.arange(d)
-    hessian[:, diagonal, diagonal] -= np.where(free, 0.0, 1.0)
+    gradient, hessian = found.gradient, found.hessian
+    every = free.all()
+    if not every:
+        gradient = np.where(free, gradient, 0.0)
+        hessian = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0)
+        # what is held fixed shall neither move nor be the smallest
+        diagonal = np.arange(hessian.shape[-1])
+        hessian[:, diagonal, diagonal] -= np.where(free, 0.0, 1.0)
     values, vectors = np.linalg.eigh(hessian)
     along = (gradient[:, None, :] @ vectors)[:, 0]
-    curvature = np.maximum(np.abs(values), 1e-10 * np.abs(values).max(-1, keepdims=True))
-    curvature = np.maximum(curvature, 1e-12)
+    curvature = np.abs(values)
+    least = 1e-10 * np.maximum.reduce(curvature, -1, keepdims=True)
+    curvature = np.maximum(curvature, np.maximum(least, 1e-12))
     scaled = along / curvature
-    step = np.where(free, (vectors @ scaled[..., None])[..., 0], 0.0)
-    return step, (along * scaled).sum(-1), -values.max(-1)
+    step = (vectors @ scaled[..., None])[..., 0]
+    if not every:
+        step = np.where(free, step, 0.0)
+    # in ascending order
+    return step, total_of(along * scaled, -1), -values[:, -1]
+
+
+def _leap(step: Array, here: Evaluation, x: Array, free: Mask, p: int) -> None:
+    """Lengthen steps from a tau2 next to 0 that is no maximum, in place.
+
+    There the slope of sqrt(tau2), parameter p, is next to nothing.
+    """
+    tau = x[:, p]
+    saddle = (np.abs(tau) < _LEAP) & (here.hessian[:, p, p] > 0.0)
+    if saddle.any():
+        # uphill alone: else no step is short enough to gain anything
+        saddle &= free[:, p] & (here.gradient[:, p] * tau >= 0.0)
+        leap = np.copysign(np.maximum(np.abs(step[:, p]), _LEAP), tau)
+        step[:, p] = np.where(saddle, leap, step[:, p])
 
 
 def maximize(
@@ -128,55 +172,49 @@ def maximize(
     out = now.take(rows)
     best = np.full(0 if problem is None else int(problem.max()) + 1, -np.inf)
     reached = best.copy()
-    iteration = 0
-    while rows.size and iteration < _MAX_ITERATIONS:
-        iteration += 1
+    for iteration in range(_MAX_ITERATIONS):
         here = Evaluation(now.value, now.gradient, now.hessian)
         step, decrement, information = _newton_step(here, free)
-        # near tau2 = 0 that is no maximum the slope of sqrt(tau2) is next to nothing: leap
-        tau = now.x[:, p]
-        saddle = free[:, p] & (np.abs(tau) < _LEAP) & (here.hessian[:, p, p] > 0.0)
-        leap = np.copysign(np.maximum(np.abs(step[:, p]), _LEAP), tau)
-        step[:, p] = np.where(saddle, leap, step[:, p])
-        length = np.sqrt((step * step).sum(-1))
+        _leap(step, here, now.x, free, p)
+        length = np.sqrt(total_of(step * step, -1))
         shrink = np.minimum(1.0, radius / np.maximum(length, 1e-300))
         step *= shrink[:, None]
-        concave = information > _FLAT
-        trusted = (decrement < _TRUSTED) & concave & (shrink == 1.0)
+        near = (decrement < _NEAR) & (information > _FLAT)
+        trusted = near & (decrement < _TRUSTED) & (shrink == 1.0)
         new = now.x + step
-        outside = free & (np.abs(new) >= limit)
-        new = np.where(outside, np.copysign(limit, new), new)
+        outside = np.abs(new) >= limit
+        if outside.any():
+            outside &= free
+            new = np.where(outside, np.copysign(limit, new), new)
         there = at(part, new)
         gain = there.value - here.value
         # the quadratic model along the shortened step; exact where nothing was shortened
-        predicted = (here.gradient * step).sum(-1) * (1.0 - 0.5 * shrink)
+        predicted = total_of(here.gradient * step, -1) * (1.0 - 0.5 * shrink)
         better = (gain > 0.0) | trusted
-        poor = gain < 0.25 * predicted
-        wide = (gain > 0.75 * predicted) & (shrink < 1.0)
-        factor = np.where(wide, 2.0, np.where(poor & ~trusted, 0.25, 1.0))
-        radius = np.where(poor, np.minimum(length, radius), radius)
-        radius = np.minimum(factor * radius, _LARGEST_RADIUS)
+        poor = ~better | (gain < 0.25 * predicted)
+        if poor.any() or np.minimum.reduce(shrink) < 1.0:
+            wide = (gain > 0.75 * predicted) & (shrink < 1.0)
+            factor = np.where(wide, 2.0, np.where(poor & ~trusted, 0.25, 1.0))
+            radius = np.where(poor, np.minimum(length, radius), radius)
+            radius = np.minimum(factor * radius, _LARGEST_RADIUS)
         finished = trusted & (decrement < _DONE)
-        now = Maximum(
-            np.where(better[:, None], new, now.x),
-            np.where(better, there.value, now.value),
-            np.where(better[:, None], there.gradient, now.gradient),
-            np.where(better[:, None, None], there.hessian, now.hessian),
-            finished,
-        )
-        going = ~(finished | (radius < 1e-9) | outside.any(-1))
-        if problem is not None:
+        now = now.moved(better, new, there, finished)
+        going = ~(finished | (radius < 1e-9) | np.logical_or.reduce(outside, -1))
+        if problem is not None and near.any():
             own = problem[rows]
-            np.maximum.at(best, own[trusted], here.value[trusted])
-            np.maximum.at(reached, own[finished], here.value[finished])
+            if trusted.any():
+                np.maximum.at(best, own[trusted], here.value[trusted])
+                np.maximum.at(reached, own[finished], here.value[finished])
             # near a maximum the quadratic model tells how much can be gained
-            prospect = here.value + np.where(concave & (decrement < _NEAR), decrement, np.inf)
+            prospect = here.value + np.where(near, decrement, np.inf)
             rival = np.where(trusted, reached[own], best[own])
             going &= prospect > rival + _SAME
-        if not going.all() or iteration == _MAX_ITERATIONS:
+        if not going.all() or iteration == _MAX_ITERATIONS - 1:
             for old, recent in zip(out.arrays, now.arrays, strict=True):
                 old[rows] = recent
             rows, radius, free = rows[going], radius[going], free[going]
+            if not rows.size:
+                break
             now = now.take(going)
             part = data.take(rows)
     return out

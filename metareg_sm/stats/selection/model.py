@@ -13,7 +13,7 @@ from metareg_sm.core.search.single import climb_one, global_bracket
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.wls import wls
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
-from metareg_sm.stats.selection.likelihood import LOG_ZERO, SelectionData, evaluate
+from metareg_sm.stats.selection.likelihood import LOG_ZERO, SelectionData
 from metareg_sm.stats.selection.maximize import Maximum, maximize
 from metareg_sm.stats.selection.record import SelectionFit
 from metareg_sm.stats.selection.steps import StepFunction
@@ -85,6 +85,9 @@ class SelectionModel:
     step_function : StepFunction
     fixed : float or None
         The value at which tau2 is held; None where it is estimated.
+    studies : Studies or None
+        The same data set, where there is one, as the kernel has it: what is kept with it saves
+        time.
     """
 
     y: Array
@@ -92,6 +95,7 @@ class SelectionModel:
     X: Array
     step_function: StepFunction
     fixed: float | None = None
+    studies: Studies | None = None
 
     @classmethod
     def build(
@@ -102,6 +106,7 @@ class SelectionModel:
         steps: Sequence[float] | float = (0.025,),
         alternative: str = "greater",
         tau2: float | None = None,
+        studies: Studies | None = None,
     ) -> SelectionModel:
         """Check the data and the steps.
 
@@ -122,22 +127,19 @@ class SelectionModel:
                 "A selection model needs positive sampling variances, for a study without one has "
                 f"no p-value; the one at {where[0] if len(where) == 1 else where} is {v[where]}."
             )
-        return cls(y, v, np.asarray(X, dtype=float), function, tau2)
+        return cls(y, v, np.asarray(X, dtype=float), function, tau2, studies)
 
     def search(self) -> Search:
         """The data sets as the search wants them."""
         f, k = self.step_function, self.y.shape[-1]
         y, v = f.sign * self.y.reshape(-1, k), self.v.reshape(-1, k)
         X = self.X if self.X.ndim == 2 else self.X.reshape(-1, *self.X.shape[-2:])
-        studies = studies_of(y, v, X)
         n, p, J = len(y), X.shape[-1], len(f.steps)
-        tau2 = _plain_tau2(studies) if self.fixed is None else np.full(n, self.fixed)
-        llf_null = studies.profile(False).loglike(tau2)
+        tau2, llf_null = self._unselected(n)
         weights = 1.0 / (v + tau2[:, None])
         fit = wls(y, weights, X)
         unit = 1.0 / np.sqrt(weights.mean(-1))
-        R = np.linalg.qr(np.sqrt(weights)[..., None] * X, mode="r")
-        to_params = np.linalg.inv(R) * np.sqrt(k)
+        to_params = fit.inverse * np.sqrt(k)
         resid = fit.wresid / np.sqrt(weights)
         scaled, u = unit[:, None], unit[:, None, None]
         bounds = (np.sqrt(v) * f.cuts[:, None, None] - (y - resid)) / scaled
@@ -154,6 +156,23 @@ class SelectionModel:
         limit = np.full(p + J, _FARTHEST)
         limit[p + 1 :] = _LARGEST_LOG
         return Search(data, free, start, limit, fit.params, to_params, unit, llf_null)
+
+    def _unselected(self, n: int) -> tuple[Array, Array]:
+        """tau2 and the log-likelihood of n data sets without selection, (n,) each."""
+        studies = self.studies
+        if studies is None:
+            studies = studies_of(self.y, self.v, self.X)
+        if studies.shape:
+            studies = studies.flat()
+            tau2 = studies.maximize(False).tau2 if self.fixed is None else np.full(n, self.fixed)
+            return tau2, studies.profile(False).loglike(tau2)
+        profile = studies.profile(False)
+        if self.fixed is None:
+            found = global_bracket(profile, *map(float, studies.search_range(False)))
+            at = climb_one(profile, found.start, found.lower, found.upper)[0]
+        else:
+            at = self.fixed
+        return np.array([at]), np.atleast_1d(profile.loglike(np.asarray(at)))
 
     def fit(self) -> SelectionFit:
         """Maximise the likelihood from several starts at once.
@@ -230,11 +249,10 @@ class SelectionModel:
         log_weights = np.zeros((n, d - p))
         log_weights[:, 1:] = best.x[:, p + 1 :]
         weights = np.exp(log_weights)
-        at = evaluate(s.data, best.x[:, :p], tau2, log_weights)
         estimated = s.free.copy()
         estimated[:, p] &= tau2 > 0.0
         both = estimated[:, :, None] & estimated[:, None, :]
-        information = np.where(both, -at.hessian, np.eye(d))
+        information = np.where(both, best.information(p), np.eye(d))
         positive = np.linalg.eigvalsh(information).min(-1) > 0.0
         information[~positive] = np.eye(d)
         inverse = np.where(both & positive[:, None, None], np.linalg.inv(information), np.nan)
@@ -262,17 +280,6 @@ class SelectionModel:
         )
 
 
-def _plain_tau2(studies: Studies) -> Array:
-    """tau2 of maximum likelihood without selection, (n,)."""
-    if len(studies.resid) > 1:
-        return studies.maximize(False).tau2
-    Z = studies.Z if studies.Z.ndim == 2 else studies.Z[0]
-    one = Studies(studies.resid[0], studies.v[0], Z, None, studies.outcome[0])
-    profile = one.profile(False)
-    found = global_bracket(profile, *map(float, one.search_range(False)))
-    return np.array([climb_one(profile, found.start, found.lower, found.upper)[0]])
-
-
 def fit_selection(
     y: Array,
     v: Array,
@@ -280,6 +287,7 @@ def fit_selection(
     steps: Sequence[float] | float = (0.025,),
     alternative: str = "greater",
     tau2: float | None = None,
+    studies: Studies | None = None,
 ) -> SelectionFit:
     """Fit a step-function selection model with moderators by maximum likelihood.
 
@@ -296,6 +304,8 @@ def fit_selection(
         Direction of the outcomes that have small p-values.
     tau2 : float, optional
         A value at which to hold tau2; estimated by default.
+    studies : Studies, optional
+        The same data as the kernel has them, where it does.
 
     Returns
     -------
@@ -326,7 +336,7 @@ def fit_selection(
     >>> fit.counts
     array([4., 4.])
     """
-    found = SelectionModel.build(y, v, X, steps, alternative, tau2).fit()
+    found = SelectionModel.build(y, v, X, steps, alternative, tau2, studies).fit()
     for doubt in found.doubts():
         warnings.warn(doubt, stacklevel=2)
     return found
