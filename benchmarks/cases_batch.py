@@ -178,7 +178,7 @@ def permutation(repeat: int | None) -> list[Finding]:
     )
     rows.append(faster("permutation", what, "metafor influence", turns, 30.0, answers))
     for name, run in _selections(bcg).items():
-        selected = run()
+        selected = run()[0]
         answers = largest(
             answers=(
                 [*selected.params, selected.tau2, selected.llf],
@@ -203,10 +203,18 @@ def _selections(bcg: Any) -> dict[str, Callable[[], Any]]:
     moderated = smf.metareg("yi ~ ablat", bcg, vi="vi").fit(tau2="ML")
     smoke = datasets.hackshaw1998.load_pandas().data
     plain = smf.metareg("yi ~ 1", smoke, vi="vi").fit(tau2="ML")
+
+    def results(fit: Any, steps: Any, alternative: str) -> Callable[[], Any]:
+        def run() -> Any:
+            found = fit.selection_model(steps, alternative)
+            return found, found.params, found.bse, found.lr_test
+
+        return run
+
     return {
-        "selection": lambda: moderated.selection_model(0.025, "less"),
-        "selection37": lambda: plain.selection_model(0.025),
-        "selection37-2": lambda: plain.selection_model((0.025, 0.5)),
+        "selection": results(moderated, 0.025, "less"),
+        "selection37": results(plain, 0.025, "greater"),
+        "selection37-2": results(plain, (0.025, 0.5), "greater"),
     }
 
 

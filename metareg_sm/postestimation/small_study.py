@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,6 @@ from metareg_sm.stats.small_study import (
     PetPeese,
     RankCorrelationTest,
 )
-
-_WEIGHTS = pd.Index(["weight", "se", "ci_lower", "ci_upper"])
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class TrimAndFill:
     record: statistics.TrimAndFill = field(repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class SelectionResults:
     """A step-function selection model.
 
@@ -81,20 +79,91 @@ class SelectionResults:
         Whether a maximum was reached that is not flat; whether the likelihood is flat there.
     record : metareg_sm.stats.selection.SelectionFit
         The arrays.
+    names : tuple of str
+        Coefficients.
+    alpha : float
+        1 minus the coverage of the intervals of the weights.
     """
 
-    params: pd.Series
-    bse: pd.Series
-    tvalues: pd.Series
-    pvalues: pd.Series
-    tau2: float
-    tau2_se: float
-    weights: pd.DataFrame
-    llf: float
-    lr_test: LRTest
-    converged: bool
-    flat: bool
-    record: SelectionFit = field(repr=False)
+    record: SelectionFit
+    names: tuple[str, ...]
+    alpha: float
+
+    @cached_property
+    def params(self) -> pd.Series:
+        """Coefficients before selection."""
+        return pd.Series(self.record.params, index=self._index)
+
+    @cached_property
+    def bse(self) -> pd.Series:
+        """Their standard errors."""
+        return pd.Series(self.record.bse, index=self._index)
+
+    @cached_property
+    def tvalues(self) -> pd.Series:
+        """Their z statistics."""
+        return pd.Series(self.record.tvalues, index=self._index)
+
+    @cached_property
+    def pvalues(self) -> pd.Series:
+        """Their two-sided p-values."""
+        return pd.Series(self.record.pvalues, index=self._index)
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.names)
+
+    @property
+    def tau2(self) -> float:
+        """Heterogeneity before selection."""
+        return float(self.record.tau2)
+
+    @property
+    def tau2_se(self) -> float:
+        """Its standard error."""
+        return float(self.record.tau2_se)
+
+    @cached_property
+    def weights(self) -> pd.DataFrame:
+        """Weights of the intervals of p-values, with their own intervals."""
+        found = self.record
+        ends = found.conf_int_weights(self.alpha)
+        columns = {
+            "weight": found.weights,
+            "se": found.weights_se,
+            "ci_lower": ends[:, 0],
+            "ci_upper": ends[:, 1],
+            "studies": found.counts.astype(int),
+        }
+        return pd.DataFrame(columns, index=pd.Index(found.step_function.labels, name="p-value"))
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood."""
+        return float(self.record.llf)
+
+    @property
+    def lr_test(self) -> LRTest:
+        """Likelihood ratio test against no selection."""
+        found = self.record
+        return LRTest(float(found.lr_statistic), float(found.lr_pvalue), float(found.lr_df))
+
+    @property
+    def converged(self) -> bool:
+        """Whether a maximum was reached that is not flat."""
+        return bool(self.record.converged)
+
+    @property
+    def flat(self) -> bool:
+        """Whether the likelihood is flat at its maximum."""
+        return bool(self.record.flat)
+
+    def __repr__(self) -> str:
+        """Coefficients, tau2 and weights, shortly."""
+        terms = [f"{n}={b:.4g}" for n, b in zip(self.names, self.record.params, strict=True)]
+        weights = ", ".join(f"{w:.3g}" for w in self.record.weights)
+        numbers = [*terms, f"tau2={self.tau2:.4g}", f"weights=({weights})", f"llf={self.llf:.4f}"]
+        return f"SelectionResults({', '.join(numbers)})"
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
         """Confidence intervals of the coefficients, normal.
@@ -109,12 +178,6 @@ class SelectionResults:
         DataFrame, (p, 2)
         """
         return pd.DataFrame(self.record.conf_int(check_alpha(alpha)), index=self.params.index)
-
-
-@lru_cache(maxsize=64)
-def _labels(names: tuple[str, ...], name: str | None = None) -> pd.Index:
-    """An index of strings, which takes pandas longer to make than a table of numbers."""
-    return pd.Index(names, name=name)
 
 
 def _analysis(fit: Tau2Fitted) -> Analysis:
@@ -241,22 +304,4 @@ def selection_model(
     alpha = check_alpha(alpha)
     tau2 = fit.tau2 if fit.estimator is None else None
     found = fit_selection(y, v, X, steps, alternative, tau2, fit.studies)
-    names = _labels(tuple(fit.terms.names)).view()
-    intervals = _labels(found.step_function.labels, "p-value").view()
-    numbers = [found.weights, found.weights_se, *found.conf_int_weights(alpha).T]
-    weights = pd.DataFrame(np.column_stack(numbers), intervals, _WEIGHTS.view())
-    weights["studies"] = found.counts.astype(int)
-    return SelectionResults(
-        pd.Series(found.params, index=names),
-        pd.Series(found.bse, index=names),
-        pd.Series(found.tvalues, index=names),
-        pd.Series(found.pvalues, index=names),
-        float(found.tau2),
-        float(found.tau2_se),
-        weights,
-        float(found.llf),
-        LRTest(float(found.lr_statistic), float(found.lr_pvalue), float(found.lr_df)),
-        bool(found.converged),
-        bool(found.flat),
-        found,
-    )
+    return SelectionResults(found, tuple(fit.terms.names), alpha)

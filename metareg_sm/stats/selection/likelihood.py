@@ -161,8 +161,7 @@ def evaluate(data: SelectionData, beta: Array, tau2: Array, log_weights: Array) 
     precision = 1.0 / s2
     root = np.sqrt(precision)
     mean = (X @ beta[..., None])[..., 0]
-    z = (data.y - mean) * root
-    u = (data.bounds - mean) * root
+    z, u = (data.y - mean) * root, (data.bounds - mean) * root
     lw = log_weights.T[data.weight_of][..., None]
     logs = log_probabilities(u) + lw
     top = np.maximum.reduce(logs, 0)
