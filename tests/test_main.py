@@ -229,3 +229,11 @@ def test_a_million_rows(tmp_path, capsys):
     # the truth, within its standard error
     assert found["coefficients"]["x"]["coef"] == pytest.approx(0.2, abs=0.005)
     assert found["tau2"] == pytest.approx(0.1, abs=0.01)
+
+
+@pytest.mark.parametrize("word", ["unknown", "12-15"])
+def test_a_word_in_a_column_of_numbers(bcg, csv, capsys, word):
+    bcg.assign(dose=[*map(str, bcg["ablat"][:-1]), word]).to_csv(csv, index=False)
+    line = refused(capsys, csv, "yi ~ dose", "--vi", "vi")
+    assert "'dose' is text, though 9 of its 10 different values look like numbers" in line
+    assert f"row 12 has '{word}'" in line

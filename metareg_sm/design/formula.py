@@ -14,10 +14,16 @@ import pandas as pd
 
 from metareg_sm._compat import FormulaManager, handle_formula_data
 from metareg_sm._typing import Mask
+from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import DesignError, MetaRegError, OptionError
 from metareg_sm.options import suggestion
 
 NAME = re.compile(r"[^\W\d]\w*")
+# a call, of which the arguments hold no other
+_CALL = re.compile(r"[\w.]+\([^()]*\)")
+_LIKE_NUMBER = re.compile(
+    r"\s*[<>=~\u2264\u2265]*\s*[-+\u2212]?(\d[\d.,]*|[.,]\d+)([eE][-+]?\d+)?\s*%?\s*"
+)
 _UNDERLINED = re.compile(r"[\s^]+")
 _UNKNOWN = re.compile(r"name '(\w+)' is not defined|`(\w+)` is not present")
 
@@ -115,6 +121,54 @@ def used_columns(frame: pd.DataFrame, formula: Any) -> list[Any]:
     words = set(NAME.findall(formula_text(formula)))
     found = mentioned_columns(frame, formula)
     return [c for c in found if c in words or not str(c).isidentifier()]
+
+
+def column_kinds(frame: pd.DataFrame, *formulas: Any) -> dict[Any, str]:
+    """Columns that formulas use, and whether they are a "number" or a "label"; no dates."""
+    used = dict.fromkeys(c for formula in formulas for c in used_columns(frame, formula))
+    kinds = {"f": "number", "i": "number", "u": "number", "O": "label", "b": "label"}
+    found = {c: kinds.get(getattr(frame[c].dtype, "kind", "O")) for c in used}
+    return {c: kind for c, kind in found.items() if kind}
+
+
+def refuse_numbers_as_text(formula: Any, columns: Mapping[Any, pd.Series]) -> None:
+    """Refuse text whose values are mostly numbers, which would be a factor of many levels.
+
+    A column that is written within C(), or passed to another function, is what its user says.
+
+    Parameters
+    ----------
+    formula : str or object
+        The formula.
+    columns : mapping
+        Columns that it mentions, by name.
+
+    Raises
+    ------
+    DesignError
+        If more than half of the different values of a column look like numbers; it names the row
+        of one that does not.
+    """
+    bare, before = formula_text(formula), ""
+    while bare != before:
+        before, bare = bare, _CALL.sub(" ", bare)
+    words = set(NAME.findall(bare))
+    for name, values in columns.items():
+        text = pd.api.types.is_object_dtype(values) or isinstance(values.dtype, pd.StringDtype)
+        if name not in words or not text:
+            continue
+        levels = pd.Series(values.dropna().unique(), dtype=object)
+        if not any(isinstance(value, str) for value in levels):
+            continue
+        like = levels.astype(str).str.fullmatch(_LIKE_NUMBER).to_numpy(dtype=bool)
+        if 2 * like.sum() > len(levels):
+            shown = levels[~like].iloc[0] if not like.all() else levels.iloc[0]
+            row = row_label(values.index, int((values == shown).to_numpy(dtype=bool).argmax()))
+            raise DesignError(
+                f"column {name!r} is text, though {like.sum()} of its {len(levels)} different "
+                f"values look like numbers; {row} has {shown!r}. Use pd.to_numeric(data[{name!r}], "
+                f"errors='coerce') for numbers, or C({name}) in the formula for a factor."
+            )
 
 
 def missing_rows(formula: Any, frame: pd.DataFrame, context: Mapping[str, Any]) -> Mask:

@@ -22,8 +22,9 @@ from metareg_sm.design.formula import (
     formula_faults,
     mentioned_columns,
     missing_rows,
+    refuse_numbers_as_text,
 )
-from metareg_sm.design.values import container, plain_columns, row_label
+from metareg_sm.design.values import container, plain_columns, refuse_nested, row_label
 from metareg_sm.design.variances import (
     align,
     as_variances,
@@ -260,7 +261,10 @@ def _complete(
     assert rows.frame is not None
     used: dict[Any, pd.Series] = {}
     for formula in formulas:
-        used |= mentioned_columns(rows.frame, formula)
+        mentioned = mentioned_columns(rows.frame, formula)
+        refuse_nested(mentioned)
+        refuse_numbers_as_text(formula, mentioned)
+        used |= mentioned
     for name, values in used.items():
         if getattr(values.dtype, "kind", "O") == "c":
             raise DesignError(f"column {name!r} is complex; outcomes and moderators are real.")

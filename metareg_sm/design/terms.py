@@ -19,7 +19,7 @@ from metareg_sm.design.formula import (
     formula_text,
     mentioned_columns,
 )
-from metareg_sm.design.values import numeric, plain_columns, row_label
+from metareg_sm.design.values import numeric, plain_columns, refuse_nested, row_label
 from metareg_sm.exceptions import DesignError
 
 
@@ -43,6 +43,8 @@ class Terms:
         Names that the formula found where it was written.
     labelled : bool
         Whether a model of arrays has names that its user gave.
+    kinds : mapping
+        Columns that the formula uses, and whether they are a "number" or a "label" in the model.
     """
 
     names: list[str]
@@ -52,6 +54,7 @@ class Terms:
     spec: Any = field(default=None, repr=False)
     context: Mapping[str, Any] = field(default_factory=dict, repr=False)
     labelled: bool = False
+    kinds: Mapping[Any, str] = field(default_factory=dict, repr=False)
 
     def of_columns(self) -> list[str]:
         """Term of each column of the design; without a formula each column is a term."""
@@ -111,8 +114,17 @@ class Terms:
 
     def _through_formula(self, frame: pd.DataFrame) -> pd.DataFrame:
         numbered = frame.reset_index(drop=True)
+        columns = mentioned_columns(frame, self.formula)
+        for name, kind in self.kinds.items():
+            if kind == "number" and name in columns:
+                numbered[name] = numeric(columns[name], f"exog column {name!r}", frame.index)
+        refuse_nested(columns, "exog column")
         for name, values in plain_columns(mentioned_columns(numbered, self.formula)).items():
             numbered[name] = values
+        for name, kind in self.kinds.items():
+            if kind == "label" and name in columns and numbered[name].dtype.kind in "fiuc":
+                # numbers are no levels of words, for which an engine would multiply by them
+                numbered[name] = numbered[name].astype(object).where(numbered[name].notna(), None)
         with warnings.catch_warnings():
             # formulaic makes a warning of a level that it does not know, and 0 of its columns
             warnings.filterwarnings("error", message="Data has categories outside")

@@ -297,6 +297,25 @@ def plain_columns(columns: Mapping[Any, pd.Series]) -> dict[Any, pd.Series]:
     return plain
 
 
+def refuse_nested(columns: Mapping[Any, pd.Series], what: str = "column") -> None:
+    """Refuse columns whose cells hold lists, tables and the like, which are no levels.
+
+    Raises
+    ------
+    DesignError
+        Which names the column and the row.
+    """
+    for name, values in columns.items():
+        if values.dtype != object:
+            continue
+        for position, value in enumerate(values):
+            if isinstance(value, (list, set, Mapping, np.ndarray, pd.Series, pd.DataFrame)):
+                raise DesignError(
+                    f"{what} {name!r} must hold one number or label a row; "
+                    f"{row_label(values.index, position)} has {short(value)}."
+                )
+
+
 def _extension(values: pd.Series) -> bool:
     """Whether a column has a type of pandas that formula engines do not know."""
     dtype = values.dtype

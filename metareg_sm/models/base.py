@@ -20,6 +20,7 @@ from metareg_sm.core.basis import TALL, design_basis
 from metareg_sm.core.studies import out_of_range
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
+    column_kinds,
     design_columns,
     formula_context,
     formula_faults,
@@ -112,6 +113,7 @@ class KnownVarianceModel(LikelihoodModel):
         self._data_attr.extend(["vi", "basis", "rows"])
         self.context: Mapping[str, Any] = {}
         self.measure_name: str | None = None
+        self._kinds: Mapping[Any, str] = {}
         self.participants: Participants | None = None
         if not by_formula:
             self._total = total
@@ -149,7 +151,14 @@ class KnownVarianceModel(LikelihoodModel):
         formula = getattr(self, "formula", None)
         names = list(self.exog_names)
         return Terms(
-            names, self.endog_names, data.const_idx, formula, spec, self.context, self._named
+            names,
+            self.endog_names,
+            data.const_idx,
+            formula,
+            spec,
+            self.context,
+            self._named,
+            self._kinds,
         )
 
     def initialize(self) -> None:
@@ -248,6 +257,7 @@ class KnownVarianceModel(LikelihoodModel):
             )
         model.context = context
         model.measure_name = _measure_name(data, model.endog_names)
+        model._kinds = column_kinds(rows.frame, formula, *mentions)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         if participant_level is not None or participant_sd is not None:
             from metareg_sm.design.participants import participants

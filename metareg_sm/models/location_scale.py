@@ -126,6 +126,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
             self._scale_spec,
             self.context,
             own.labelled,
+            self._kinds,
         )
 
     def _scale_design(self, formula: str) -> tuple[Any, Any]:

@@ -113,7 +113,7 @@ def test_columns_that_are_no_moderators(bcg, name):
     [
         ({"ablat": [30], "alloc": ["nosuch"]}, "nosuch"),
         ({"ablat": [30]}, "uses 'alloc'"),
-        ({"ablat": ["a"], "alloc": ["random"]}, "does not fit the formula"),
+        ({"ablat": ["a"], "alloc": ["random"]}, "'ablat' must be numbers; row 0 has 'a'"),
         ({"ablat": [1, 2], "alloc": ["random"]}, "exog is no table"),
         ({}, "uses 'a"),
         (3, "must be a data frame or a mapping"),
@@ -172,3 +172,85 @@ def test_groups(bcg, groups):
     model = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi")
     with pytest.raises(MetaRegError, match="groups"):
         model.fit(cov_type="cluster", cov_kwds={"groups": groups})
+
+
+@pytest.mark.parametrize("fault", ["n/a", "12 to 15", "?", "none"])
+@pytest.mark.parametrize("kind", ["object", "str", "mixed"])
+def test_a_word_in_a_column_of_numbers(bcg, fault, kind):
+    # as text it would be a factor with a level for each number
+    dose = [*bcg["ablat"].astype(float)]
+    dose = dose if kind == "mixed" else [str(x) for x in dose]
+    dose[7] = fault
+    bcg["dose"] = pd.Series(dose, dtype="object" if kind == "mixed" else kind)
+    with pytest.raises(DesignError, match=rf"column 'dose' is text.*row 7 has '{fault[:2]}") as e:
+        fit(bcg, "yi ~ dose + year")
+    assert "pd.to_numeric(data['dose'], errors='coerce')" in str(e.value)
+    repaired = bcg.assign(dose=pd.to_numeric(bcg["dose"], errors="coerce"))
+    assert fit(repaired, "yi ~ dose + year").nobs == 12
+
+
+@pytest.mark.parametrize("text", ["{:.0f}", " {:.1f} ", "<{:.0f}", "{:.0f}%", "{:.0f},5", "{:.1e}"])
+def test_numbers_that_are_all_text(bcg, text):
+    bcg["dose"] = [text.format(x) for x in bcg["ablat"]]
+    with pytest.raises(DesignError, match=r"'dose' is text.*look like numbers; row 0"):
+        fit(bcg, "yi ~ dose")
+
+
+def test_what_is_said_to_be_a_factor_or_a_conversion_is_taken(bcg):
+    bcg["risk"] = [str(1 + i % 3) for i in range(len(bcg))]
+    known = fit(bcg.assign(risk=bcg["risk"].map({"1": "a", "2": "b", "3": "c"})), "yi ~ risk")
+    assert_allclose(fit(bcg, "yi ~ C(risk)").params, known.params, rtol=1e-10)
+    assert_allclose(fit(bcg, "yi ~ (C(risk))").params, known.params, rtol=1e-10)
+    category = bcg.assign(risk=bcg["risk"].astype("category"))
+    assert_allclose(fit(category, "yi ~ risk").params, known.params, rtol=1e-10)
+    slope = fit(bcg.assign(risk=bcg["risk"].astype(float)), "yi ~ risk")
+    assert_allclose(fit(bcg, "yi ~ pd.to_numeric(risk)").params, slope.params, rtol=1e-10)
+    # words with a digit here and there are words
+    words = bcg.assign(risk=["1", "low", "mid", "high"] * 3 + ["low"])
+    assert len(fit(words, "yi ~ risk").params) == 4
+
+
+@pytest.mark.parametrize("cell", [[1, 2], {"a": 1}, np.arange(2), {3}])
+def test_cells_that_hold_tables(bcg, cell):
+    bcg["dose"] = [cell] * len(bcg)
+    with pytest.raises(DesignError, match="'dose' must hold one number or label a row; row 0 has"):
+        fit(bcg, "yi ~ dose")
+
+
+NEW = {"ablat": [44], "alloc": ["random"], "flag": [True], "part": [1]}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("ablat", "q", "'ablat' must be numbers; row 0 has 'q'"),
+        ("ablat", "12", "'ablat' must be numbers; row 0 has '12'"),
+        ("ablat", 1j, "'ablat' must be numbers; it has dtype complex"),
+        ("ablat", pd.Timestamp(2000, 1, 1), "'ablat' must be numbers; it has dtype datetime"),
+        ("ablat", [1, 2], r"'ablat' must be numbers; row 0 has \[1, 2\]"),
+        ("ablat", b"1", "'ablat' must be numbers; row 0 has b'1'"),
+        ("alloc", [1, 2], r"'alloc' must hold one number or label a row; row 0 has \[1, 2\]"),
+        ("alloc", "Random", "does not fit the formula"),
+        ("alloc", 5.5, "does not fit the formula"),
+        ("alloc", np.inf, "does not fit the formula"),
+        ("flag", 5.5, "does not fit the formula"),
+        ("part", 7, "does not fit the formula"),
+        ("part", "1", "does not fit the formula"),
+        ("alloc", None, "row 0 has a missing"),
+        ("ablat", pd.NA, "row 0 has a missing"),
+    ],
+)
+def test_new_rows_of_another_kind(bcg, column, value, message):
+    bcg["flag"] = bcg["ablat"] > 30
+    bcg["part"] = (bcg["year"] % 2).astype("category")
+    formula = "yi ~ ablat + alloc + flag + part" if column != "ablat" else "yi ~ I(ablat**2)"
+    res = fit(bcg, formula)
+    plain = res.get_prediction(NEW).predicted_mean
+    new = NEW | {column: [value]}
+    with pytest.raises(DesignError, match=message) as caught:
+        res.get_prediction(new)
+    assert "has no attribute" not in str(caught.value)
+    if "missing" not in message:
+        with pytest.raises(DesignError, match=message):
+            res.predict(pd.DataFrame(new))
+    assert_allclose(res.get_prediction(pd.DataFrame(NEW)).predicted_mean, plain, rtol=1e-12)
