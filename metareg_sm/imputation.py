@@ -19,6 +19,7 @@ from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.models.metareg import MetaReg
 from metareg_sm.models.together import fit_together
 from metareg_sm.options import generator, whole_number
+from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.results.metareg import MetaRegResultsWrapper
 
 __all__ = ["Imputations", "impute"]
@@ -30,8 +31,8 @@ _DONORS = (2, 5)
 _KNOWN_EACH = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Imputations(Sequence[MetaRegResultsWrapper]):
+@dataclass(frozen=True, slots=True, repr=False)
+class Imputations(Printed, Sequence[MetaRegResultsWrapper]):
     """Completed data sets and the model fitted to each; a sequence of the fits.
 
     Attributes
@@ -47,6 +48,16 @@ class Imputations(Sequence[MetaRegResultsWrapper]):
     frames: list[pd.DataFrame] = field(repr=False)
     results: list[MetaRegResultsWrapper] = field(repr=False)
     imputed: list[str]
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        values = {
+            name: [float(r.params[name]) for r in self] for name in self.results[0].params.index
+        }
+        frame = pd.DataFrame(values).describe().loc[["mean", "std", "min", "max"]].T
+        lines = [("imputed", said(self.imputed))]
+        title = f"{len(self)} imputations, and the coefficients that they give"
+        return Overview(title, lines, frame, "pool() combines them by Rubin's rules.")
 
     def __len__(self) -> int:
         return len(self.results)

@@ -17,6 +17,7 @@ from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.inference import constraints
 from metareg_sm.postestimation.prediction import MetaRegPrediction
+from metareg_sm.printing import Printed
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.rubin import d1_df, pooled_df, rubin
 
@@ -30,8 +31,8 @@ class Poolable(Fitted, Protocol):
         """Predicted effects, as `MetaRegPrediction`."""
 
 
-@dataclass(frozen=True, slots=True)
-class PooledTest:
+@dataclass(frozen=True, slots=True, repr=False)
+class PooledTest(Printed):
     """Joint test of linear hypotheses by Rubin's rules (D1).
 
     Attributes

@@ -1,17 +1,27 @@
-"""How results print: a title, a few aligned lines, and perhaps a table."""
+"""How results print: a title, a few aligned lines, and perhaps a table.
+
+Records that know nothing of pandas print, too: tables are whatever has `to_string` and `to_html`.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from html import escape
+from itertools import islice
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-# rows of a table that are shown before the middle is left out
-_ROWS = 14
+if TYPE_CHECKING:
+    import pandas as pd
+
+# rows and columns of a table that are shown before the middle is left out
+_ROWS, _COLUMNS = 14, 8
+# values of an array that are shown one by one
+_FEW = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,11 @@ class Overview:
         if self.frame is not None and len(self.frame):
             shown.append(
                 self.frame.to_string(
-                    float_format=number, na_rep="", max_rows=_ROWS, line_width=None
+                    float_format=number,
+                    na_rep="",
+                    max_rows=_ROWS,
+                    max_cols=_COLUMNS,
+                    line_width=None,
                 )
             )
         return "\n".join([*shown, *([self.note] if self.note else [])])
@@ -57,20 +71,39 @@ class Overview:
         if rows:
             shown.append(f"<table>{rows}</table>")
         if self.frame is not None and len(self.frame):
-            shown.append(self.frame.to_html(float_format=number, na_rep="", max_rows=_ROWS))
+            limits: dict[str, Any] = {"max_rows": _ROWS, "max_cols": _COLUMNS}
+            shown.append(self.frame.to_html(float_format=number, na_rep="", **limits))
         if self.note:
             shown.append(f"<p>{escape(self.note)}</p>")
         return "".join(shown)
 
 
-class Printed(ABC):
+class Printed:
     """A result that prints its overview, in notebooks as tables."""
 
     __slots__ = ()
 
-    @abstractmethod
     def overview(self) -> Overview:
-        """What is printed."""
+        """What is printed: of a record its fields, and one table.
+
+        The title is the first line of its documentation. The table is what `summary_frame()`
+        gives, else the first field that is one.
+        """
+        documented = inspect.getdoc(type(self)) or type(self).__name__
+        frame = self.summary_frame() if hasattr(self, "summary_frame") else None
+        framed, lines = frame is not None, []
+        for name, value in self._shown():
+            if hasattr(value, "to_html") and hasattr(value, "columns"):
+                frame = value if frame is None else frame
+            elif not framed or np.ndim(value) == 0:
+                lines.append((name, said(value)))
+        return Overview(documented.partition("\n")[0].rstrip("."), lines, frame)
+
+    def _shown(self) -> list[tuple[str, Any]]:
+        """Fields of a record that say something to its reader, and their values."""
+        names = [f.name for f in fields(self) if f.repr and not f.name.startswith("_")]  # type: ignore[arg-type]
+        found = [(name, getattr(self, name)) for name in names]
+        return [(n, v) for n, v in found if isinstance(v, Printed) or not is_dataclass(v)]
 
     def __repr__(self) -> str:
         return self.overview().text()
@@ -91,6 +124,41 @@ def number(value: float) -> str:
     ('0.07635', '13', '1235', '1e-09')
     """
     return f"{value:.4g}" if np.isfinite(value) else str(float(value))
+
+
+def said(value: Any) -> str:
+    """A value of a record on one line.
+
+    Examples
+    --------
+    >>> said(0.05), said(None), said(np.array([1.0, 2.5])), said(np.zeros(20))
+    ('0.05', 'none', '1, 2.5', '20 values')
+    """
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, Real) and not isinstance(value, bool):
+        return number(float(value))
+    if isinstance(value, Printed) and is_dataclass(value):
+        return ", ".join(f"{name} {said(one)}" for name, one in value._shown())
+    if hasattr(value, "items"):
+        return _listed(value, [f"{label} {said(one)}" for label, one in _first(value.items())])
+    if hasattr(value, "__len__") and not isinstance(value, str) and not hasattr(value, "_fields"):
+        several = np.ndim(value) > 1 if isinstance(value, np.ndarray) else False
+        return _listed(value, [] if several else [said(one) for one in _first(value)])
+    found = str(value).partition("\n")[0]
+    return {"None": "none", "True": "yes", "False": "no"}.get(found, found)
+
+
+def _first(values: Iterable[Any]) -> list[Any]:
+    return list(islice(values, _FEW + 1))
+
+
+def _listed(value: Any, shown: Sequence[str]) -> str:
+    """The values one by one, or how many there are."""
+    if 0 < len(shown) <= _FEW or not len(value):
+        return ", ".join(shown) or "none"
+    shape = value.shape if isinstance(value, np.ndarray) else (len(value),)
+    return f"{' x '.join(map(str, shape))} values"
 
 
 def percent(alpha: float) -> str:

@@ -15,6 +15,7 @@ from scipy import special
 from metareg_sm._typing import Array, Seed
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import finite_number, generator, whole_number
+from metareg_sm.printing import Printed
 
 __all__ = [
     "Ecological",
@@ -30,8 +31,8 @@ __all__ = [
 _MEAN_AGE = 50.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
+@dataclass(frozen=True, slots=True, repr=False)
+class Tables(Printed):
     """Simulated trials with events in two arms.
 
     Attributes
@@ -76,8 +77,8 @@ class Tables:
         return frame
 
 
-@dataclass(frozen=True, slots=True)
-class Ecological:
+@dataclass(frozen=True, slots=True, repr=False)
+class Ecological(Printed):
     """Simulated estimates of trials whose effect depends on age within and between them.
 
     Attributes
@@ -100,8 +101,8 @@ class Ecological:
     truth: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Screening:
+@dataclass(frozen=True, slots=True, repr=False)
+class Screening(Printed):
     """Simulated studies with moderators that do not matter.
 
     Attributes

@@ -1,16 +1,28 @@
 """What results print when they are shown: a few aligned lines, and tables in notebooks."""
 
 import dataclasses
+import importlib
+import inspect
 import pickle
+import pkgutil
+import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from metareg_sm import MetaReg, compare_models, gosh, screen
+import metareg_sm
+from metareg_sm import (
+    LocationScaleMetaReg,
+    MetaReg,
+    MixedMetaReg,
+    compare_models,
+    gosh,
+    screen,
+)
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
-from metareg_sm.printing import Overview, Printed
+from metareg_sm.printing import Overview, Printed, said
 
 pytestmark = pytest.mark.plumbing
 
@@ -156,3 +168,109 @@ def test_nothing_warns(shown):
         for result in shown.values():
             repr(result)
             result._repr_html_()
+
+
+# parts of a model that answer no question of their own
+PARTS = [
+    "CovarianceType",
+    "Measure",
+    "Overview",
+    "Participants",
+    "RandomTerm",
+    "Studies",
+    "StudyTable",
+    "Terms",
+    "WeightedRegression",
+]
+
+
+def public_records():
+    """Records that public functions, and public methods of results, say they return."""
+    called = [getattr(metareg_sm, name) for name in metareg_sm.__all__]
+    for module in _modules():
+        for owner in vars(module).values():
+            if inspect.isclass(owner) and "Results" in owner.__name__:
+                called += [m for name, m in vars(owner).items() if not name.startswith("_")]
+    functions = [getattr(m, "fget", getattr(m, "__func__", m)) for m in called]
+    records = {
+        c.__name__: c
+        # of two of one name the one above is handed out
+        for module in sorted(_modules(), key=lambda m: "postestimation" in m.__name__)
+        for c in vars(module).values()
+        # what the kernel hands on is for the layers above, which hand on records of their own
+        if dataclasses.is_dataclass(c) and inspect.isclass(c) and ".core." not in c.__module__
+    }
+    said = [str(getattr(f, "__annotations__", {}).get("return", "")) for f in functions]
+    named = {word for text in said for word in re.findall(r"\w+", text)}
+    return {name: records[name] for name in named & set(records)}
+
+
+def _modules():
+    for module in pkgutil.walk_packages(metareg_sm.__path__, "metareg_sm."):
+        if not module.name.endswith("__main__"):
+            yield importlib.import_module(module.name)
+
+
+def test_every_record_that_the_public_gets_prints():
+    records = public_records()
+    for part in PARTS:
+        records.pop(part)
+    assert {"EggerTest", "Influence", "PetPeese", "SelectionResults", "TrimAndFill"} <= set(records)
+    for name, record in records.items():
+        assert issubclass(record, Printed) or hasattr(record, "_repr_html_"), name
+
+
+@pytest.fixture
+def records(bcg):
+    """One of each record that says what it is by its fields."""
+    res = MetaReg.from_formula("yi ~ ablat", bcg, vi="vi").fit()
+    mean = MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit()
+    district = bcg.assign(district=np.arange(13) // 3)
+    mixed = MixedMetaReg.from_formula(
+        "yi ~ ablat", district, vi="vi", random="1 | district/trial"
+    ).fit()
+    scaled = LocationScaleMetaReg.from_formula(
+        "yi ~ 1", bcg, vi="vi", scale_formula="~ ablat"
+    ).fit()
+    return {
+        "influence": res.get_influence(),
+        "groups": res.get_influence(groups="alloc"),
+        "egger": mean.egger_test(),
+        "rank": mean.rank_correlation_test(),
+        "pet": mean.pet_peese(),
+        "filled": mean.trim_and_fill(),
+        "excess": mean.excess_significance_test(),
+        "selection": mean.selection_model(alternative="less"),
+        "mixed": mixed.heterogeneity,
+        "scale": scaled.heterogeneity,
+        "mixed bootstrap": mixed.bootstrap(5, rng=1),
+        "mixed permutation": mixed.permutation_test(5, rng=1),
+    }
+
+
+def test_records_print_their_fields(records):
+    test_a_few_aligned_lines(records)
+    test_in_notebooks(records)
+    egger = records["egger"]
+    lines = dict(line.split(None, 1) for line in repr(egger).splitlines()[1:])
+    assert float(lines["statistic"]) == pytest.approx(egger.statistic, rel=1e-3)
+    assert lines["predictor"] == "sei"
+    assert "fit" not in lines
+    assert (
+        "estimate"
+        in dict(line.split(None, 1) for line in repr(records["pet"]).splitlines())["peese"]
+    )
+    assert "lr_test    Likelihood ratio test" in repr(records["selection"])
+    for name, record in records.items():
+        assert pickle.loads(pickle.dumps(record)) is not None, name
+
+
+def test_values_on_one_line():
+    assert said({"a": 1.0, "b": None}) == "a 1, b none"
+    assert said(np.array(True)) == "yes"
+    assert said(np.zeros((3, 2))) == "3 x 2 values"
+    assert said([]) == "none"
+    assert said(np.array(2.5)) == "2.5"
+    assert said(pd.Series([1.0, 2.0], ["x", "y"])) == "x 1, y 2"
+    assert said(pd.Series(np.zeros(30))) == "30 values"
+    assert said("two\nlines") == "two"

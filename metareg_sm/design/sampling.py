@@ -15,6 +15,7 @@ from metareg_sm._typing import Array, Codes, Rows
 from metareg_sm.core.mixed.terms import KnownBlock
 from metareg_sm.design.values import container, numeric, row_label
 from metareg_sm.exceptions import VarianceError
+from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats.gls import clusters_by_size
 
 _SYMMETRIC = 1e-8
@@ -36,8 +37,8 @@ class Stack:
     matrices: Array
 
 
-@dataclass(frozen=True, eq=False)
-class SamplingCovariance:
+@dataclass(frozen=True, eq=False, repr=False)
+class SamplingCovariance(Printed):
     """Covariance V of the sampling errors of k effect sizes, as blocks.
 
     Attributes
@@ -50,6 +51,12 @@ class SamplingCovariance:
 
     k: int
     stacks: tuple[Stack, ...]
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        sizes = [f"{len(s.rows)} of {s.rows.shape[1]}" for s in self.stacks]
+        lines = [("blocks", said(sizes)), ("variances", said(self.vi))]
+        return Overview(f"Covariance of {self.k} sampling errors", lines)
 
     @property
     def vi(self) -> Array:

@@ -19,6 +19,7 @@ from statsmodels.tools.sm_exceptions import PerfectSeparationError
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import design_basis
 from metareg_sm.postestimation.aggregation import factors
+from metareg_sm.printing import Printed
 
 _LEVEL = re.compile(r"\[[^\]]*\]$")
 # Information about a direction of the coefficients, in participants of weight 1 with the spread of
@@ -28,8 +29,8 @@ _SEPARATED = 1e-3
 _UNFINISHED = 1e-3
 
 
-@dataclass(frozen=True, slots=True)
-class StudyFit:
+@dataclass(frozen=True, slots=True, repr=False)
+class StudyFit(Printed):
     """The model fitted to the participants of one study.
 
     Attributes
@@ -57,8 +58,8 @@ class StudyFit:
     nobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+@dataclass(frozen=True, slots=True, repr=False)
+class Failure(Printed):
     """A study without estimates, and why.
 
     Attributes

@@ -11,12 +11,13 @@ from metareg_sm._typing import Array
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import suggestion
 from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.printing import Printed
 
 _PART = re.compile(r"(?:[\w.]*\.)?(within|between)\(\s*(?:x\s*=\s*)?(.+?)\s*,[^,]*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class AggregationBiasTest:
+@dataclass(frozen=True, slots=True, repr=False)
+class AggregationBiasTest(Printed):
     """Slopes of a moderator within and between studies, and the test that they are one.
 
     Attributes

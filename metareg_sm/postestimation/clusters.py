@@ -23,11 +23,12 @@ from metareg_sm.exceptions import DesignError, FewStudiesWarning
 from metareg_sm.options import check_alpha, whole_number
 from metareg_sm.postestimation.components import known_of, refitted
 from metareg_sm.postestimation.fitted import MixedFitted
+from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats import resampling
 
 
-@dataclass(frozen=True)
-class ClusterInfluence:
+@dataclass(frozen=True, repr=False)
+class ClusterInfluence(Printed):
     """Fits without each cluster in turn.
 
     Attributes
@@ -160,8 +161,8 @@ def simulate(fit: MixedFitted, n_resamples: int, rng: Seed) -> Array:
     return drawn
 
 
-@dataclass(frozen=True)
-class MixedBootstrap:
+@dataclass(frozen=True, repr=False)
+class MixedBootstrap(Printed):
     """Parametric bootstrap distribution of a fit with dependent effects.
 
     Attributes
@@ -174,6 +175,13 @@ class MixedBootstrap:
 
     distribution: pd.DataFrame
     estimate: pd.Series
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        frame = self.conf_int()
+        frame.insert(1, "se", self.standard_error)
+        title = f"Parametric bootstrap: {len(self.distribution)} resamples, 95 % percentiles"
+        return Overview(title, (), frame)
 
     @property
     def standard_error(self) -> pd.Series:
@@ -209,8 +217,8 @@ def bootstrap(fit: MixedFitted, n_resamples: int, rng: Seed) -> MixedBootstrap:
     return MixedBootstrap(pd.DataFrame(rows, columns=names), estimate)
 
 
-@dataclass(frozen=True)
-class ClusterPermutation:
+@dataclass(frozen=True, repr=False)
+class ClusterPermutation(Printed):
     """Permutation test of the coefficients by clusters.
 
     Attributes

@@ -20,6 +20,7 @@ from metareg_sm.exceptions import DesignError, IntervalWarning
 from metareg_sm.options import check_alpha, position
 from metareg_sm.postestimation.fitted import MixedFitted
 from metareg_sm.postestimation.resampling import null_basis
+from metareg_sm.printing import Printed
 from metareg_sm.stats.heterogeneity import q_test
 from metareg_sm.stats.heterogeneity import r2 as explained_share
 
@@ -134,8 +135,8 @@ def typical_sampling_variance(fit: MixedFitted) -> float:
     return float(fit.df_resid / (total - np.vdot(half, half)))
 
 
-@dataclass(frozen=True)
-class MixedHeterogeneity:
+@dataclass(frozen=True, repr=False)
+class MixedHeterogeneity(Printed):
     """How much the true effects vary, at which level, and what the moderators explain.
 
     Attributes

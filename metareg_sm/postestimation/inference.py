@@ -16,10 +16,11 @@ from metareg_sm.design.formula import formula_error
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.printing import Printed
 
 
-@dataclass(frozen=True, slots=True)
-class OmnibusTest:
+@dataclass(frozen=True, slots=True, repr=False)
+class OmnibusTest(Printed):
     """Test of all moderators together.
 
     Attributes

@@ -19,6 +19,7 @@ from metareg_sm.exceptions import DesignError, FewStudiesWarning
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats import influence as stats
 from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
@@ -29,8 +30,8 @@ __all__ = ["Influence", "cumulative", "get_influence", "leave_one_out"]
 _WHAT = "Fitting without some studies"
 
 
-@dataclass(frozen=True, slots=True)
-class Influence:
+@dataclass(frozen=True, slots=True, repr=False)
+class Influence(Printed):
     """Deletion diagnostics of a meta-regression; tau2 is estimated anew for every deletion.
 
     Names and shapes are those of statsmodels' `OLSInfluence`. There are k studies, p coefficients
@@ -114,6 +115,17 @@ class Influence:
     by_study: bool
     _standardised_change: Array
     _studies: pd.Index
+
+    def overview(self) -> Overview:
+        """What is printed."""
+        kind = "studies" if self.by_study else "groups"
+        stand_out = said([str(label) for label in self.labels[self.influential]])
+        lines = [("influential", stand_out), ("coefficients", said(self.names))]
+        columns = ["student_resid", "dffits", "hat_diag"] if self.by_study else ["n_studies"]
+        columns += ["cooks_d", "cov_ratio", "tau2_deleted", "q_deleted"]
+        frame = self.summary_frame()[columns]
+        note = "summary_frame() has the DFBETAS, and why a deletion leaves nothing to fit."
+        return Overview(f"Deletion of each of {len(self.labels)} {kind}", lines, frame, note)
 
     @property
     def resid_studentized(self) -> Array:

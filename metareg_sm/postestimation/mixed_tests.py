@@ -17,10 +17,11 @@ from metareg_sm.options import choose
 from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
 from metareg_sm.postestimation.components import known_of, refitted
 from metareg_sm.postestimation.fitted import Labelled, MixedFitted, plain
+from metareg_sm.printing import Printed
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentTest:
+@dataclass(frozen=True, slots=True, repr=False)
+class ComponentTest(Printed):
     """Likelihood ratio test of variance components.
 
     Attributes

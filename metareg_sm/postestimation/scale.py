@@ -17,6 +17,7 @@ from metareg_sm.exceptions import ComparisonError, DesignError, VarianceError
 from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.resampling import null_basis
+from metareg_sm.printing import Printed
 from metareg_sm.stats.heterogeneity import q_residual, q_test, r2, typical_variance
 
 
@@ -35,8 +36,8 @@ class ScaleFitted(Fitted, Protocol):
         """The same model by maximum likelihood."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleHeterogeneity:
+@dataclass(frozen=True, slots=True, repr=False)
+class ScaleHeterogeneity(Printed):
     """How much the true effects vary, averaged over the studies.
 
     Attributes

@@ -18,6 +18,7 @@ from metareg_sm.options import check_alpha, choose, suggestion
 from metareg_sm.postestimation.comparison import LRTest
 from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted
 from metareg_sm.postestimation.resampling import refit_of
+from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats import small_study as statistics
 from metareg_sm.stats.selection import SelectionFit, fit_selection
 from metareg_sm.stats.small_study import (
@@ -29,8 +30,8 @@ from metareg_sm.stats.small_study import (
 )
 
 
-@dataclass(frozen=True)
-class TrimAndFill:
+@dataclass(frozen=True, repr=False)
+class TrimAndFill(Printed):
     """Studies that trim and fill takes to be missing, and the fit with them filled in.
 
     Attributes
@@ -59,7 +60,7 @@ class TrimAndFill:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class SelectionResults:
+class SelectionResults(Printed):
     """A step-function selection model.
 
     Attributes
@@ -158,12 +159,11 @@ class SelectionResults:
         """Whether the likelihood is flat at its maximum."""
         return bool(self.record.flat)
 
-    def __repr__(self) -> str:
-        """Coefficients, tau2 and weights, shortly."""
-        terms = [f"{n}={b:.4g}" for n, b in zip(self.names, self.record.params, strict=True)]
-        weights = ", ".join(f"{w:.3g}" for w in self.record.weights)
-        numbers = [*terms, f"tau2={self.tau2:.4g}", f"weights=({weights})", f"llf={self.llf:.4f}"]
-        return f"SelectionResults({', '.join(numbers)})"
+    def overview(self) -> Overview:
+        """What is printed."""
+        names = ["params", "bse", "pvalues", "tau2", "tau2_se", "llf", "lr_test", "converged"]
+        lines = [(name, said(getattr(self, name))) for name in names]
+        return Overview("Selection model: weights of intervals of p-values", lines, self.weights)
 
     def conf_int(self, alpha: float = 0.05) -> pd.DataFrame:
         """Confidence intervals of the coefficients, normal.

@@ -10,10 +10,11 @@ from scipy import special
 from metareg_sm._typing import Array
 from metareg_sm.core.studies import Studies
 from metareg_sm.core.tau2.moments import derivatives_of
+from metareg_sm.printing import Printed
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QTest:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class QTest(Printed):
     """A heterogeneity statistic with its chi-squared reference.
 
     Attributes
@@ -31,8 +32,8 @@ class QTest:
     pvalue: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QDecomposition:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class QDecomposition(Printed):
     """Q_total = Q_model + Q_residual with weights 1/v, and I2 on the common denominator Q_total.
 
     Attributes

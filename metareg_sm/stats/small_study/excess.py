@@ -12,12 +12,13 @@ from scipy import special, stats
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import OptionError
+from metareg_sm.printing import Printed
 
 ALTERNATIVES = ("greater", "less", "two-sided")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ExcessSignificanceTest:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class ExcessSignificanceTest(Printed):
     """Whether more studies are significant than their power lets one expect.
 
     Attributes

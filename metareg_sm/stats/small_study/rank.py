@@ -10,13 +10,14 @@ from scipy import stats
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.wls import wls
 from metareg_sm.exceptions import DesignError
+from metareg_sm.printing import Printed
 
 # deviates that differ by less, relative to the largest, are tied
 _TIED = 1e-11
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RankCorrelationTest:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class RankCorrelationTest(Printed):
     """Kendall's rank correlation of standardised deviates with sampling variances.
 
     Attributes

@@ -11,14 +11,15 @@ from scipy import special
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import DesignError, OptionError
+from metareg_sm.printing import Printed
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit, multiplicative_fit
 
 Model = Literal["mixed", "multiplicative"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EggerTest:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class EggerTest(Printed):
     """Test of funnel plot asymmetry by regression on a measure of precision.
 
     All but the options have the leading axes of the data: () for one data set.
@@ -204,8 +205,8 @@ def egger_test(
     )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PrecisionEffect:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PrecisionEffect(Printed):
     """Expected effect as standard errors go to 0, by PET or by PEESE.
 
     Attributes
@@ -228,8 +229,8 @@ class PrecisionEffect:
     fit: RegressionFit
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PetPeese:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class PetPeese(Printed):
     """PET, PEESE, and the one that the conditional rule chooses.
 
     Attributes
