@@ -163,7 +163,7 @@ def refuse_numbers_as_text(formula: Any, columns: Mapping[Any, pd.Series]) -> No
         like = levels.astype(str).str.fullmatch(_LIKE_NUMBER).to_numpy(dtype=bool)
         if 2 * like.sum() > len(levels):
             shown = levels[~like].iloc[0] if not like.all() else levels.iloc[0]
-            row = row_label(values.index, int((values == shown).to_numpy(dtype=bool).argmax()))
+            row = row_label(values.index, int(values.isin([shown]).to_numpy(dtype=bool).argmax()))
             raise DesignError(
                 f"column {name!r} is text, though {like.sum()} of its {len(levels)} different "
                 f"values look like numbers; {row} has {shown!r}. Use pd.to_numeric(data[{name!r}], "

@@ -175,18 +175,19 @@ def test_groups(bcg, groups):
 
 
 @pytest.mark.parametrize("fault", ["n/a", "12 to 15", "?", "none"])
-@pytest.mark.parametrize("kind", ["object", "str", "mixed"])
+@pytest.mark.parametrize("kind", ["object", "str", "mixed", "string"])
 def test_a_word_in_a_column_of_numbers(bcg, fault, kind):
     # as text it would be a factor with a level for each number
     dose = [*bcg["ablat"].astype(float)]
     dose = dose if kind == "mixed" else [str(x) for x in dose]
     dose[7] = fault
     bcg["dose"] = pd.Series(dose, dtype="object" if kind == "mixed" else kind)
+    bcg.loc[2, "dose"] = None
     with pytest.raises(DesignError, match=rf"column 'dose' is text.*row 7 has '{fault[:2]}") as e:
         fit(bcg, "yi ~ dose + year")
     assert "pd.to_numeric(data['dose'], errors='coerce')" in str(e.value)
     repaired = bcg.assign(dose=pd.to_numeric(bcg["dose"], errors="coerce"))
-    assert fit(repaired, "yi ~ dose + year").nobs == 12
+    assert fit(repaired, "yi ~ dose + year").nobs == 11
 
 
 @pytest.mark.parametrize("text", ["{:.0f}", " {:.1f} ", "<{:.0f}", "{:.0f}%", "{:.0f},5", "{:.1e}"])
