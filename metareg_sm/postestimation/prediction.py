@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -41,7 +41,7 @@ class MetaRegPrediction(PredictionResults, Printed):
         tau2: float | Array,
         df: float | Array | None,
         df_obs: float | Array | None,
-        row_labels: Any,
+        row_labels: Sequence[Hashable] | pd.Index | None,
         transform: Callable[[Array], Array] | None = None,
     ) -> None:
         super().__init__(
@@ -175,7 +175,9 @@ def predict(fit: Fitted, exog: Any, transform: bool) -> Any:
     return mean if labels is None else pd.Series(mean, index=labels)
 
 
-def _outward(fit: Fitted, transform: Any) -> Callable[[Array], Array] | None:
+def _outward(
+    fit: Fitted, transform: bool | str | Callable[[Array], Array]
+) -> Callable[[Array], Array] | None:
     """The function that effects are shown through, if `transform` names or is one."""
     if not isinstance(transform, str):
         return transform if callable(transform) else None
@@ -197,9 +199,9 @@ def _outward(fit: Fitted, transform: Any) -> Callable[[Array], Array] | None:
 def predict_effects(
     fit: Fitted,
     exog: Any,
-    transform: Any,
-    row_labels: Any,
-    df: Any,
+    transform: bool | str | Callable[[Array], Array],
+    row_labels: Sequence[Hashable] | pd.Index | None,
+    df: float | str | None,
     between: float | Array | None = None,
 ) -> MetaRegPrediction:
     """Predictions of a fit; see `get_prediction` of its results.
@@ -216,7 +218,7 @@ def predict_effects(
             raise OptionError("df='riley' is k - p - 1 and needs at least p + 2 studies.")
     elif df is not None:
         number = isinstance(df, Real) and not isinstance(df, (bool, np.bool_))
-        if not number or not np.isfinite(df) or df <= 0:
+        if isinstance(df, str) or not number or not np.isfinite(df) or df <= 0:
             raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
         mean_df = obs_df = float(df)
     variance = np.einsum("np,pq,nq->n", rows, np.asarray(fit.cov_params()), rows)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import MappingProxyType
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, EggerModel
 from metareg_sm.design.values import numeric, row_label
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError, VarianceError
 from metareg_sm.options import check_alpha, choose, suggestion
@@ -28,6 +29,8 @@ from metareg_sm.stats.small_study import (
     PetPeese,
     RankCorrelationTest,
 )
+
+_EGGER_MODELS: Mapping[str, EggerModel] = MappingProxyType({m: m for m in get_args(EggerModel)})
 
 
 @dataclass(frozen=True, repr=False)
@@ -225,8 +228,7 @@ def egger_test(fit: Tau2Fitted, predictor: Any, model: str, alpha: float) -> Egg
     """Egger's regression test; see `MetaRegResults.egger_test`."""
     y, v, X = _need_variances(fit)
     x, name = _predictor(fit, predictor)
-    choose({m: m for m in ("mixed", "multiplicative")}, model, "model")
-    kind: Any = model.lower()
+    kind = choose(_EGGER_MODELS, model, "model")
     alpha = check_alpha(alpha)
     return statistics.egger_test(y, v, X, _analysis(fit), x, kind, alpha, name)
 

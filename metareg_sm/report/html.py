@@ -15,12 +15,14 @@ import pandas as pd
 import scipy
 import statsmodels
 
+from metareg_sm._typing import Seed
 from metareg_sm._version import __version__
 from metareg_sm.exceptions import FileError, MetaRegError, MissingFileError, OptionError
 from metareg_sm.postestimation.fitted import plain
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
+from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report.call import call_of
-from metareg_sm.report.content import Content, Reported, gather, has_tau2
+from metareg_sm.report.content import Content, Deletions, Reported, gather, has_tau2
 from metareg_sm.report.figures import Drawing, drawings, has_matplotlib
 from metareg_sm.report.markup import Cell, Html, cell, interval_cell, named, p_cell, table
 from metareg_sm.report.notes import moderators
@@ -324,10 +326,10 @@ def to_html(
     alpha: float = 0.05,
     exponentiate: bool | None = None,
     at: Any = None,
-    influence: Any = False,
-    permutation: Any = None,
+    influence: bool | Deletions = False,
+    permutation: PermutationTest | int | None = None,
     adjust: str | None = None,
-    rng: Any = None,
+    rng: Seed = None,
 ) -> str | None:
     """Write a page on a fit, or give it; see `ModelResults.to_html`."""
     if path is not None and not isinstance(path, (str, PathLike)):

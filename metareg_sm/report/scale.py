@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array
@@ -41,15 +42,15 @@ class Scale:
     outcome: str
     exponentiate: bool
     shown: str
-    back: Callable[[Any], Array] | None
+    back: Callable[[Array], Array] | None
     transform: str | None
 
-    def values(self, effects: Any) -> Array:
+    def values(self, effects: npt.ArrayLike) -> Array:
         """Effects as they are shown."""
         values = np.asarray(effects, dtype=float)
         return values if self.back is None else np.asarray(self.back(values), dtype=float)
 
-    def interval(self, effects: Any) -> tuple[float, float]:
+    def interval(self, effects: npt.ArrayLike) -> tuple[float, float]:
         """Ends of an interval as they are shown; a falling transformation swaps them."""
         low, high = np.sort(self.values(effects))
         return float(low), float(high)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -76,8 +76,8 @@ class ModelResults(ReportResults):
         self,
         exog: Any = None,
         transform: bool | str | Callable[[Array], Array] = True,
-        row_labels: Any = None,
-        df: Any = None,
+        row_labels: Sequence[Hashable] | None = None,
+        df: float | str | None = None,
     ) -> MetaRegPrediction:
         """Predict mean effects, and the true effects of new studies.
 

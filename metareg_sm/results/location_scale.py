@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,8 +77,8 @@ class LocationScaleResults(ScaleResults):
         self,
         exog: Any = None,
         transform: bool | str | Callable[[Array], Array] = True,
-        row_labels: Any = None,
-        df: Any = None,
+        row_labels: Sequence[Hashable] | None = None,
+        df: float | str | None = None,
         scale_exog: Any = None,
     ) -> MetaRegPrediction:
         """Predict mean effects, and true effects of new studies with their own heterogeneity.

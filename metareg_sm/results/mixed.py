@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -56,8 +56,8 @@ class MixedMetaRegResults(ComponentResults):
         self,
         exog: Any = None,
         transform: bool | str | Callable[[Array], Array] = True,
-        row_labels: Any = None,
-        df: Any = None,
+        row_labels: Sequence[Hashable] | None = None,
+        df: float | str | None = None,
         level: str | None = None,
     ) -> MetaRegPrediction:
         """Predict mean effects, and true effects of new groups.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from metareg_sm._typing import EggerModel
 from metareg_sm.results.tau2 import Tau2Results
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class SmallStudyResults(Tau2Results):
     """Whether small studies report other effects than large ones."""
 
     def egger_test(
-        self, predictor: Any = "sei", model: str = "mixed", alpha: float = 0.05
+        self, predictor: Any = "sei", model: EggerModel = "mixed", alpha: float = 0.05
     ) -> EggerTest:
         """Egger's regression test of funnel plot asymmetry, with the moderators of the model.
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, EggerModel
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.printing import Printed
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit, multiplicative_fit
-
-Model = Literal["mixed", "multiplicative"]
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -57,7 +55,7 @@ class EggerTest(Printed):
     limit: Array
     limit_se: Array
     limit_ci: Array
-    model: Model
+    model: EggerModel
     predictor: str
     fit: RegressionFit
 
@@ -78,11 +76,11 @@ def precision_predictor(v: Array, predictor: str) -> Array:
 
 
 def _regress(
-    y: Array, v: Array, X: Array, x: Array, name: str, analysis: Analysis, model: Model
+    y: Array, v: Array, X: Array, x: Array, name: str, analysis: Analysis, model: EggerModel
 ) -> RegressionFit:
     """Fit with the predictor x (..., k) as the last column."""
-    if model not in get_args(Model):
-        names = ", ".join(repr(m) for m in get_args(Model))
+    if model not in get_args(EggerModel):
+        names = ", ".join(repr(m) for m in get_args(EggerModel))
         raise OptionError(f"model={model!r} is not known. Choose one of {names}.")
     if not np.all(np.isfinite(x)):
         raise DesignError(f"The predictor {name} must be finite for every study.")
@@ -124,7 +122,7 @@ def egger_test(
     X: Array,
     analysis: Analysis,
     predictor: str | Array = "sei",
-    model: Model = "mixed",
+    model: EggerModel = "mixed",
     alpha: float = 0.05,
     name: str | None = None,
     vanishes: bool = False,
@@ -292,7 +290,7 @@ def pet_peese(
     v: Array,
     X: Array,
     analysis: Analysis,
-    model: Model = "mixed",
+    model: EggerModel = "mixed",
     alpha: float = 0.05,
     ci_alpha: float = 0.05,
     at: Array | None = None,
