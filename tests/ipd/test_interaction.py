@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 from scipy import stats
@@ -119,9 +120,29 @@ def test_plot(people):
     found = two_stage("y ~ treat * age", people, "study", effect="treat:age").interaction()
     figure = found.plot()
     (axes,) = figure.axes
+    frame = figure.metareg_data
+    pd.testing.assert_frame_equal(frame, found.frame)
     assert axes.get_xlabel() == "age (mean of the study)"
+    assert axes.get_ylabel() == "Effect of treat"
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert labels == [f"across studies: {found.across:.3g}", f"within studies: {found.within:.3g}"]
+    (bars,) = axes.containers
+    points, _, (intervals,) = bars.lines
+    np.testing.assert_allclose(points.get_xydata(), frame[["mean", "effect"]], rtol=1e-12)
+    ends = np.array([segment[:, 1] for segment in intervals.get_segments()])
+    half = 1.959963984540054 * np.sqrt(frame["effect_vi"])
+    np.testing.assert_allclose(ends[:, 1] - ends[:, 0], 2 * half, rtol=1e-9)
+    own, across, within_line = axes.lines[1:11], axes.lines[-2], axes.lines[-1]
+    for line, row in zip(own, frame.itertuples(), strict=True):
+        x, y = line.get_xydata().T
+        np.testing.assert_allclose(x, [row.mean - row.sd, row.mean + row.sd], rtol=1e-12)
+        np.testing.assert_allclose(np.diff(y) / np.diff(x), row.interaction, rtol=1e-9)
+        assert y.mean() == pytest.approx(row.effect, rel=1e-9)
+    for line, slope in ((across, found.across), (within_line, found.within)):
+        x, y = line.get_xydata().T
+        np.testing.assert_allclose(np.diff(y) / np.diff(x), slope, rtol=1e-9)
+    x, y = across.get_xydata().T
+    np.testing.assert_allclose(y, found.across_fit.params.iloc[0] + found.across * x, rtol=1e-9)
     for width in (89, 183):
         assert_tidy(found.plot(width=width))
     again = mpl.figure.Figure().add_subplot()
