@@ -11,7 +11,7 @@ from scipy import stats
 
 from metareg_sm import MetaReg, datasets, pool
 from metareg_sm.exceptions import ComparisonError, DesignError, OptionError
-from metareg_sm.stats.rubin import d1_df
+from metareg_sm.stats.rubin import d1_df, rubin
 
 REFERENCE = Path(__file__).parent / "reference" / "ipd.json"
 
@@ -45,6 +45,29 @@ def test_against_r(fits, expected):
     assert test.pvalue == pytest.approx(
         stats.f.sf(known["statistic"], 2, known["df_reiter"]), rel=1e-5
     )
+
+
+def test_rules_on_r_s_own_estimates(expected):
+    # mice::pool's formulas, computed in R from R's fits: what the rules do to the same numbers
+    b, covs = np.array(expected["estimates"]), np.array(expected["covariances"])
+    found = rubin(b, np.diagonal(covs, axis1=1, axis2=2), expected["df_complete"])
+    for name, values in (
+        ("params", found.estimate),
+        ("bse", np.sqrt(found.variance)),
+        ("df", found.df),
+        ("riv", found.riv),
+        ("fmi", found.fmi),
+        ("pvalues", 2 * stats.t.sf(np.abs(found.estimate / np.sqrt(found.variance)), found.df)),
+    ):
+        np.testing.assert_allclose(values, expected[name], rtol=1e-10, err_msg=name)
+    d1, m = expected["d1"], len(b)
+    within, between = covs.mean(0)[1:, 1:], np.cov(b[:, 1:].T)
+    r = (1 + 1 / m) * np.trace(between @ np.linalg.inv(within)) / 2
+    assert r == pytest.approx(d1["riv"], rel=1e-10)
+    assert d1_df(2, m, d1["riv"], expected["df_complete"]) == pytest.approx(
+        d1["df_reiter"], rel=1e-10
+    )
+    assert d1_df(2, m, d1["riv"], np.inf) == pytest.approx(d1["df_li"], rel=1e-10)
 
 
 def test_by_hand(fits):

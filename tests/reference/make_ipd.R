@@ -177,7 +177,8 @@ d1 <- function(which, df_com) {
   list(statistic = one(stat), riv = one(r), df_li = one(li), df_reiter = one(4 + 1 / z), valid = one(c0))
 }
 rules <- list(
-  where = where - 1, filled = filled, params = est, bse = as.vector(se), df = as.vector(df),
+  where = where - 1, filled = filled, estimates = Q, covariances = unname(lapply(U, function(V) unname(as.matrix(V)))),
+  df_complete = one(df_com), params = est, bse = as.vector(se), df = as.vector(df),
   pvalues = as.vector(2 * pt(-abs(est / se), df)), riv = as.vector(riv),
   fmi = as.vector((riv + 2 / (df + 3)) / (riv + 1)),
   cov = unname(total), tau2 = one(mean(sapply(fits, function(f) f$tau2))), d1 = d1(2:3, df_com)
