@@ -66,7 +66,7 @@ class LocationScale:
         Basis of the design of the scale, of mean square 1.
     to_alpha : ndarray, (q, m)
         Map from coefficients of Z to those of the design of the scale.
-    level, to_params : ndarray
+    ols, to_params : ndarray
         Coefficients of the basis by ordinary least squares, and the map to those of the design.
     """
 
@@ -74,7 +74,7 @@ class LocationScale:
     v: Array
     Z: Array
     to_alpha: Array
-    level: Array
+    ols: Array
     to_params: Array
 
     @classmethod
@@ -173,8 +173,6 @@ class ScaleFit:
         Coefficients of the scale.
     cov_alpha : ndarray, (q, q)
         Inverse of the observed information; nan at a boundary.
-    cov_alpha_expected : ndarray, (q, q)
-        Inverse of the expected information; nan at a boundary.
     tau2 : ndarray, (k,)
         Variances of the true effects.
     loglike : float
@@ -185,43 +183,39 @@ class ScaleFit:
         The likelihood grows towards tau^2 = 0 in some direction of alpha, which has no maximum.
     others : tuple of float
         Log-likelihoods of other maxima that were met.
-    iterations : int
-        Steps of the climb.
     """
 
     params: Array
     cov_unscaled: Array
     alpha: Array
     cov_alpha: Array
-    cov_alpha_expected: Array
     tau2: Array
     loglike: float
     converged: bool
     boundary: bool
     others: tuple[float, ...]
-    iterations: int
 
 
 def climb_scale(
     problem: LocationScale, start: Array, reml: bool, maxiter: int = 200
-) -> tuple[ScalePoint, bool, int] | None:
-    """Climb to a maximum: the point, whether the score is 0, and the number of steps."""
+) -> tuple[ScalePoint, bool] | None:
+    """Climb to a maximum: the point, and whether the score is 0."""
     point = problem.point(start, reml)
     if point is None:
         return None
-    for iteration in range(maxiter):
+    for _ in range(maxiter):
         step, rise, definite = _step(point)
         if rise < 1e-22 or (not definite and rise < 1e-16):
-            return point, True, iteration
+            return point, True
         longest = float(np.abs(step @ problem.Z).max())
         step = step * min(1.0, _LONGEST / longest)
         new = _search(problem, point, step, rise, reml)
         if new is None:
-            return point, rise < 1e-9 * max(1.0, abs(point.value)), iteration
+            return point, rise < 1e-9 * max(1.0, abs(point.value))
         if definite and rise < 1e-14 and _step(new)[1] >= rise:
-            return point, True, iteration
+            return point, True
         point = new
-    return point, False, maxiter
+    return point, False
 
 
 def _search(
@@ -250,10 +244,10 @@ def _step(point: ScalePoint) -> tuple[Array, float, bool]:
 def scale_starts(problem: LocationScale) -> list[Array]:
     """Coefficients of the scale to begin climbs from: equal tau^2 of several sizes, and slopes."""
     e = problem.columns[-1]
-    crude = float(e @ e) / max(problem.k - problem.p, 1)
-    level = max(crude - float(problem.v.mean()), 0.05 * float(problem.v.mean()))
+    variance, typical = float(e @ e) / max(problem.k - problem.p, 1), float(problem.v.mean())
+    tau2 = max(variance - typical, 0.05 * typical)
     ones = problem.Z @ np.ones(problem.k) / problem.k
-    found = [math.log(size * level) * ones for size in (1.0, 0.1, 0.01)]
+    found = [math.log(size * tau2) * ones for size in (1.0, 0.1, 0.01)]
     for j in range(len(problem.Z)):
         for slope in (-1.5, 1.5):
             tilted = found[0].copy()
@@ -290,16 +284,15 @@ def maximize_scale(
     found = [c for c in climbs if c is not None]
     if not found:
         return None
-    point, converged, iterations = max(found, key=lambda c: c[0].value)
+    point, converged = max(found, key=lambda c: c[0].value)
     others = sorted({round(c[0].value, 6) for c in found if c[0].value < point.value - 1e-6})
-    return scale_fit(problem, point, converged, iterations, tuple(others))
+    return scale_fit(problem, point, converged, tuple(others))
 
 
 def scale_fit(
     problem: LocationScale,
     point: ScalePoint,
     converged: bool,
-    iterations: int,
     others: tuple[float, ...],
 ) -> ScaleFit:
     """Record of a maximum in the coefficients of the designs."""
@@ -309,22 +302,17 @@ def scale_fit(
         np.all(point.tau2 < _NOTHING * problem.v)
     )
 
-    def inverse(information: Array) -> Array:
-        q = len(problem.to_alpha)
-        if boundary or np.linalg.eigvalsh(information)[0] <= 0.0:
-            return np.full((q, q), np.nan)
-        return problem.to_alpha @ np.linalg.inv(information) @ problem.to_alpha.T
-
+    cov_alpha = np.full(problem.to_alpha.shape, np.nan)
+    if not boundary and np.linalg.eigvalsh(point.observed)[0] > 0.0:
+        cov_alpha = problem.to_alpha @ np.linalg.inv(point.observed) @ problem.to_alpha.T
     return ScaleFit(
-        problem.to_params @ (problem.level + fit.params),
+        problem.to_params @ (problem.ols + fit.params),
         half @ half.T,
         problem.to_alpha @ point.alpha,
-        inverse(point.observed),
-        inverse(point.expected),
+        cov_alpha,
         point.tau2,
         point.value,
         converged,
         boundary,
         others,
-        iterations,
     )
