@@ -294,5 +294,5 @@ def _refits(fit: MixedFitted, outcomes: Array) -> Refits:
 def _coefficients(solution: MixedSolution) -> Array:
     """Coefficients of the orthonormal basis of the design."""
     problem = solution.problem
-    coefs: Array = problem.level + problem.scale * solution.evaluation.fit.params
+    coefs: Array = problem.ols + problem.scale * solution.evaluation.fit.params
     return coefs

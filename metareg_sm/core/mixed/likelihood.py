@@ -82,9 +82,9 @@ class MixedLikelihood:
         Number of effect sizes and of linearly independent coefficients.
     smallest, typical : float
         Smallest and mean sampling variance, over scale squared.
-    crude : float
+    residual_variance : float
         Mean squared residual of ordinary least squares, over scale squared.
-    level : ndarray, (p,)
+    ols : ndarray, (p,)
         Coefficients of the orthonormal basis by ordinary least squares.
     to_params : ndarray, (coefficients, p)
         Map from coefficients of the basis to those of the design.
@@ -97,8 +97,8 @@ class MixedLikelihood:
     p: int
     smallest: float
     typical: float
-    crude: float
-    level: Array
+    residual_variance: float
+    ols: Array
     to_params: Array
 
     @classmethod

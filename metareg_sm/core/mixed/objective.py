@@ -35,7 +35,7 @@ class Objective:
     @cached_property
     def _sizes(self) -> Array:
         """Size of each parameter at theta = 1."""
-        typical = max(self.problem.crude, self.problem.typical)
+        typical = max(self.problem.residual_variance, self.problem.typical)
         default = np.array(
             [typical if kind == "variance" else np.sqrt(typical) for kind in self.problem.kinds]
         )

@@ -85,7 +85,7 @@ class MixedSolution:
     def params(self) -> Array:
         """Coefficients of the design."""
         problem = self.problem
-        coefs = problem.level + problem.scale * self.evaluation.fit.params
+        coefs = problem.ols + problem.scale * self.evaluation.fit.params
         params: Array = problem.to_params @ coefs
         return params
 

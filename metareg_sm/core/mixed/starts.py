@@ -20,7 +20,7 @@ def starts(problem: MixedLikelihood) -> list[Array]:
     several parameters, points that fill the space of variances and correlations evenly (Roberts'
     sequence, which generalises the golden ratio).
     """
-    total = max(problem.crude - problem.typical, 0.1 * problem.typical)
+    total = max(problem.residual_variance - problem.typical, 0.1 * problem.typical)
     terms = problem.terms
     n = len(terms)
 
@@ -67,7 +67,7 @@ def grid(problem: MixedLikelihood, points: float) -> list[Array]:
     From far below the smallest sampling variance, where those are unequal, to above the total; at
     least one, and at most four a decade.
     """
-    top = 3.0 * max(problem.crude - problem.typical, 0.1 * problem.typical)
+    top = 3.0 * max(problem.residual_variance - problem.typical, 0.1 * problem.typical)
     bottom = max(min(0.3 * problem.smallest, 0.01 * top), 1e-18 * top)
     decades, m = math.log10(top / bottom), len(problem.kinds)
     count = 1 + math.ceil(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
