@@ -267,7 +267,7 @@ def _section(title: str, content: str) -> str:
 
 def _keys(content: Content) -> str:
     fit, found = content.fit, content.heterogeneity
-    items: list[tuple[str, Cell]] = [("Studies", int(fit.nobs))]
+    items: list[tuple[str, Cell]] = [("Studies" if has_tau2(fit) else "Effects", int(fit.nobs))]
     if content.pooled and content.predictions is not None:
         items.append(
             (escape(f"Pooled {content.scale.shown}"), float(content.predictions["mean"][0]))

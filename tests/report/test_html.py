@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from metareg_sm import MetaReg, effect_size
+from metareg_sm import LocationScaleMetaReg, MetaReg, MixedMetaReg, effect_size
 from metareg_sm.__main__ import main
 from metareg_sm.exceptions import FileError, MissingFileError, OptionError
 from metareg_sm.report.call import call_of
@@ -533,15 +533,13 @@ def awkward_page(bcg):
     return res, page(content, call="python " + "x" * 300)
 
 
-@pytest.mark.parametrize("width", [390, 1300])
-def test_no_overflow_and_no_error(awkward_page, browser, tmp_path, width):
-    _, text = awkward_page
-    path = tmp_path / "page.html"
+def probed(text, browser, folder, width):
+    """What a page is like in a frame of a width: nothing leaves it, loads or fails."""
     assert "default-src 'none';" in text
     policy = "default-src 'none'; script-src 'unsafe-inline';"
     before, after = text.replace("default-src 'none';", policy, 1).split('<link rel="icon"', 1)
-    path.write_text(f'{before}{_PROBE}<link rel="icon"{after}', encoding="utf-8")
-    outer = tmp_path / "frame.html"
+    (folder / "page.html").write_text(f'{before}{_PROBE}<link rel="icon"{after}', encoding="utf-8")
+    outer = folder / "frame.html"
     outer.write_text(_FRAME.format(width=width), encoding="utf-8")
     dom, _ = shown(browser, outer)
     probe = json.loads(unescape(re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)[1]))
@@ -551,11 +549,49 @@ def test_no_overflow_and_no_error(awkward_page, browser, tmp_path, width):
     assert probe["problems"] == []
     assert "hacked" not in probe["title"]
     assert float(probe["size"].removesuffix("px")) >= 12
+    return [w / 96 * 25.4 for w in probe["figures"]]
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_no_overflow_and_no_error(awkward_page, browser, tmp_path, width):
+    _, text = awkward_page
     # of the two drawings of a figure the one that fits is shown, at its own size
     millimetres = 89 if width == 390 else 183
-    *widths, alone = [w / 96 * 25.4 for w in probe["figures"]]
+    *widths, alone = probed(text, browser, tmp_path, width)
     assert widths == [pytest.approx(millimetres, rel=0.02)] * 3
     assert alone == pytest.approx(183, rel=0.02), "it can be moved within its frame"
+
+
+def long_table(n=200):
+    """Effects of 50 laboratories, with names that are long and hostile."""
+    rng = np.random.default_rng(4)
+    lab = np.arange(n) % 50
+    frame = pd.DataFrame({"x": rng.normal(size=n), "vi": rng.uniform(0.02, 0.3, n)})
+    frame["laboratory"] = [f"{HOSTILE} of a far-off place with a long name, {i}" for i in lab]
+    frame["remark"] = "unbroken" * 20
+    effects = rng.normal(0.0, 0.4, 50)[lab] + rng.normal(0.0, np.sqrt(frame["vi"] + 0.02))
+    return frame.assign(yi=0.3 + 0.2 * frame["x"] + effects)
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+@pytest.mark.parametrize("kind", ["clusters", "scale"])
+def test_pages_of_200_effects_of_other_models(kind, browser, tmp_path, width):
+    data = long_table()
+    if kind == "clusters":
+        model = MixedMetaReg.from_formula("yi ~ x", data, vi="vi", random="1 | laboratory")
+    else:
+        model = LocationScaleMetaReg.from_formula("yi ~ x", data, vi="vi", scale_formula="~ x")
+    res = model.fit()
+    text = res.to_html()
+    millimetres = 89 if width == 390 else 183
+    widths = probed(text, browser, tmp_path, width)
+    assert widths == [pytest.approx(millimetres, rel=0.02)] * 3
+    found = Page(text)
+    assert HOSTILE in found.text
+    assert "<script>document" not in text
+    rows = found.tables["coefficients"][1:]
+    np.testing.assert_allclose([values(r)[0] for r in rows], res.params, rtol=1e-12)
+    assert "Effects200" in re.sub(r"\s", "", found.text)
 
 
 def test_numbers_in_the_browser(awkward_page, browser, tmp_path):
