@@ -45,6 +45,8 @@ ipython_execlines = [
     "pd.options.display.width = 88",
     "pd.options.display.max_columns = 20",
     "np.set_printoptions(linewidth=88)",
+    # figures of all pages stay open until the end
+    "import matplotlib; matplotlib.rcParams['figure.max_open_warning'] = 0",
 ]
 copybutton_prompt_text = r"In \[\d*\]: |\$ |>>> "
 copybutton_prompt_is_regexp = True
