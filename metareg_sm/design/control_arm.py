@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from metareg_sm._typing import Array
 from metareg_sm.exceptions import BaselineWarning, OptionError
 from metareg_sm.options import suggestion
 
+# Studies that it takes to tell a coincidence from a computation, and digits that a table may drop.
+_LEAST, _ROUNDED = 3, 2e-3
 _NAME = re.compile(r"[^\W\d]\w*")
 
 
@@ -56,7 +59,7 @@ def warn_of_baseline(
         shared += [
             str(name)
             for name in used
-            if name in frame.columns and name not in shared and _is_risk(frame, name, made)
+            if name in frame.columns and name not in shared and _is_made_of(frame, name, made)
         ]
     if shared:
         listed = ", ".join(repr(name) for name in shared)
@@ -75,22 +78,37 @@ def _control_columns(made: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     return [name for name in made.get("control", ()) if name in frame.columns]
 
 
-def _is_risk(frame: pd.DataFrame, name: str, made: Any) -> bool:
-    """Whether a column is the risk or odds of the control arm, or the logarithm of one."""
-    columns = made.get("columns", {})
-    counts: dict[str, Any] = {}
-    for cell in ("ci", "di", "n2i"):
-        if columns.get(cell) in frame.columns:
-            counts[cell] = pd.to_numeric(frame[columns[cell]], errors="coerce").to_numpy(float)
-    if len(counts) < 2:
-        return False
-    events = counts.get("ci", counts.get("n2i", 0) - counts.get("di", 0))
-    others = counts.get("di", counts.get("n2i", 0) - counts.get("ci", 0))
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        risk, odds = events / (events + others), events / others
-        candidates = (risk, 100.0 * risk, odds, np.log(odds), np.log(risk))
-        known = np.isfinite(values) & np.isfinite(candidates[3])
-        return bool(known.sum() > 1) and any(
-            np.allclose(values[known], c[known], rtol=1e-3, atol=0.0) for c in candidates
+def _is_made_of(frame: pd.DataFrame, name: str, made: Mapping[str, Any]) -> bool:
+    """Whether a column is a figure of the control arm in some unit, or the logarithm of one."""
+    values = _numbers(frame, name)
+    cells = made.get("columns", {})
+    arm = {
+        cell: _numbers(frame, cells[cell])
+        for cell in ("ci", "di", "n2i", "x2i", "t2i", "m2i")
+        if isinstance(cells.get(cell), str) and cells[cell] in frame.columns
+    }
+    figures = [arm[cell] for cell in ("ci", "x2i", "m2i") if cell in arm]
+    with np.errstate(all="ignore"):
+        if len(arm.keys() & {"ci", "di", "n2i"}) > 1:
+            events = arm["ci"] if "ci" in arm else arm["n2i"] - arm["di"]
+            others = arm["di"] if "di" in arm else arm["n2i"] - events
+            figures += [events / (events + others), events / others]
+        if {"x2i", "t2i"} <= arm.keys():
+            figures.append(arm["x2i"] / arm["t2i"])
+        return any(
+            _spread(values / figure, True) < _ROUNDED
+            or _spread(values - np.log(figure), False) < _ROUNDED
+            for figure in figures
+            if _spread(figure, True) >= _ROUNDED
         )
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> Array:
+    return pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+
+
+def _spread(values: Array, relative: bool) -> float:
+    """Range of what is finite, perhaps relative to the largest; infinite for too few studies."""
+    known = values[np.isfinite(values)]
+    size = np.abs(known).max(initial=0.0) if relative else 1.0
+    return float(np.ptp(known) / size) if known.size >= _LEAST and size > 0.0 else np.inf

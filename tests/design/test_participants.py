@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
 
@@ -171,6 +172,48 @@ def test_columns_that_effect_size_used(bcg):
     with warnings.catch_warnings():
         warnings.simplefilter("error", BaselineWarning)
         MetaReg.from_formula("yi ~ ablat + C(alloc)", trials, vi="vi")
+
+
+MEANS = {c: c for c in ("m1i", "sd1i", "n1i", "m2i", "sd2i", "n2i")}
+RATES = {c: c for c in ("x1i", "t1i", "x2i", "t2i")}
+TABLES = {c: c for c in ("ai", "bi", "ci", "di")}
+
+
+@pytest.mark.parametrize(
+    ("measure", "cells", "made", "warned"),
+    [
+        ("OR", TABLES, lambda d: 100 * d["ci"] / (d["ci"] + d["di"]), True),
+        ("RR", TABLES, lambda d: np.log(d["ci"] / d["di"]).round(4), True),
+        ("RD", TABLES, lambda d: d["ci"] + 0.0, True),
+        ("OR", TABLES, lambda d: d["ai"] / (d["ai"] + d["bi"]), False),
+        ("MD", MEANS, lambda d: d["m2i"] / 10, True),
+        ("ROM", MEANS, lambda d: np.log(d["m2i"]), True),
+        ("SMD", MEANS, lambda d: d["m1i"], False),
+        ("IRR", RATES, lambda d: 1000 * d["x2i"] / d["t2i"], True),
+        ("IRR", RATES, lambda d: np.log(d["x2i"] / d["t2i"]), True),
+        ("IRR", RATES, lambda d: d["x1i"] / d["t1i"], False),
+        ("OR", TABLES, lambda d: 0.0 * d["ci"], False),
+        ("OR", TABLES, lambda d: -1e4 - d["x1i"], False),
+        ("OR", TABLES, lambda d: (d["ci"] > 5).astype(float), False),
+    ],
+)
+def test_figures_of_the_control_arm_in_any_unit(measure, cells, made, warned):
+    rng = np.random.default_rng(3)
+    k = 12
+    data = pd.DataFrame(
+        {
+            **{c: rng.integers(2, 30, k) for c in (*TABLES, "x1i", "x2i")},
+            **{c: rng.uniform(4.0, 9.0, k) for c in ("m1i", "m2i")},
+            **{c: rng.integers(20, 60, k) for c in ("n1i", "n2i", "t1i", "t2i")},
+            **{c: rng.uniform(1.0, 2.0, k) for c in ("sd1i", "sd2i")},
+        }
+    )
+    trials = metareg_sm.effect_size(measure, data, **cells)
+    trials["moderator"] = made(data)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        MetaReg.from_formula("yi ~ moderator", trials, vi="vi")
+    assert any(issubclass(w.category, BaselineWarning) for w in told) == warned
 
 
 def test_control_arm_by_name(bcg):
