@@ -38,6 +38,7 @@ from metareg_sm.exceptions import (
 )
 from metareg_sm.models import checks
 from metareg_sm.options import check_keywords
+from metareg_sm.results.inherited import Unavailable
 
 if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
@@ -69,6 +70,11 @@ class KnownVarianceModel(LikelihoodModel):
     vi: Array
     # what a row of the data is
     _row = "studies"
+    # statsmodels' wls_prediction_std reads it: plot_fit and plot_regress_exog
+    weights = Unavailable(
+        "weights are 1/(vi + tau2) and belong to a fit, of which no sigma2 scales them. Use "
+        "plot_fit(..., vlines=False), or plot_bubble() and get_prediction(), which have intervals."
+    )
 
     def __init__(
         self,

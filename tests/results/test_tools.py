@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from statsmodels.iolib.summary2 import summary_col
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
-from metareg_sm import MetaReg
+from metareg_sm import LocationScaleMetaReg, MetaReg, MixedMetaReg
 
 
 @pytest.fixture
@@ -58,3 +58,75 @@ def test_vif_of_statsmodels_is_another_number(res):
 def test_anova_lm_is_refused(res):
     with pytest.raises(AttributeError):
         sm.stats.anova_lm(res)
+
+
+@pytest.fixture
+def fits(bcg, res):
+    """A fit of each kind of model, with whole numbers and text as marginaleffects wants them."""
+    frame = bcg.assign(
+        ablat=bcg["ablat"].astype(float),
+        alloc=bcg["alloc"].astype("category"),
+        group=np.arange(len(bcg)) // 3,
+    )
+    return {
+        "metareg": MetaReg.from_formula("yi ~ ablat + C(alloc)", frame, vi="vi").fit(),
+        "mixed": MixedMetaReg.from_formula(
+            "yi ~ ablat", frame, vi="vi", random="1 | group/trial"
+        ).fit(),
+        "scale": LocationScaleMetaReg.from_formula(
+            "yi ~ ablat", frame, vi="vi", scale_formula="~ 1"
+        ).fit(),
+    }
+
+
+@pytest.mark.parametrize("name", ["metareg", "mixed", "scale"])
+def test_plot_fit(fits, name):
+    pytest.importorskip("matplotlib").use("Agg")
+    res = fits[name]
+    figure = sm.graphics.plot_fit(res, "ablat", vlines=False)
+    lines = [line.get_ydata() for line in figure.axes[0].lines]
+    assert_allclose(np.sort(lines[0]), np.sort(res.model.endog))
+    assert_allclose(np.sort(lines[1]), np.sort(np.asarray(res.fittedvalues)), rtol=1e-12)
+    for plot in (sm.graphics.plot_fit, sm.graphics.plot_regress_exog):
+        with pytest.raises(AttributeError, match=r"has no 'weights': .*vlines=False"):
+            plot(res, "ablat")
+    assert not hasattr(res.model, "weights")
+
+
+def test_influence_plot(res):
+    pytest.importorskip("matplotlib").use("Agg")
+    figure = sm.graphics.influence_plot(res)
+    points = figure.axes[0].collections[0].get_offsets()
+    influence = res.get_influence()
+    assert_allclose(points[:, 0], influence.hat_matrix_diag, rtol=1e-12)
+    assert_allclose(points[:, 1], influence.resid_studentized_external, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["metareg", "mixed", "scale"])
+def test_table_makers_where_they_are_installed(fits, name):
+    res = fits[name]
+    known = f"{res.params['ablat']:.3f}"
+    stargazer = pytest.importorskip("stargazer.stargazer")
+    assert known in stargazer.Stargazer([res]).render_html()
+    assert known in stargazer.Stargazer([res]).render_latex()
+    maketables = pytest.importorskip("maketables")
+    assert known in str(maketables.ETable([res]).make("tex"))
+    tables = pytest.importorskip("great_tables")
+    html = tables.GT(res.summary_frame().reset_index().round(3)).as_raw_html()
+    assert known in html
+
+
+@pytest.mark.parametrize("name", ["metareg", "mixed", "scale"])
+def test_marginaleffects_where_it_is_installed(fits, name):
+    marginaleffects = pytest.importorskip("marginaleffects")
+    polars = pytest.importorskip("polars")
+    if int(polars.__version__.partition(".")[0]) > 1:
+        pytest.skip("marginaleffects 0.6 does not run with polars 2, for OLS either")
+    res = fits[name]
+    wrapped = pytest.importorskip("marginaleffects.statsmodels").ModelStatsmodels(res)
+    slopes = marginaleffects.avg_slopes(wrapped, variables="ablat")
+    assert slopes["estimate"][0] == pytest.approx(res.params["ablat"], rel=1e-6)
+    # it differentiates numerically
+    assert slopes["std_error"][0] == pytest.approx(res.bse["ablat"], rel=2e-3)
+    found = marginaleffects.predictions(wrapped)["estimate"].to_numpy()
+    assert_allclose(found, np.asarray(res.fittedvalues), rtol=1e-9, atol=1e-12)
