@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from metareg_sm._typing import Array
-from metareg_sm.effectsizes.frame import labelled_frame
+from metareg_sm.effectsizes.frame import harmonic_mean, labelled_frame
 from metareg_sm.effectsizes.read import (
     Column,
     Inputs,
@@ -302,7 +302,7 @@ def _estimates(
             certain=defined & (v == 0),
         ),
     )
-    return y, v, _harmonic_mean(size[defined])
+    return y, v, harmonic_mean(size[defined])
 
 
 def _variances(
@@ -319,11 +319,6 @@ def _variances(
     for name in dict.fromkeys(vtypes):
         v = np.where(names == name, entry.variances[name](y, **arrays, **keyword), v)
     return v
-
-
-def _harmonic_mean(size: Array) -> float:
-    positive = size[size > 0]
-    return float(len(positive) / np.sum(1.0 / positive)) if len(positive) else float("nan")
 
 
 def _given_estimates(

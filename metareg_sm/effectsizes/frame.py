@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array
+from metareg_sm.effectsizes.read import Inputs, fill_cells
 from metareg_sm.effectsizes.records import Measure
 from metareg_sm.effectsizes.registry import MEASURES
 from metareg_sm.effectsizes.reporting import warn
@@ -31,7 +33,9 @@ def measure_of(data: Any, outcome: str | None = None) -> Measure | None:
     Returns
     -------
     Measure or None
-        None if there is none in the registry.
+        None if there is none in the registry. PFT and IRFT come with the harmonic mean of the
+        sizes: of the studies in the table, where it has the columns that they were computed from;
+        else of those that `effect_size` knew.
 
     Examples
     --------
@@ -47,7 +51,31 @@ def measure_of(data: Any, outcome: str | None = None) -> Measure | None:
         return None
     if outcome not in (None, attrs.get(ATTRS, {}).get("outcome", "yi")):
         return None
-    return MEASURES.get(name.lower())
+    found = MEASURES.get(name.lower())
+    if found is None or not found.sized:
+        return found
+    return replace(found, size=_pooled_size(data, found, attrs.get(ATTRS, {})))
+
+
+def _pooled_size(data: Any, measure: Measure, how: Mapping[str, Any]) -> float | None:
+    """Harmonic mean of the sizes of the studies in a table; None where they are not known."""
+    columns, size = how.get("columns", {}), how.get("size", np.nan)
+    if columns and isinstance(data, pd.DataFrame) and set(columns.values()) <= set(data.columns):
+        given = {a: numbers(data[c]) for a, c in columns.items() if measure.layout.cell(a)}
+        cells = fill_cells(measure.layout, Inputs(data.index, given, dict(columns)))
+        size = harmonic_mean(np.sum([cells[name] for name in measure.layout.sizes], axis=0))
+    return float(size) if np.isfinite(size) else None
+
+
+def numbers(values: pd.Series) -> Array:
+    """A column as numbers; NaN where there is none."""
+    return pd.to_numeric(values, errors="coerce").to_numpy(float, na_value=np.nan)
+
+
+def harmonic_mean(size: Array) -> float:
+    """Harmonic mean of the positive sizes; NaN where there is none."""
+    positive = size[size > 0]
+    return float(len(positive) / np.sum(1.0 / positive)) if len(positive) else float("nan")
 
 
 def labelled_frame(
@@ -81,7 +109,7 @@ def labelled_frame(
         if name not in frame.columns:
             frame[name] = values
             continue
-        before = pd.to_numeric(frame[name], errors="coerce").to_numpy(float, na_value=np.nan)
+        before = numbers(frame[name])
         now = values if replace else np.where(np.isnan(before), values, before)
         there = ~np.isnan(before)
         # values that were printed to eight digits are the same values

@@ -148,6 +148,8 @@ class Measure:
         Whether it has a correction for bias, which `correct=False` leaves out.
     doubt : str
         When it is undefined, for a warning.
+    size : float or None
+        Of the studies whose estimates are pooled, where `measure_of` knows it: the harmonic mean.
     """
 
     name: str
@@ -165,6 +167,7 @@ class Measure:
     relative: bool = False
     corrected: bool = False
     doubt: str = field(default="it is undefined there", repr=False)
+    size: float | None = field(default=None, repr=False)
 
     def natural(self, y: Array | float, size: float | None = None) -> Array:
         """Estimates on the natural scale.
@@ -174,8 +177,9 @@ class Measure:
         y : array_like
             Estimates, or ends of their intervals.
         size : float, optional
-            People or time at risk, for `PFT` and `IRFT` (the harmonic mean of the studies for a
-            pooled estimate). Without it they are taken back as for a very large study.
+            People or time at risk, for `PFT` and `IRFT`; by default `size`, the harmonic mean of
+            the studies of the table that the measure is from. Without any they are taken back as
+            for a very large study.
 
         Returns
         -------
@@ -191,7 +195,9 @@ class Measure:
         values = np.asarray(y, dtype=float)
         if self.back is None:
             return values
-        return self.back(values, size) if self.sized else self.back(values)
+        if not self.sized:
+            return self.back(values)
+        return self.back(values, self.size if size is None else size)
 
     @property
     def natural_null(self) -> float | None:

@@ -6,6 +6,7 @@ import math
 import types
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -119,6 +120,7 @@ class KnownVarianceModel(LikelihoodModel):
         self._data_attr.extend(["vi", "basis", "rows"])
         self.context: Mapping[str, Any] = {}
         self.measure_name: str | None = None
+        self.measure_size: float | None = None
         self._kinds: Mapping[Any, str] = {}
         self.participants: Participants | None = None
         if not by_formula:
@@ -144,7 +146,7 @@ class KnownVarianceModel(LikelihoodModel):
             return None
         from metareg_sm.effectsizes import MEASURES
 
-        return MEASURES[self.measure_name.lower()]
+        return replace(MEASURES[self.measure_name.lower()], size=self.measure_size)
 
     def _prepare(self) -> None:
         """What the model makes of its rows, once they are known."""
@@ -262,7 +264,7 @@ class KnownVarianceModel(LikelihoodModel):
                 **kept,
             )
         model.context = context
-        model.measure_name = _measure_name(data, model.endog_names)
+        model.measure_name, model.measure_size = _measure(rows.frame, model.endog_names)
         model._kinds = column_kinds(rows.frame, formula, *mentions)
         model.rows = rows.without(getattr(model.data, "missing_row_idx", None))
         if participant_level is not None or participant_sd is not None:
@@ -305,14 +307,14 @@ class KnownVarianceModel(LikelihoodModel):
         self.context = restored(state["context"])
 
 
-def _measure_name(data: Any, outcome: str) -> str | None:
-    """Name of the measure that `effect_size` computed the outcome of a table in."""
+def _measure(data: Any, outcome: str) -> tuple[str | None, float | None]:
+    """The measure that `effect_size` computed the outcome of a table in, and the typical size."""
     if not getattr(data, "attrs", None):
-        return None
+        return None, None
     from metareg_sm.effectsizes import measure_of
 
     found = measure_of(data, outcome)
-    return None if found is None else found.name
+    return (None, None) if found is None else (found.name, found.size)
 
 
 def _rows_of_arrays(data: Any, total: int) -> StudyRows:

@@ -111,6 +111,11 @@ def _measure_notes(fit: Fitted) -> list[str]:
     if measure is None:
         return []
     back = "; get_prediction(transform='natural') takes effects back from it"
+    if measure.sized:
+        size = "a very large study" if measure.size is None else f"a size of {measure.size:.1f}"
+        back += f", as for {size}"
+        if measure.size is not None:
+            back += ", the harmonic mean of the studies"
     return [f"{fit.terms.outcome} is the {measure.title}{back if measure.back else ''}."]
 
 
