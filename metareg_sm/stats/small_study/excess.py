@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import OptionError
@@ -34,6 +35,11 @@ class ExcessSignificanceTest(Printed):
         Power of each study.
     significant : ndarray of bool, (k,)
     test, alternative : str
+    theta_lim : tuple of float
+        Limit estimates: the mean effects, common to all studies and in the direction of the one
+        that was expected, at which the p-value is `limit_alpha`. A smaller effect would leave an
+        excess. Empty where even an effect of 0 leaves none, where studies were expected to differ,
+        or to lie where they were not tested; two for a two-sided test.
     """
 
     observed: int
@@ -44,6 +50,7 @@ class ExcessSignificanceTest(Printed):
     significant: npt.NDArray[np.bool_]
     test: str
     alternative: str
+    theta_lim: tuple[float, ...] = ()
 
 
 def poisson_binomial(p: Array) -> Array:
@@ -149,6 +156,7 @@ def excess_significance_test(
     alternative: str = "two-sided",
     test: str = "chi2",
     test_alternative: str = "greater",
+    limit_alpha: float = 0.10,
 ) -> ExcessSignificanceTest:
     """Compare the number of significant studies with the sum of their powers.
 
@@ -169,6 +177,8 @@ def excess_significance_test(
         independent trials with a power each.
     test_alternative : {"greater", "less", "two-sided"}
         "greater" is the test of excess significance.
+    limit_alpha : float, default 0.10
+        The p-value at the limit estimate.
 
     Returns
     -------
@@ -209,6 +219,41 @@ def excess_significance_test(
     observed = int(significant.sum())
     statistic, pvalue = TESTS[test](observed, power, test_alternative)
     expected = float(power.sum())
-    return ExcessSignificanceTest(
+    found = ExcessSignificanceTest(
         observed, expected, statistic, pvalue, power, significant, test, test_alternative
     )
+    common = np.unique(theta)
+    tested = {"greater": 1.0, "less": -1.0}.get(alternative)
+    if len(common) > 1 or tested == -np.sign(common[0]):
+        # the larger the effect, the fewer would be significant
+        return found
+
+    def at(size: float) -> tuple[float, float]:
+        there = power_of(v, float(np.copysign(size, common[0])), tau2, alpha, alternative)
+        return float(there.sum()), TESTS[test](observed, there, test_alternative)[1] - limit_alpha
+
+    farthest = float(np.abs(y).max() + 40.0 * np.sqrt(v.max() + tau2))
+    sizes = _limits(at, farthest, observed)
+    limits = sorted(float(np.copysign(size, common[0])) for size in sizes)
+    return replace(found, theta_lim=tuple(limits))
+
+
+def _limits(at: Callable[[float], tuple[float, float]], farthest: float, observed: int) -> Array:
+    """Sizes of the effect where a p-value crosses a level, one on each side of its peak."""
+
+    def above(size: float) -> float:
+        return at(size)[1]
+
+    def short(size: float) -> float:
+        return at(size)[0] - observed
+
+    # where as many are expected as observed, a two-sided p-value is at its peak
+    ends = [0.0, farthest]
+    if short(0.0) * short(farthest) < 0.0:
+        ends.insert(1, optimize.brentq(short, 0.0, farthest))
+    crossed = [
+        optimize.brentq(above, low, high, xtol=1e-15, rtol=1e-14)
+        for low, high in pairwise(ends)
+        if above(low) * above(high) < 0.0
+    ]
+    return np.array(crossed)
