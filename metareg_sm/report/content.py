@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeGuard
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy import special
 
 from metareg_sm._typing import Array, Mask, Seed
 from metareg_sm.exceptions import MetaRegError, OptionError
@@ -59,6 +60,38 @@ class Deletions(Protocol):
     @property
     def reason(self) -> npt.NDArray[np.object_]:
         """Why a deletion leaves nothing to fit; empty where it does not."""
+
+
+class ClusterRefits(Protocol):
+    """Fits without each cluster of dependent effects in turn."""
+
+    params: pd.DataFrame
+    cooks_distance: pd.Series
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterDeletions:
+    """Deletions of clusters, as a report tells of them; see `Deletions`."""
+
+    labels: Sequence[Any] | pd.Index
+    influential: Mask
+    params_not_obsi: Array
+    tau2_deleted: Array
+    reason: npt.NDArray[np.object_]
+
+    @classmethod
+    def of(cls, found: ClusterRefits) -> ClusterDeletions:
+        """Influential are clusters that move the estimates beyond the middle of their region."""
+        params = found.params.to_numpy(dtype=float)
+        median = 2.0 * float(special.gammaincinv(0.5 * params.shape[1], 0.5))
+        fitted = np.isfinite(params).all(axis=1)
+        return cls(
+            found.params.index,
+            np.asarray(found.cooks_distance.to_numpy(dtype=float) > median, dtype=bool),
+            params,
+            np.full(len(params), np.nan),
+            np.where(fitted, "", "not fitted").astype(object),
+        )
 
 
 class LevelHeterogeneity(Protocol):
@@ -136,6 +169,12 @@ class Content:
     def coverage(self) -> str:
         """Coverage of the intervals, in percent."""
         return f"{100.0 * (1.0 - self.alpha):g}%"
+
+    @property
+    def deleted(self) -> tuple[str, str]:
+        """What is left out in turn, one and several."""
+        clusters = isinstance(self.influence, ClusterDeletions)
+        return ("cluster", "clusters") if clusters else ("study", "studies")
 
     @property
     def pooled(self) -> bool:
@@ -229,6 +268,9 @@ def _influence(fit: Reported, influence: bool | Deletions) -> Deletions | None:
         return None
     if influence is not True:
         return influence
+    clusters = getattr(fit, "leave_one_cluster_out", None)
+    if clusters is not None:
+        return ClusterDeletions.of(clusters())
     diagnostics = getattr(fit, "get_influence", None)
     if diagnostics is None:
         raise OptionError(

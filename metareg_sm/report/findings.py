@@ -362,13 +362,15 @@ def _range(values: Array, decimals: int, digits: int = 1) -> list[Part]:
 
 
 def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
+    one, several = content.deleted
     good = np.asarray(found.reason == "", dtype=bool)
     marked = np.flatnonzero(found.influential & good)
     if len(marked):
         who = listed([str(found.labels[int(i)]) for i in marked])
-        yield (f"{counted(len(marked), 'study was', 'studies were')} influential ({who}).",)
+        those = counted(len(marked), f"{one} was", f"{several} were")
+        yield (f"{those} influential ({who}).",)
     else:
-        yield ("No study was influential.",)
+        yield (f"No {one} was influential.",)
     if not good.any():
         return
     params = found.params_not_obsi[good]
@@ -388,7 +390,7 @@ def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
     if has_tau2(content.fit) and content.fit.estimator is not None:
         decimals = decimals_for(content.fit.tau2_se)
         ranges.append([TAU2, " from ", *_range(found.tau2_deleted[good], decimals, 2)])
-    yield ("Without one study at a time, ", *_joined(ranges, "; "), ".")
+    yield (f"Without one {one} at a time, ", *_joined(ranges, "; "), ".")
     if not good.all():
         n = int((~good).sum())
-        yield (f"Without {counted(n, 'study', 'studies')} the model could not be fitted.",)
+        yield (f"Without {counted(n, one, several)} the model could not be fitted.",)

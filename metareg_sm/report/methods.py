@@ -301,9 +301,13 @@ def _resamples(test: PermutationTest) -> str:
 
 def _sensitivity(content: Content) -> Iterator[Sentence]:
     if content.influence is not None:
+        one, _ = content.deleted
+        measures = "DFFITS, Cook's distances, leverages and DFBETAS"
+        if one == "cluster":
+            measures = "Cook's distances"
         yield (
-            "As sensitivity analyses, the model was fitted again without each study in turn, and "
-            "influence was judged by DFFITS, Cook's distances, leverages and DFBETAS ",
+            f"As sensitivity analyses, the model was fitted again without each {one} in turn, and "
+            f"influence was judged by {measures} ",
             Citation((cited.INFLUENCE,)),
             ".",
         )

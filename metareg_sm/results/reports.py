@@ -129,7 +129,7 @@ class ReportResults(FigureResults):
             Moderators of predictions, as `get_prediction` takes them; by default their means, and
             the most frequent levels of factors.
         influence : bool or Influence, default False
-            Fits without each study.
+            Fits without each study; of dependent effects without each cluster.
         permutation : int or PermutationTest, optional
             A permutation test, or how many permutations to draw for one.
         adjust : str, optional

@@ -672,3 +672,16 @@ def test_reports_of_a_location_scale_model_state_where_they_predict(formula):
     low, high = found[["obs_ci_lower", "obs_ci_upper"]].iloc[0]
     shown = re.search(r"new study was (-?[\d.]+) to (-?[\d.]+)\.", text)
     assert [float(g) for g in shown.groups()] == pytest.approx([low, high], abs=6e-4)
+
+
+def test_influence_of_clusters_is_told():
+    schools = datasets.konstantopoulos2011.load_pandas().data
+    res = MixedMetaReg.from_formula("yi ~ 1", schools, vi="vi", random="1 | district/school").fit()
+    text = res.report(influence=True)
+    found = res.leave_one_cluster_out()
+    assert "fitted again without each cluster in turn, and influence was judged by Cook's" in text
+    assert found.cooks_distance.idxmax() == 71
+    assert "1 cluster was influential (71)." in text
+    shown = re.search(r"Without one cluster at a time, the effect from (\S+) to (\S+)\.", text)
+    values = [found.params["Intercept"].min(), found.params["Intercept"].max()]
+    assert [float(g) for g in shown.groups()] == pytest.approx(values, abs=6e-3)
