@@ -280,7 +280,9 @@ def _between(low: float, best: float, high: float, least: float, most: float) ->
     beyond = 0.25 * (high - low)
     edge = 1e-3 if np.isfinite(most) else 0.0
     ends = max(low - beyond, least + edge), min(high + beyond, most - edge)
-    return _with(np.linspace(*ends, _FEW_POINTS), low, best, high)
+    values = _with(np.linspace(*ends, _FEW_POINTS), low, high)
+    # a correlation may be estimated as 1, where other values need not be defined
+    return np.unique(np.append(values, best))
 
 
 def _profiled(

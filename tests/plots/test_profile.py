@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 import metareg_sm
-from metareg_sm import LocationScaleMetaReg, MixedMetaReg, datasets
+from metareg_sm import LocationScaleMetaReg, MixedMetaReg, datasets, simulate, two_stage
 from metareg_sm.exceptions import IdentificationWarning, IntervalWarning, OptionError
 
 from ._figures import assert_tidy, written
@@ -61,6 +61,24 @@ def test_a_correlation_is_profiled_with_its_sign():
         2.150103979, abs=1e-7
     )
     assert -0.64 < maxima.loc["trial: rho[AL, PD]", "ci_lower"] < -0.62
+
+
+def test_a_correlation_at_its_end():
+    people = simulate.participants(n_studies=12, rng=1)
+    stage = two_stage("y ~ treat * age", people, study="study", effect=["treat", "age"])
+    res = MixedMetaReg.from_formula(
+        "yi ~ 0 + effect", stage.frame, V=stage.V, random="0 + effect | study"
+    ).fit()
+    rho = float(res.components.values[-1])
+    assert abs(rho) == pytest.approx(1.0)
+    for width in (89, 183):
+        fig = res.plot_profile(width=width)
+        assert_tidy(fig)
+    maxima = fig.metareg_data.attrs["maxima"]
+    assert maxima["estimate"].iloc[-1] == rho
+    assert maxima["loglike"].iloc[-1] == pytest.approx(res.llf, abs=1e-6)
+    curve = fig.metareg_data[fig.metareg_data["component"] == maxima.index[-1]]
+    assert np.abs(curve["value"]).max() <= 1.0
 
 
 def test_profile_intervals_of_the_scale():
