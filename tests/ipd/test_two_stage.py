@@ -69,7 +69,7 @@ def test_against_r(engine, name):
 def check_pooled(expected, params, bse, tau2):
     np.testing.assert_allclose(params, expected["beta"], rtol=1e-6)
     np.testing.assert_allclose(bse, expected["se"], rtol=1e-6)
-    assert tau2 == pytest.approx(expected["tau2"], rel=1e-5, abs=1e-9)
+    assert tau2 == pytest.approx(expected["tau2"], rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize(

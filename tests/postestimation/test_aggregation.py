@@ -85,7 +85,7 @@ def test_other_models(engine, data, name, model, fit, right):
     assert test.difference == pytest.approx(b[1] - b[0], rel=1e-6)
     assert test.se == pytest.approx(np.sqrt(V[0, 0] + V[1, 1] - 2 * V[0, 1]), rel=1e-6)
     expected = plain.t_test(_contrast(plain, names))
-    assert test.pvalue == pytest.approx(float(np.squeeze(expected.pvalue)), rel=1e-5)
+    assert test.pvalue == pytest.approx(float(np.squeeze(expected.pvalue)), rel=1e-6)
     # slopes .8 within and -.4 between
     assert test.pvalue < 0.01
     assert (test.df is None) == (not res.use_t)
