@@ -95,6 +95,34 @@ def test_model_is_the_fit_of_mixedmetareg(trials):
     assert set(found.model.random_effects["study"].index.get_level_values(0)) == set(trials.index)
 
 
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {
+            "ai": [20, 36, 28, 110, 195, 23],
+            "n1i": [72, 93, 65, 184, 543, 40],
+            "ci": [14, 70, 3, 8, 575, 82],
+            "n2i": [108, 245, 56, 34, 2563, 323],
+        },
+        {
+            "ai": [11, 14, 14, 140, 232, 67],
+            "n1i": [163, 229, 74, 1497, 1086, 392],
+            "ci": [0, 5, 274, 153, 75, 34],
+            "n2i": [11, 17, 2236, 2333, 400, 291],
+        },
+    ],
+)
+@pytest.mark.filterwarnings("ignore::metareg_sm.exceptions.ConvergenceWarning")
+def test_the_highest_of_several_maxima(counts):
+    found = baseline_risk(**counts)
+    data = columns(found)
+    # slopes on a grid: no other one has a higher likelihood
+    grid = np.linspace(-4.0, 4.0, 81)
+    many = [np.broadcast_to(d, (81, 6)) for d in data]
+    assert profile_loglike(*many, grid).max() <= found.model.llf + 1e-8
+    assert profile_loglike(*data, found.slope) == pytest.approx(found.model.llf, abs=1e-8)
+
+
 def dense_loglike(theta, x, y, vx, vy):
     """The textbook: sum of bivariate normal densities at means, slope, u and w."""
     mx, my, slope, u, w = theta

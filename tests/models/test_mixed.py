@@ -115,6 +115,17 @@ def test_an_optimizer_that_stops_early_is_told():
     assert "did not converge" in str(res.summary())
 
 
+def test_start_by_working_parameters():
+    options = {"V": V_TRIALS, "random": "0 + outcome | trial"}
+    model = MixedMetaReg.from_formula("yi ~ 0 + outcome", TRIALS, **options)
+    one = model.fit()
+    root = np.linalg.cholesky(one.cov_re.to_numpy())
+    # as `loglike` has them: three of them where two variances have a correlation
+    start = root[np.tril_indices(2)]
+    assert model.loglike(start) == pytest.approx(one.llf, rel=1e-10)
+    same(model.fit(start_params=start), one)
+
+
 def test_start_params():
     same(schools().fit(start_params=[1.0, 0.001]), schools().fit())
     with pytest.raises(OptionError, match="2 values"):
