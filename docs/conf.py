@@ -17,15 +17,17 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "numpydoc",
-    "IPython.sphinxext.ipython_console_highlighting",
     "IPython.sphinxext.ipython_directive",
     "sphinx_copybutton",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
     "built",
+    "pages",
 ]
+html_math_renderer = "mathml"
+# what is not marked as code is not coloured
+highlight_language = "none"
 exclude_patterns = ["_build", "gallery", "start-here.ipynb"]
 templates_path = ["_templates"]
 
@@ -54,6 +56,10 @@ copybutton_prompt_is_regexp = True
 html_theme = "pydata_sphinx_theme"
 html_title = f"metareg_sm {release}"
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
+# without a sidebar that most pages leave empty, a summary of 80 characters fits at 1300 pixels
+html_sidebars = {"*": []}
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 html_copy_source = False
 html_show_sourcelink = False
 
