@@ -57,7 +57,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"metareg_sm {release}"
 html_theme_options = {"show_prev_next": True, "secondary_sidebar_items": ["page-toc"]}
 # without a sidebar that most pages leave empty, a summary of 80 characters fits at 1300 pixels
-html_sidebars = {"*": []}
+html_sidebars = {"**": []}
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_copy_source = False

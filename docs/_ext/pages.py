@@ -26,7 +26,7 @@ _FETCHED = re.compile(
     r"|<link\b(?=[^>]*\brel=\"(?:stylesheet|preload|icon)\")[^>]*\bhref=\"(?:https?:)?//[^\"]*"
     r"|(?:@import\s+|url\()[\"']?(?:https?:)?//[^\"')]*"
 )
-_PROMPT = re.compile(r"(?P<in>In \[\d*\]: ?)|(?P<more>   +\.\.\.: ?)|(?P<out>Out\[\d*\]: ?)")
+_PROMPT = re.compile(r"(?P<in>In \[\d*\]: ?)|(?P<more>  +\.{3,}: ?)|(?P<out>Out\[\d*\]: ?)")
 
 
 def mathml(source: str, block: bool = False) -> str:
@@ -80,7 +80,7 @@ def _inline(self: Any, node: nodes.math) -> None:
 
 
 def _block(self: Any, node: nodes.math_block) -> None:
-    self.body.append(self.starttag(node, "div", CLASS="math"))
+    self.body.append(self.starttag(node, "div", CLASS="formula"))
     self.body.append(mathml(node.astext(), block=True))
     self.body.append("</div>\n")
     raise nodes.SkipNode
