@@ -26,6 +26,8 @@ _DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
 # where the Hessian is like the information, or where scoring promises less than this.
 _ALIKE = 0.5
 _CLOSE = 0.1
+# Squared distance, by the information, at which a step is taken to lead to a known end.
+_SAME = 0.02
 _HALVINGS = 10
 
 
@@ -61,6 +63,7 @@ def ascend(
     lower: Array,
     upper: Array,
     maxiter: int = 60,
+    canonical: Callable[[Array], Array] | None = None,
 ) -> Ascent:
     """Climb from each of many starts.
 
@@ -74,6 +77,9 @@ def ascend(
         Ends of the parameters.
     maxiter : int
         Steps at most.
+    canonical : callable, optional
+        Where lanes are climbs of one likelihood: what makes parameters (m,) that mean the same
+        equal. A lane that plainly leads to where another one ended is given up.
 
     Returns
     -------
@@ -101,25 +107,19 @@ def ascend(
             going = ~last
             lanes, here, step, following = lanes[going], here[going], step[going], following[going]
             at, decrement = Heights(*(part[going] for part in at)), decrement[going]
-            if not lanes.size:
-                break
+        if canonical is not None and converged.any():
+            away = _apart(following, decrement, phi, ends, converged, canonical)
+            lanes, here, step, following = lanes[away], here[away], step[away], following[away]
+            at, decrement = Heights(*(part[away] for part in at)), decrement[away]
+        if not lanes.size:
+            break
         new = heights(following, lanes)
         evaluations += 1
         worse = ~((new.value > at.value) | ((decrement < _NEAR) & np.isfinite(new.value)))
-        length = 1.0
-        for _ in range(_HALVINGS):
-            if not worse.any():
-                break
-            length *= 0.3
-            where = np.flatnonzero(worse)
-            tried = np.minimum(np.maximum(here[where] + length * step[where], lower), upper)
-            shorter = heights(tried, lanes[where])
-            evaluations += 1
-            better = shorter.value > at.value[where]
-            for old, found in zip(new, shorter, strict=True):
-                old[where[better]] = found[better]
-            following[where[better]] = tried[better]
-            worse[where[better]] = False
+        if worse.any():
+            evaluations += _shortened(
+                heights, lanes, here, (lower, upper), step, at, (following, new, worse)
+            )
         if worse.any():
             # no rise can be told from rounding, or this lane is given up
             stuck = lanes[worse]
@@ -129,10 +129,60 @@ def ascend(
             lanes, following = lanes[going], following[going]
             new = Heights(*(part[going] for part in new))
         phi[lanes] = following
-        for end, part in zip(ends, new, strict=True):
-            end[lanes] = part
+        _put(ends, lanes, new)
         at = new
     return Ascent(phi, converged, ends, evaluations)
+
+
+def _shortened(
+    heights: Callable[[Array, Codes], Heights],
+    lanes: Codes,
+    here: Array,
+    bounds: tuple[Array, Array],
+    step: Array,
+    at: Heights,
+    moved: tuple[Array, Heights, Mask],
+) -> int:
+    """Shorten steps that led no higher, in place; the number of evaluations that this took."""
+    following, new, worse = moved
+    for halving in range(1, _HALVINGS + 1):
+        where = np.flatnonzero(worse)
+        if not where.size:
+            return halving - 1
+        tried = np.clip(here[where] + 0.3**halving * step[where], *bounds)
+        shorter = heights(tried, lanes[where])
+        better = shorter.value > at.value[where]
+        _put(new, where[better], Heights(*(part[better] for part in shorter)))
+        following[where[better]] = tried[better]
+        worse[where[better]] = False
+    return _HALVINGS
+
+
+def _put(all_lanes: Heights, lanes: Codes, found: Heights) -> None:
+    for old, new in zip(all_lanes, found, strict=True):
+        old[lanes] = new
+
+
+def _apart(
+    following: Array,
+    decrement: Array,
+    phi: Array,
+    ends: Heights,
+    converged: Mask,
+    canonical: Callable[[Array], Array],
+) -> Mask:
+    """Lanes whose next step does not lead, by the information, to where another one ended."""
+    away = np.ones(len(following), dtype=bool)
+    close = np.flatnonzero(decrement < 1.0)
+    if not close.size:
+        return away
+    there = np.flatnonzero(converged)
+    targets = np.array([canonical(phi[i]) for i in there])
+    for i in close:
+        gap = canonical(following[i]) - targets
+        distance = np.einsum("ni,nij,nj->n", gap, ends.expected[there], gap)
+        away[i] = distance.min() >= _SAME
+    return away
 
 
 def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, Array, Mask]:

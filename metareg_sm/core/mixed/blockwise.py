@@ -124,10 +124,10 @@ class Blockwise:
             gram_1 -= _products(F, s)
             logdet_1 += (S * W).sum((2, 3, 4))
             if order > 1:
-                A = (W @ S).reshape(m, B, -1)
-                turned = (S @ W).reshape(m, B, -1)
                 # tr(W S_i W S_j), entry by entry of W S_i and of S_j W
-                logdet_2 -= np.einsum("ibz,jbz->ijb", A, turned, optimize=True)
+                A = np.swapaxes((W @ S).reshape(m, B, -1), 0, 1)
+                turned = (S @ W).reshape(m, B, -1).transpose(1, 2, 0)
+                logdet_2 -= np.moveaxis(A @ turned, 0, -1)
                 rows = (T @ F).reshape(m, B, blocks * n, c)
                 left = np.ascontiguousarray(rows.transpose(1, 0, 3, 2)).reshape(B, m * c, -1)
                 crossed = (left @ left.swapaxes(-1, -2)).reshape(B, m, c, m, c)

@@ -50,46 +50,54 @@ class Lanes:
         return found._replace(value=found.value - self._shift)
 
     def heights(self, phi: Array, lanes: Codes | None = None) -> Heights:
-        """Log-likelihood with derivatives by the parameters."""
+        """Log-likelihood with derivatives by the parameters, at phi (B, m)."""
         problem = self.problem
         moments = self.many.moments(problem.matrices(phi), 2, lanes)
         found = heights(moments, problem.n(self.reml), self.reml)
         value = found.value - self._shift
         if self.intercepts:
             return found._replace(value=value)
-        J, curvature, at = [], np.zeros((*phi.shape, phi.shape[-1])), 0
+        B, m = phi.shape
+        J, curvature, at = np.zeros((B, m, found.gradient.shape[1])), np.zeros((B, m, m)), 0
         for term, part in zip(problem.terms, problem.slices, strict=True):
             i, j = np.triu_indices(term.q)
-            own = phi[..., part]
-            g = found.gradient[..., at : at + len(i)] * np.where(i == j, 1.0, 0.5)
-            M = np.empty((*phi.shape[:-1], term.q, term.q))
-            M[..., i, j] = M[..., j, i] = g
-            curvature[..., part, part] = term.structure.curvature(own, M)
-            J.append(term.structure.derivatives(own)[..., i, j])
-            at += len(i)
+            own, entries = phi[:, part], slice(at, at + len(i))
+            M = np.empty((B, term.q, term.q))
+            M[:, i, j] = M[:, j, i] = found.gradient[:, entries] * np.where(i == j, 1.0, 0.5)
+            curvature[:, part, part] = term.structure.curvature(own, M)
+            J[:, part, entries] = term.structure.derivatives(own)[..., i, j]
+            at = entries.stop
+        turned = J.swapaxes(1, 2)
         return Heights(
             value,
-            np.concatenate(
-                [
-                    (D @ g[..., None])[..., 0]
-                    for D, g in zip(J, _split(found.gradient, J), strict=True)
-                ],
-                axis=-1,
-            ),
-            _chained(J, found.observed) - curvature,
-            _chained(J, found.expected),
+            (J @ found.gradient[..., None])[..., 0],
+            J @ found.observed @ turned - curvature,
+            J @ found.expected @ turned,
         )
 
     def peaks(self, axes: Sequence[Array]) -> Array:
-        """Points (n, m) of a grid, each parameter along an axis, no lower than their neighbours.
+        """Points (n, m) near peaks of the likelihood on a grid of variances, the highest first.
 
-        The highest first.
+        Each is the top of parabolas, in the logarithms, through a point of the grid that is no
+        lower than its neighbours.
         """
         value = self._grid(axes)
         high = (value == maximum_filter(value, 3, mode="nearest")) & np.isfinite(value)
         at = np.argwhere(high)
         at = at[np.argsort(-value[high], kind="stable")]
-        return np.stack([axis.ravel()[i] for axis, i in zip(axes, at.T, strict=True)], axis=1)
+        found = np.empty(at.shape)
+        for j, axis in enumerate(axes):
+            t, last = axis.ravel(), axis.size - 1
+            unit = np.eye(len(axes), dtype=int)[j]
+            middle = at[:, j]
+            inside = (middle > 0) & (middle < last)
+            before, after = (value[tuple((at + d * inside[:, None]).T)] for d in (-unit, unit))
+            bend = 2.0 * value[tuple(at.T)] - before - after
+            shift = np.where(
+                bend > 0.0, 0.5 * (after - before) / np.where(bend > 0.0, bend, 1.0), 0.0
+            )
+            found[:, j] = t[middle] * (t[1] / t[0]) ** shift
+        return found
 
     def _grid(self, axes: Sequence[Array]) -> Array:
         """Log-likelihood on a grid of variances; each level is summed up along its own axes."""
@@ -116,25 +124,5 @@ class Lanes:
         if fixed is not None:
             lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
         if outcome is None:
-            return ascend(self.heights, starts, lower, upper)
+            return ascend(self.heights, starts, lower, upper, canonical=self.problem.canonical)
         return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper)
-
-
-def _split(gradient: Array, J: Sequence[Array]) -> list[Array]:
-    ends = np.cumsum([D.shape[-1] for D in J])
-    return np.split(gradient, ends[:-1], axis=-1)
-
-
-def _chained(J: Sequence[Array], H: Array) -> Array:
-    """J H J' for a J of blocks along the diagonal, (..., m, m)."""
-    ends = np.cumsum([D.shape[-1] for D in J])
-    rows = np.concatenate(
-        [D @ part for D, part in zip(J, np.split(H, ends[:-1], axis=-2), strict=True)], axis=-2
-    )
-    return np.concatenate(
-        [
-            part @ D.swapaxes(-1, -2)
-            for D, part in zip(J, np.split(rows, ends[:-1], axis=-1), strict=True)
-        ],
-        axis=-1,
-    )

@@ -77,15 +77,15 @@ class Many(Protocol):
 
 
 class Heights(NamedTuple):
-    """Log-likelihoods with derivatives, in the scale of the problem.
+    """Log-likelihoods with derivatives.
 
     Attributes
     ----------
-    value : ndarray, (...,)
+    value : ndarray, (B,)
         Log-likelihood; -inf where it is undefined.
-    gradient : ndarray, (..., m)
+    gradient : ndarray, (B, m)
         Score.
-    observed, expected : ndarray, (..., m, m)
+    observed, expected : ndarray, (B, m, m)
         Negative Hessian and expected information.
     """
 
@@ -144,27 +144,27 @@ def profile(moments: Moments, n: int, reml: bool) -> Profile:
 
 
 def heights(moments: Moments, n: int, reml: bool) -> Heights:
-    """Log-likelihood, score and information of moments; n is k - p in REML, else k."""
+    """Log-likelihood, score and information of moments (B,); n is k - p in REML, else k."""
     at = profile(moments, n, reml)
-    p = moments.gram.shape[-1] - 1
-    e = np.concatenate([-at.coefs, np.ones((*at.coefs.shape[:-1], 1))], -1)[..., None]
-    first = moments.gram_1 @ e  # (m, ..., p+1, 1)
-    u = first[..., :p, 0]
-    lead = at.inverse @ u[..., None]
-    slope = (np.swapaxes(first, -1, -2) @ e)[..., 0, 0]
-    bend = (np.swapaxes(e, -1, -2) @ moments.gram_2 @ e)[..., 0, 0]
-    bend = bend - 2.0 * (u[None] * lead[:, None, ..., 0]).sum(-1)
+    B, p = at.coefs.shape
+    e = np.empty((B, p + 1, 1))
+    np.negative(at.coefs, out=e[:, :p, 0])
+    e[:, p] = 1.0
+    first = moments.gram_1 @ e  # (m, B, p+1, 1)
+    turned = e.transpose(0, 2, 1)
+    u = first[:, :, :p]
+    lead = at.inverse @ u
+    slope = (turned @ first)[..., 0, 0]
+    bend = (turned @ (moments.gram_2 @ e))[..., 0, 0]
+    bend -= 2.0 * (u[None] * lead[:, None]).sum((-1, -2))
     logdet_1, logdet_2 = moments.logdet_1, moments.logdet_2
     if reml:
-        A = at.inverse @ moments.gram_1[..., :p, :p]
-        m = len(A)
-        flat = at.inverse.reshape(*at.inverse.shape[:-2], p * p)
-        second = moments.gram_2[..., :p, :p].reshape(*moments.gram_2.shape[:-2], p * p)
-        logdet_1 = logdet_1 + np.trace(A, axis1=-2, axis2=-1)
-        left = A.reshape(m, *A.shape[1:-2], p * p)
-        right = np.swapaxes(A, -1, -2).reshape(left.shape)
-        logdet_2 = logdet_2 + (flat * second).sum(-1) - (left[:, None] * right[None]).sum(-1)
-    gradient = -0.5 * np.moveaxis(logdet_1 + slope, 0, -1)
-    observed = np.moveaxis(0.5 * (logdet_2 + bend), (0, 1), (-2, -1))
-    expected = np.moveaxis(-0.5 * logdet_2, (0, 1), (-2, -1))
+        own = moments.gram_1[..., :p, :p]
+        A = at.inverse @ own
+        logdet_1 = logdet_1 + (at.inverse * own).sum((-1, -2))
+        second = (at.inverse * moments.gram_2[..., :p, :p]).sum((-1, -2))
+        logdet_2 = logdet_2 + second - (A[:, None] * A.swapaxes(-1, -2)).sum((-1, -2))
+    gradient = -0.5 * (logdet_1 + slope).T
+    observed = 0.5 * (logdet_2 + bend).transpose(2, 0, 1)
+    expected = -0.5 * logdet_2.transpose(2, 0, 1)
     return Heights(at.value, gradient, observed, expected)

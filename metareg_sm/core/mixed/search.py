@@ -23,7 +23,7 @@ _EXACT = 1e-20
 _MANY = 5
 # Numbers, over all lanes, that cost no more than the calls; numbers that a grid may have; variances
 # at most that a grid is made of.
-_CHEAP, _GRID, _DEEP = 2_000, 40_000, 3
+_CHEAP, _GRID, _DEEP = 2_000, 20_000, 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +142,8 @@ def _together(
     found = lanes.ascend(begin, fixed)
     if not np.isfinite(found.value).any():
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
-    top = int(np.argmax(found.value))
+    # an end before a lane that was given up on its way to it
+    top = int(np.argmax(found.value + _SAME * found.converged))
     best = _finished(problem, reml, found, top, fixed)
     if best is None:
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
@@ -156,7 +157,6 @@ def _together(
 
 def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
     """Where climbs begin, (B, m): everywhere where that is cheap, else at peaks of a grid."""
-    given = np.array(starts(problem))
     room = _CHEAP // lanes.many.size
     if free and lanes.intercepts and len(problem.kinds) <= _DEEP:
         axes = grid(problem, _GRID / lanes.many.size)
@@ -165,7 +165,10 @@ def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
             for i, axis in enumerate(axes)
         ]
         peaks = lanes.peaks(points)
-        return np.vstack([peaks, given[: max(0, room - len(peaks))]])
+        if room <= len(peaks):
+            return peaks
+        return np.vstack([peaks, *starts(problem)[: room - len(peaks)]])
+    given = np.array(starts(problem))
     room = max(_MANY, 10 * room)
     if room < len(given):
         # the highest, and others far below them

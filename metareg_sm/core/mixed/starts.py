@@ -70,7 +70,7 @@ def grid(problem: MixedLikelihood, points: float) -> list[Array]:
     top = 3.0 * max(problem.residual_variance - problem.typical, 0.1 * problem.typical)
     bottom = max(min(0.3 * problem.smallest, 0.01 * top), 1e-18 * top)
     decades, m = math.log10(top / bottom), len(problem.kinds)
-    count = 1 + math.ceil(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
+    count = 1 + int(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
     return [np.geomspace(bottom, top, count)] * m
 
 
