@@ -144,7 +144,7 @@ def test_tetrachoric_50_digits(cells):
         start = mpmath.asin(mpmath.mpf(float(ours["yi"].iloc[0])))
         return mpmath.sin(mpmath.findroot(probability, (start, start + mpmath.mpf("1e-6"))))
 
-    with mpmath.workdps(30):
+    with mpmath.workdps(50):
         counts = [mpmath.mpf(x) for x in cells]
         n = sum(counts)
         r = correlation(*counts)
