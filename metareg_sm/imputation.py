@@ -152,7 +152,10 @@ def impute(
     frame = rows.frame
     assert frame is not None
     used = used_columns(frame, formula)
-    others = [auxiliary] if isinstance(auxiliary, str) else list(auxiliary)
+    others = [auxiliary] if isinstance(auxiliary, str) else auxiliary
+    if not isinstance(others, (Sequence, pd.Index, np.ndarray)):
+        raise OptionError(f"auxiliary must be a list of columns; got {auxiliary!r}.")
+    others = list(others)
     for name in others:
         if name not in frame.columns:
             raise OptionError(f"auxiliary names {name!r}, which is no column of the data.")

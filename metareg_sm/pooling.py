@@ -87,7 +87,6 @@ class PooledResults:
         first = fits[0]
         self.n_imputations, self.nobs = len(fits), first.nobs
         self._rows = "effects" if hasattr(first, "random_terms") else "studies"
-        self._terms: Terms = first.terms
         names = pd.Index(first.terms.names)
         self._params = np.stack([np.asarray(f.params) for f in fits])
         self._covs = np.stack([np.asarray(f.cov_params()) for f in fits])
@@ -119,6 +118,11 @@ class PooledResults:
             return np.inf
         mean: Array = np.mean(np.stack([np.asarray(df, dtype=float) for df in found]), axis=0)
         return mean
+
+    @property
+    def _terms(self) -> Terms:
+        # made anew by the fit, for formula engines cannot pickle what is in it
+        return self._fits[0].terms
 
     def __repr__(self) -> str:
         return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -268,6 +268,8 @@ def _checked_moderators(data: Any, moderators: Any) -> list[str]:
         raise OptionError(
             f"moderators must be a list; got a string. Write moderators=[{moderators!r}]."
         )
+    if not isinstance(moderators, Iterable):
+        raise OptionError(f"moderators must be a list of columns; got {moderators!r}.")
     names = list(moderators)
     if not names:
         raise OptionError("moderators is empty; name at least one.")

@@ -121,6 +121,8 @@ def sampling_covariance(
 
 def _one_each(values: Any, name: str, k: int) -> Any:
     values = values if isinstance(values, pd.Categorical) else container(values, name)
+    if np.ndim(values) != 1:
+        raise DesignError(f"{name} must have one value an effect size; got {values!r:.60}.")
     if len(values) != k:
         raise DesignError(f"{name} has {len(values)} values for {k} effect sizes.")
     return values
@@ -135,7 +137,8 @@ def _codes(values: Any, name: str, k: int, index: pd.Index | None) -> tuple[Code
 
 
 def _correlation(value: Any, name: str) -> float:
-    number = np.asarray(value, dtype=float) if np.ndim(value) == 0 else np.array(np.nan)
+    real = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    number = np.asarray(value, dtype=float) if real else np.array(np.nan)
     if isinstance(value, (bool, str)) or not -1.0 <= float(number) <= 1.0:
         raise OptionError(f"{name} must be a correlation between -1 and 1; got {value!r}.")
     return float(number)

@@ -16,7 +16,7 @@ from metareg_sm.core.basis import design_basis, orthonormalize
 from metareg_sm.core.location_scale import LocationScale
 from metareg_sm.core.studies import residuals
 from metareg_sm.design import values
-from metareg_sm.design.formula import formula_error
+from metareg_sm.design.formula import explained, formula_error
 from metareg_sm.design.terms import Terms
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import (
@@ -135,8 +135,9 @@ class LocationScaleMetaReg(KnownVarianceModel):
             found, _, spec = handle_formula_data(
                 self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
             )
-        except formula_error() as error:
-            raise DesignError(f"scale_formula={self.scale_formula!r}: {error}") from error
+        except (formula_error(), TypeError) as error:
+            known = explained(error, formula, self.rows.frame)
+            raise DesignError(f"scale_formula={self.scale_formula!r}: {known}") from error
         return found[1], spec
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,7 +149,13 @@ class LocationScaleMetaReg(KnownVarianceModel):
         named = True
         if self.scale_formula is not None:
             left = str(self.formula).split("~", maxsplit=1)[0]
-            formula = f"{left}~{_right_side(self.scale_formula)}"
+            right = _right_side(self.scale_formula)
+            if not right.strip():
+                raise DesignError(
+                    f"scale_formula={self.scale_formula!r} has no right side; write '~ 1' for one "
+                    "tau2."
+                )
+            formula = f"{left}~{right}"
             design, spec = self._scale_design(formula)
             names, Z = list(design.columns), np.asarray(design, dtype=float)
         elif self._scale_given is None:

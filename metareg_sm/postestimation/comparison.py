@@ -228,6 +228,9 @@ def compare_models(
             f"compare_models needs at least two fits; got {len(given)}. Give each as an argument "
             "of its own, or all in a list."
         )
+    for result in given:
+        if not hasattr(result, "llf"):
+            raise ComparisonError(f"compare_models compares fits; got {result!r:.60}.")
     fits: list[Fitted] = [plain(r) for r in given]
     if refit:
         fits = [plain(r.refit_by_ml()) for r in fits]

@@ -15,7 +15,7 @@ def adjust_pvalues(fit: Fitted, method: str, alpha: float) -> pd.DataFrame:
     from statsmodels.stats.multitest import multipletests, multitest_alias
 
     alpha = check_alpha(alpha)
-    if method not in multitest_alias:
+    if not isinstance(method, str) or method not in multitest_alias:
         known = sorted(a for a in multitest_alias if len(a) > 3)
         raise OptionError(
             f"method={method!r} is not known.{suggestion(method, known)} Choose one of "

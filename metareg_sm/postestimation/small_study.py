@@ -204,7 +204,13 @@ def _need_variances(fit: Tau2Fitted) -> tuple[Array, Array, Array]:
 def _predictor(fit: Tau2Fitted, predictor: Any) -> tuple[str | Array, str | None]:
     """A predictor by its word, by the name of a column, or as values; and what to call it."""
     if not isinstance(predictor, str):
-        return numeric(predictor, "predictor", fit.table.rows.labels), "predictor"
+        values = numeric(predictor, "predictor", fit.table.rows.labels)
+        if values.shape != fit.table.vi.shape:
+            raise OptionError(
+                f"predictor must have one value for each of {len(fit.table.vi)} studies; it has "
+                f"shape {values.shape}."
+            )
+        return values, "predictor"
     if predictor in ("sei", "vi"):
         return predictor, None
     frame = fit.table.rows.frame

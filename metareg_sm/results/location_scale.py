@@ -16,6 +16,7 @@ from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effe
 from metareg_sm.postestimation.scale import ScaleHeterogeneity, heterogeneity
 from metareg_sm.report.tables import Block, Grid
 from metareg_sm.results.base import ModelResultsWrapper
+from metareg_sm.results.inherited import Unavailable
 from metareg_sm.results.scale import ScaleEstimate, ScaleResults
 
 __all__ = ["LocationScaleResults", "LocationScaleResultsWrapper", "ScaleEstimate"]
@@ -26,6 +27,8 @@ class LocationScaleResults(ScaleResults):
 
     `params` holds the coefficients of the mean; those of ln tau2 are `scale_params`.
     """
+
+    bootstrap = Unavailable("statsmodels' refits without the sampling variances.")
 
     _heading = "Location-Scale Meta-Regression"
 

@@ -139,6 +139,7 @@ class MixedMetaRegResults(ComponentResults):
         """
         from metareg_sm.postestimation.clusters import permutation_test
 
+        self._kept(self.model.random_terms)
         return permutation_test(self, n_resamples, rng, groups)
 
     def bootstrap(self, n_resamples: int = 999, rng: Seed = None) -> MixedBootstrap:

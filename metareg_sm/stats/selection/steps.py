@@ -59,7 +59,10 @@ class StepFunction:
         if alternative not in ALTERNATIVES:
             names = ", ".join(repr(a) for a in ALTERNATIVES)
             raise OptionError(f"alternative={alternative!r} is not known. Choose one of {names}.")
-        inner = np.atleast_1d(np.asarray(steps, dtype=float))
+        try:
+            inner = np.atleast_1d(np.asarray(steps, dtype=float))
+        except (TypeError, ValueError):
+            inner = np.empty(0)
         if inner.ndim == 1 and inner.size and inner[-1] == 1.0:
             inner = inner[:-1]
         valid = inner.ndim == 1 and inner.size > 0

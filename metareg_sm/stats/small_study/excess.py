@@ -208,7 +208,7 @@ def excess_significance_test(
         if value not in ALTERNATIVES:
             names = ", ".join(repr(a) for a in ALTERNATIVES)
             raise OptionError(f"{name}={value!r} is not known. Choose one of {names}.")
-    if test not in TESTS:
+    if not isinstance(test, str) or test not in TESTS:
         names = ", ".join(repr(t) for t in TESTS)
         raise OptionError(f"test={test!r} is not known. Choose one of {names}.")
     power = np.broadcast_to(power_of(v, theta, tau2, alpha, alternative), y.shape)

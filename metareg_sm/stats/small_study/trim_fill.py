@@ -179,7 +179,7 @@ def trim_and_fill(
     >>> found.k0, found.side
     (3, 'left')
     """
-    if estimator not in ESTIMATORS:
+    if not isinstance(estimator, str) or estimator not in ESTIMATORS:
         names = ", ".join(repr(e) for e in ESTIMATORS)
         raise OptionError(f"estimator={estimator!r} is not known. Choose one of {names}.")
     if side not in (None, "left", "right"):
