@@ -134,7 +134,8 @@ def column_kinds(frame: pd.DataFrame, *formulas: Any) -> dict[Any, str]:
 def refuse_numbers_as_text(formula: Any, columns: Mapping[Any, pd.Series]) -> None:
     """Refuse text whose values are mostly numbers, which would be a factor of many levels.
 
-    A column that is written within C(), or passed to another function, is what its user says.
+    Levels that are written in digits and come again and again, such as "1", "2" and "3", are a
+    factor's. A column within C(), or passed to another function, is what its user says.
 
     Parameters
     ----------
@@ -161,7 +162,8 @@ def refuse_numbers_as_text(formula: Any, columns: Mapping[Any, pd.Series]) -> No
         if not any(isinstance(value, str) for value in levels):
             continue
         like = levels.astype(str).str.fullmatch(_LIKE_NUMBER).to_numpy(dtype=bool)
-        if 2 * like.sum() > len(levels):
+        digits = bool(like.all()) and 2 * len(levels) <= int(values.notna().sum())
+        if 2 * like.sum() > len(levels) and not digits:
             shown = levels[~like].iloc[0] if not like.all() else levels.iloc[0]
             row = row_label(values.index, int(values.isin([shown]).to_numpy(dtype=bool).argmax()))
             raise DesignError(

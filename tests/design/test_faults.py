@@ -200,6 +200,8 @@ def test_numbers_that_are_all_text(bcg, text):
 def test_what_is_said_to_be_a_factor_or_a_conversion_is_taken(bcg):
     bcg["risk"] = [str(1 + i % 3) for i in range(len(bcg))]
     known = fit(bcg.assign(risk=bcg["risk"].map({"1": "a", "2": "b", "3": "c"})), "yi ~ risk")
+    # three levels in digits that come again and again are levels
+    assert_allclose(fit(bcg, "yi ~ risk").params, known.params, rtol=1e-10)
     assert_allclose(fit(bcg, "yi ~ C(risk)").params, known.params, rtol=1e-10)
     assert_allclose(fit(bcg, "yi ~ (C(risk))").params, known.params, rtol=1e-10)
     category = bcg.assign(risk=bcg["risk"].astype("category"))

@@ -64,7 +64,7 @@ def test_blocks_do_not_matter(what, monkeypatch):
     whole = np.asarray(everything(res)[what]())
     for cells in (1, 14 * 101):
         monkeypatch.setattr(batch, "BLOCK_CELLS", cells)
-        assert len(list(resampling.blocks(300, 14))) == {1: 5, 14 * 101: 3}[cells]
+        assert len(list(resampling.blocks(X.shape[1], 300, 14))) == {1: 5, 14 * 101: 3}[cells]
         cut = np.asarray(everything(res)[what]())
         if what in ("pvalues", "lr", "simulate"):
             assert_allclose(cut[..., -1], whole[..., -1], rtol=1e-12, atol=1e-13)
