@@ -12,7 +12,9 @@ from metareg_sm.printing import Overview, number
 from metareg_sm.report.frames import coefficients
 
 
-def fit_overview(fit: Fitted, heterogeneity: Sequence[tuple[str, str]] = ()) -> Overview:
+def fit_overview(
+    fit: Fitted, heterogeneity: Sequence[tuple[str, str]] = (), rows: str = "studies"
+) -> Overview:
     """What `repr` of a fit prints.
 
     Parameters
@@ -21,6 +23,8 @@ def fit_overview(fit: Fitted, heterogeneity: Sequence[tuple[str, str]] = ()) -> 
         The fit; its data may have been removed.
     heterogeneity : sequence of (str, str)
         Lines about the variances of the model.
+    rows : str
+        What a row of the data is.
 
     Returns
     -------
@@ -32,7 +36,7 @@ def fit_overview(fit: Fitted, heterogeneity: Sequence[tuple[str, str]] = ()) -> 
     tested = _omnibus(fit)
     if tested:
         lines.append(("Moderators", tested))
-    title = f"{fit.model_name}: {int(fit.nobs)} studies"
+    title = f"{fit.model_name}: {int(fit.nobs)} {rows}"
     return Overview(title, lines, coefficients(fit), "summary() has the notes that go with it.")
 
 

@@ -48,7 +48,7 @@ class MixedMetaRegResults(ComponentResults):
         lesser maxima.
     """
 
-    _heading = "Mixed Meta-Regression"
+    _heading, _rows = "Mixed Meta-Regression", "effects"
 
     # --- predictions ---------------------------------------------------------------------------
 

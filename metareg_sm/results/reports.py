@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class ReportResults(FigureResults):
     """Tables, paragraphs and pages about a fit of any model."""
 
-    _heading = "Meta-Regression"
+    _heading, _rows = "Meta-Regression", "studies"
 
     def _blocks(self, alpha: float) -> Sequence[Block | Grid]:
         """Parts of the summary that come after the coefficients."""
@@ -221,7 +221,7 @@ class ReportResults(FigureResults):
         """What is printed for the results themselves; `summary()` says more."""
         from metareg_sm.report.overview import fit_overview, variances
 
-        return fit_overview(self, variances(self))
+        return fit_overview(self, variances(self), self._rows)
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:

@@ -45,6 +45,10 @@ def trials(formula="yi ~ 0 + outcome", **kwds):
 # --- variances -------------------------------------------------------------------------------
 
 
+def test_rows_are_effects_where_it_prints():
+    assert repr(schools()).startswith("MixedMetaReg: 56 effects\n")
+
+
 def test_vcomp_and_shares():
     res = schools("yi ~ 1")
     assert list(res.vcomp.index) == ["district", "district/school"]
