@@ -145,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 where the reader of the output has gone, 130 where the user interrupted. Errors leave
-        by `SystemExit` with status 2, after one line on stderr.
+        0; 1 where the reader of the output has gone, 2 where it has no room, 130 where the user
+        interrupted. Errors leave by `SystemExit` with status 2, after one line on stderr.
     """
     try:
         try:
@@ -156,10 +156,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # whoever read the output has seen enough; nothing may be flushed to it at exit
+    except OSError as error:
+        # whoever read the output has seen enough, or its disk is full; nothing may be flushed to
+        # it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if isinstance(error, BrokenPipeError):
+            return 1
+        print(f"python -m metareg_sm: error: the output: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -237,3 +238,18 @@ def test_a_word_in_a_column_of_numbers(bcg, csv, capsys, word):
     line = refused(capsys, csv, "yi ~ dose", "--vi", "vi")
     assert "'dose' is text, though 9 of its 10 different values look like numbers" in line
     assert f"row 12 has '{word}'" in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_no_room_for_the_output():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "metareg_sm"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "error: the output: No space left" in done.stderr
