@@ -1,7 +1,7 @@
 """Estimation of dependent effects through statsmodels' optimizers.
 
-The chosen optimizer searches from the best of several starts; climbs of the engine finish from
-where it ends, and begin elsewhere to see whether there are other maxima.
+Climbs of the engine from several starts end at the highest maximum and see whether there are
+others; the chosen optimizer begins there, or at the user's start.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,10 @@ from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.objective import Objective
 from metareg_sm.core.mixed.profile import Evaluation
-from metareg_sm.core.mixed.search import maximize
+from metareg_sm.core.mixed.search import Maximum, maximize
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError
 from metareg_sm.models.optimizers import GENERIC
+from metareg_sm.stats.components import Optimization, Outcome
 
 # Log-likelihoods that differ by less are one maximum.
 _SAME = 1e-6
@@ -28,7 +30,7 @@ _SAME = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class MixedRun:
-    """What an optimizer did.
+    """A maximum of the likelihood of dependent effects.
 
     Attributes
     ----------
@@ -36,14 +38,13 @@ class MixedRun:
         Working parameters at the maximum.
     evaluation : Evaluation or None
         The regression there, where it is known.
-    retvals, settings : dict
-        statsmodels' `mle_retvals` and `mle_settings`.
+    optimization : Optimization
+        What the optimizer did.
     """
 
     phi: Array
     evaluation: Evaluation | None
-    retvals: dict[str, Any]
-    settings: dict[str, Any]
+    optimization: Optimization
 
 
 class _Remembered:
@@ -120,13 +121,55 @@ def optimize_mixed(
     ConvergenceWarning
         If the optimizer stopped before the maximum, or the likelihood has several maxima.
     """
-    # where the search ends the optimizer begins, unless it is told another start
     found = maximize(problem, reml) if start is None else None
-    begin = start
-    if found is not None:
-        begin = found.best.point.phi
-    elif begin is None:
+    begin = start if found is None else found.best.point.phi
+    if begin is None:
         raise _undefined()
+    climb = partial(_climb, problem, reml, method, begin, found, maxiter, disp, dict(keywords))
+    loud = keywords.get("warn_convergence", True)
+    plain = method == "lbfgs" and not disp and not keywords
+    if found is not None and found.best.converged and plain:
+        # begun where the score is 0, it returns its start
+        if found.others:
+            _tell_others(found.best.point, found.others)
+        best = found.best.point
+        return MixedRun(best.phi, best.evaluation, Optimization(True, climb))
+    retvals, settings = climb()
+    reached, value = retvals["phi"], retvals["llf"]
+    if found is None:
+        found = maximize(problem, reml, reached)
+    if found is None or not np.isfinite(value):
+        raise _undefined()
+    best = found.best.point
+    retvals = {**retvals, **_judged(found, value, retvals["converged"])}
+    converged = retvals["converged"]
+    optimization = Optimization(converged, (retvals, settings))
+    if converged:
+        if found.others and loud:
+            _tell_others(best, found.others)
+        return MixedRun(best.phi, best.evaluation, optimization)
+    if loud:
+        warnings.warn(
+            f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
+            f"variances (at {value:.6g}, the maximum is {best.value:.6g}). Raise "
+            f"maxiter={maxiter}, or use another method. Check mle_retvals.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    return MixedRun(reached, None, optimization)
+
+
+def _climb(
+    problem: MixedLikelihood,
+    reml: bool,
+    method: str,
+    begin: Array,
+    found: Maximum | None,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+) -> Outcome:
+    """What the optimizer returns when it begins at `begin`, and what it was given."""
     objective = Objective(problem, reml, begin)
     remembered = _Remembered(objective)
     if found is not None:
@@ -154,34 +197,23 @@ def optimize_mixed(
         callback=keywords.get("callback"),
         retall=bool(keywords.get("retall", False)),
     )
-    reached = objective.phi(np.atleast_1d(theta))
-    retvals = dict(retvals)
-    value = -problem.k * remembered.value(np.atleast_1d(theta))
-    if found is None:
-        found = maximize(problem, reml, reached)
-    if found is None or not np.isfinite(value):
-        raise _undefined()
-    best = found.best.point
-    near = best.value - value <= _SAME * max(1.0, abs(best.value))
-    converged = bool(near or (retvals["converged"] and found.best.converged))
-    retvals["converged"] = converged
-    retvals["other_maxima"] = list(found.others)
+    theta = np.atleast_1d(theta)
+    llf = -problem.k * remembered.value(theta)
+    done = bool(retvals["converged"])
+    judged = {"converged": done} if found is None else _judged(found, llf, done)
     settings["start_params"] = begin * problem.units
     settings.pop("extra_fit_funcs", None)
-    loud = keywords.get("warn_convergence", True)
-    if not converged and loud:
-        warnings.warn(
-            f"The optimizer {method!r} stopped before the maximum of the likelihood of the "
-            f"variances (at {value:.6g}, the maximum is {best.value:.6g}). Raise "
-            f"maxiter={maxiter}, or use another method. Check mle_retvals.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
-    if converged and found.others and loud:
-        _tell_others(best, found.others)
-    if converged:
-        return MixedRun(best.phi, best.evaluation, retvals, settings)
-    return MixedRun(reached, None, retvals, settings)
+    return {**retvals, "phi": objective.phi(theta), "llf": llf, **judged}, settings
+
+
+def _judged(found: Maximum, value: float, done: bool) -> dict[str, Any]:
+    """Whether an optimizer that ended at `value`, and says it is done, reached the maximum."""
+    best = found.best.point.value
+    near = best - value <= _SAME * max(1.0, abs(best))
+    return {
+        "converged": bool(near or (done and found.best.converged)),
+        "other_maxima": list(found.others),
+    }
 
 
 def _undefined() -> DesignError:

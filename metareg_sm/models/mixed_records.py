@@ -12,7 +12,7 @@ from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.mixed.terms import first_codes
 from metareg_sm.design.random import component_names
 from metareg_sm.exceptions import DesignError
-from metareg_sm.stats.components import Optimization, VarianceComponents
+from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.gls import BlockRegression, cluster_whitened, clusters_by_size
@@ -82,7 +82,7 @@ def variance_components(
         "REML" if solution.reml else "ML",
         "reml" if solution.reml else "ml",
         len(names),
-        Optimization(run.retvals["converged"], (run.retvals, run.settings)),
+        run.optimization,
         tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
         "conf_int_variance",
     )
