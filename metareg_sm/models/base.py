@@ -39,7 +39,6 @@ from metareg_sm.exceptions import (
 )
 from metareg_sm.models import checks
 from metareg_sm.options import check_keywords
-from metareg_sm.results.inherited import Unavailable
 
 if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
@@ -71,11 +70,6 @@ class KnownVarianceModel(LikelihoodModel):
     vi: Array
     # what a row of the data is
     _row = "studies"
-    # statsmodels' wls_prediction_std reads it: plot_fit and plot_regress_exog
-    weights = Unavailable(
-        "weights are 1/(vi + tau2) and belong to a fit, of which no sigma2 scales them. Use "
-        "plot_fit(..., vlines=False), or plot_bubble() and get_prediction(), which have intervals."
-    )
 
     def __init__(
         self,
@@ -138,6 +132,19 @@ class KnownVarianceModel(LikelihoodModel):
     def rows(self) -> StudyRows:
         """Which rows of the user's table the studies are."""
         return _rows_of_arrays(self.data, self._total)
+
+    @property
+    def weights(self) -> Array:
+        """Weights 1/vi before heterogeneity, (k,); `weights` of a fit are 1/(vi + tau2).
+
+        statsmodels' tools for weighted least squares scale them by `mse_resid` of a fit.
+        """
+        if not self.vi.all():
+            raise AttributeError(
+                "weights are 1/vi; a study with a sampling variance of 0 has none. "
+                "get_prediction() and plot_bubble() need none."
+            )
+        return 1.0 / self.vi
 
     @property
     def measure(self) -> Measure | None:

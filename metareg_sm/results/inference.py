@@ -85,6 +85,16 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         return self._kept(self._regression)
 
     @property
+    def mse_resid(self) -> Array:
+        """Expected squared residuals in units of the sampling variances, (vi + tau2) / vi, (k,).
+
+        `mse_resid / model.weights` is the variance of an outcome, as under weighted least squares;
+        but there one value serves all. With it statsmodels' `plot_fit` draws the interval in which
+        the model expects each outcome.
+        """
+        return self.regression.variances * self.model.weights
+
+    @property
     def terms(self) -> Terms:
         """Names of the design, and how new rows of it are made."""
         return self.model.terms

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from numpy.testing import assert_allclose
+from scipy import stats
 from statsmodels.iolib.summary2 import summary_col
 from statsmodels.stats.outliers_influence import variance_inflation_factor
 
@@ -87,10 +88,24 @@ def test_plot_fit(fits, name):
     lines = [line.get_ydata() for line in figure.axes[0].lines]
     assert_allclose(np.sort(lines[0]), np.sort(res.model.endog))
     assert_allclose(np.sort(lines[1]), np.sort(np.asarray(res.fittedvalues)), rtol=1e-12)
-    for plot in (sm.graphics.plot_fit, sm.graphics.plot_regress_exog):
-        with pytest.raises(AttributeError, match=r"has no 'weights': .*vlines=False"):
-            plot(res, "ablat")
-    assert not hasattr(res.model, "weights")
+    # by default with the intervals in which the model expects the outcomes
+    bars = sm.graphics.plot_fit(res, "ablat").axes[0].collections[0].get_segments()
+    order = np.argsort(res.model.exog[:, res.model.exog_names.index("ablat")])
+    tau2 = np.broadcast_to(res.tau2, res.model.vi.shape)
+    se = res.get_prediction().summary_frame()["mean_se"].to_numpy()
+    half = stats.t.isf(0.025, res.df_resid) * np.sqrt(res.model.vi + tau2 + se**2)
+    for (low, high), fitted, h in zip(
+        bars, np.asarray(res.fittedvalues)[order], half[order], strict=True
+    ):
+        assert_allclose([low[1], high[1]], [fitted - h, fitted + h], rtol=1e-9)
+
+
+def test_weights_of_a_variance_of_zero(bcg):
+    vi = bcg["vi"].to_numpy().copy()
+    vi[3] = 0.0
+    res = MetaReg.from_formula("yi ~ ablat", bcg, vi=vi).fit()
+    with pytest.raises(AttributeError, match="a study with a sampling variance of 0 has none"):
+        sm.graphics.plot_fit(res, "ablat")
 
 
 def test_influence_plot(res):
