@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,13 +29,15 @@ from metareg_sm.models import checks, mixed_checks
 from metareg_sm.models.base import KnownVarianceModel
 from metareg_sm.models.mixed_optimizer import mixed_start, optimize_mixed
 from metareg_sm.models.mixed_records import (
-    mixed_regression,
+    MixedRegression,
+    groupings,
     reported_covariance,
     variance_components,
 )
 from metareg_sm.models.optimizers import check_optimizer
 from metareg_sm.options import choose, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
+from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import MIXED_COVARIANCES
 
 __all__ = ["MixedMetaReg"]
@@ -393,7 +396,7 @@ class MixedMetaReg(KnownVarianceModel):
         solution = solve(self.likelihood, run.phi, reml, run.evaluation)
         if solution is None:
             raise DesignError("The marginal covariance is singular at the estimates.")
-        regression = mixed_regression(self, solution)
+        regression = MixedRegression(self, solution)
         return MixedMetaRegResultsWrapper(
             MixedMetaRegResults(
                 self,
@@ -409,6 +412,11 @@ class MixedMetaReg(KnownVarianceModel):
                 solution=solution,
             )
         )
+
+    @cached_property
+    def containment(self) -> Array:
+        """Degrees of freedom of the coefficients by the groupings that contain them, (p,)."""
+        return containment_df(self.exog, groupings(self), self.basis.rank)
 
     def independent_blocks(self) -> Codes:
         """Finest groups of effects that are independent of each other, (k,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,6 @@ from metareg_sm.core.mixed.terms import first_codes
 from metareg_sm.design.random import component_names
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.components import VarianceComponents
-from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import Covariance, CovarianceType
 from metareg_sm.stats.gls import BlockRegression, cluster_whitened, clusters_by_size
 
@@ -22,20 +22,62 @@ if TYPE_CHECKING:
     from metareg_sm.models.mixed_optimizer import MixedRun
 
 
-def mixed_regression(model: MixedMetaReg, solution: MixedSolution) -> BlockRegression:
-    """Weighted regression of a fit."""
-    Z = model.basis.Z
-    scale = solution.problem.scale
-    inverse = solution.evaluation.fit.inverse * scale
-    resid = model.endog - model.exog @ solution.params
-    white = solution.whiten(np.column_stack([Z, resid]))
-    variances = model.vi.astype(float)
-    for t, G in zip(model.random_terms, solution.matrices, strict=True):
-        variances = variances + np.diagonal(G)[t.term.levels]
-    half = model.basis.to_params @ inverse
-    return BlockRegression(
-        half, white[:, -1], variances, half @ half.T, Z, inverse, white[:, :-1] @ inverse
-    )
+class MixedRegression(BlockRegression):
+    """Weighted regression of a fit; rows are whitened when they are asked for.
+
+    Parameters
+    ----------
+    model : MixedMetaReg
+        The data.
+    solution : MixedSolution
+        The regression at the estimated variances.
+    """
+
+    def __init__(self, model: MixedMetaReg, solution: MixedSolution) -> None:
+        inverse = solution.evaluation.fit.inverse * solution.problem.scale
+        half = model.basis.to_params @ inverse
+        # the fields of a frozen class; those of all effects follow below
+        vars(self).update(
+            model=model,
+            solution=solution,
+            G=half,
+            unscaled=half @ half.T,
+            Z=model.basis.Z,
+            inverse=inverse,
+        )
+
+    model: MixedMetaReg
+    solution: MixedSolution
+
+    @cached_property
+    def _white(self) -> Array:
+        """Basis and residuals, whitened, (k, r+1)."""
+        model, solution = self.model, self.solution
+        resid = model.endog - model.exog @ solution.params
+        return solution.whiten(np.column_stack([self.Z, resid]))
+
+    @cached_property
+    def resid(self) -> Array:
+        """Whitened residuals, (k,)."""
+        return self._white[:, -1]
+
+    @cached_property
+    def Q(self) -> Array:
+        """Orthonormal basis of the whitened design, (k, r)."""
+        return self._white[:, :-1] @ self.inverse
+
+    @cached_property
+    def variances(self) -> Array:
+        """Marginal variances, (k,)."""
+        variances = self.model.vi.astype(float)
+        for t, G in zip(self.model.random_terms, self.solution.matrices, strict=True):
+            variances = variances + np.diagonal(G)[t.term.levels]
+        return variances
+
+    @property
+    def df_resid(self) -> int:
+        """K - r."""
+        return len(self.Z) - self.G.shape[1]
 
 
 def reported_covariance(
@@ -57,7 +99,7 @@ def reported_covariance(
     found = cov_type.compute(regression, None, None)
     if not contained:
         return found
-    df = containment_df(model.exog, groupings(model), model.basis.rank)
+    df = model.containment
     short = np.flatnonzero(df <= 0.0)
     if short.size:
         raise DesignError(

@@ -19,12 +19,11 @@ from metareg_sm.core.mixed.moments import Heights
 _NEAR = 1e-7
 _LAST = 1e-10
 _NOTHING = 1e-20
-# Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian where it
-# is like the information, of the information elsewhere, and of what stands in for either.
+# Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian near a
+# maximum, of the information elsewhere, and of what stands in for either.
 _DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
-# Far from a maximum a scoring step, unbiased whatever the start, beats a Newton step: those are for
-# where the Hessian is like the information, or where scoring promises less than this.
-_ALIKE = 0.5
+# Far from a maximum a scoring step, unbiased whatever the start (and the last one where data are
+# balanced), beats a Newton step: those are for where scoring promises less than this.
 _CLOSE = 0.1
 # Squared distance, by the information, at which a step is taken to lead to a known end.
 _SAME = 0.02
@@ -197,7 +196,7 @@ def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, A
     H, E = _without(at.observed / outer, held), _without(at.expected / outer, held)
     g = gradient / size
     free = np.where(held, 0.0, g)
-    close: Mask = (np.abs(H - E).max((1, 2)) < _ALIKE) | ((free * free).sum(1) < _CLOSE)
+    close: Mask = (free * free).sum(1) < _CLOSE
     definite = close & (_least(H) > _DEFINITE)
     if not definite.all():
         other = ~definite
