@@ -103,6 +103,8 @@ def ascend(
         last = (decrement < _LAST) & (definite | (decrement < _NOTHING))
         if last.any():
             phi[lanes[last]], converged[lanes[last]] = following[last], True
+            if last.all():
+                break
             going = ~last
             lanes, here, step, following = lanes[going], here[going], step[going], following[going]
             at, decrement = Heights(*(part[going] for part in at)), decrement[going]
@@ -221,12 +223,14 @@ def _positive(H: Array, E: Array) -> Array:
     The information, or, where that is singular, the Hessian with directions of negative curvature
     climbed as if it were positive (Dauphin et al., 2014).
     """
-    values, vectors = np.linalg.eigh(E)
-    poor = values[:, 0] <= _POOR
-    if poor.any():
-        values[poor], vectors[poor] = np.linalg.eigh(H[poor])
+    poor = _least(E) <= _POOR
+    if not poor.any():
+        return E
+    E = E.copy()
+    values, vectors = np.linalg.eigh(H[poor])
     positive = np.maximum(np.abs(values), _LEAST)
-    return (vectors * positive[:, None, :]) @ vectors.swapaxes(-1, -2)
+    E[poor] = (vectors * positive[:, None, :]) @ vectors.swapaxes(-1, -2)
+    return E
 
 
 def _without(H: Array, held: Mask) -> Array:

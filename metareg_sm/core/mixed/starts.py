@@ -71,7 +71,7 @@ def grid(problem: MixedLikelihood, points: float) -> list[Array]:
     bottom = max(min(0.3 * problem.smallest, 0.01 * top), 1e-18 * top)
     decades, m = math.log10(top / bottom), len(problem.kinds)
     count = 1 + int(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
-    return [np.geomspace(bottom, top, count)] * m
+    return [bottom * (top / bottom) ** np.linspace(0.0, 1.0, count)] * m
 
 
 def _golden(dimension: int) -> Array:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -86,19 +87,21 @@ class Upward:
             rows, static = tuple(part[lanes] for part in rows), static[lanes]
         S = self.nested.S
         growth = 1.0 + t[0][..., None] * S
-        w = S / growth
-        W = np.empty((order + 1, *w.shape))
-        W[0] = w
+        W = np.empty((order + 1, *growth.shape))
+        w = np.divide(S, growth, out=W[0])
         if order:
             np.negative(w * w, out=W[1])
             if order > 1:
                 np.multiply(W[1], -2.0 * w, out=W[2])
-        logdet = np.concatenate([[np.log(growth).sum(-1) + self.nested.logdet], W[:-1].sum(-1)])
+        logdet = np.empty(W.shape[:-1])
+        logdet[0] = np.log(growth).sum(-1) + self.nested.logdet
+        W[:-1].sum(-1, out=logdet[1:])
         f = W[..., None, :] * rows[0]
         gram = f[..., 1:, :] @ rows[0][..., 1:, :].swapaxes(-1, -2)
         gram[0] += static
         for level, siblings in enumerate(self.nested.levels, 1):
-            logdet, gram, f = _raised(siblings.sums(f), rows[level], t[level], logdet, gram, order)
+            f, further = siblings.sums(f), level < len(self.nested.levels)
+            logdet, gram, f = _raised(f, rows[level], t[level], logdet, gram, order, further)
         return _unpacked(logdet, gram, self.nested.chain, order)
 
 
@@ -118,6 +121,7 @@ def _with_ones(rows: Array) -> Array:
     return np.ascontiguousarray(np.concatenate([ones, rows], axis=-2))
 
 
+@cache
 def _places(m: int, order: int) -> tuple[list[int], dict[tuple[int, int], int], int]:
     """Where derivatives by m variables stand: first ones, second ones by pair, and their number."""
     if not order:
@@ -181,55 +185,95 @@ def _variables(derivatives: int, order: int) -> int:
 
 
 def _raised(
-    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, order: int
+    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, order: int, further: bool
 ) -> tuple[Array, Array, Array]:
     """One level up: log determinant, products and sums with the variance of the nodes.
 
     All have derivatives as their first axis; f is (derivatives, ..., p+2, n): precisions and sums.
+    Sums that no further level needs are not formed.
     """
     n = _variables(len(f), order)
     old, old2, _ = _places(n, order)
     new, new2, _ = _places(n + 1, order)
     H, K, L = _coefficients(f[..., 0, :], t[..., None], order)
     H, K = H[..., None, :], K[..., None, :]
-    F = H * f[0]
-    Y = K * f[0][..., 1:, :]
-    crosses = []
-    for i in range(n if order else 0):
-        fi = f[old[i]]
-        bi = 2.0 * fi[..., 1:, :]
-        F[new[i]] += H[0] * fi
-        Y[new[i]] += K[0] * bi
+    centre, b = rows[..., 1:, :], f[..., 1:, :]
+    linear = _products(2.0 * b + f[..., :1, :] * centre, H * centre)
+    square = _products(b, K * b[0])
+    added = linear[0] - square[0]
+    both = linear - 2.0 * square
+    for i in range(n):
+        added[new[i]] += both[old[i], 0]
         if order > 1:
-            F[new2[i, n]] += H[new[n]] * fi
-            Y[new2[i, n]] += K[new[n]] * bi
+            added[new2[i, n]] += both[old[i], new[n]]
+            left = 2.0 * K[0] * b[old[i]]
             for j in range(i + 1):
-                fj, fij, at = f[old[j]], f[old2[i, j]], new2[i, j]
-                F[at] += H[0] * fij + H[new[i]] * fj + H[new[j]] * fi
-                bj = fj[..., 1:, :]
-                Y[at] += 2.0 * (K[0] * fij[..., 1:, :] + K[new[i]] * bj) + K[new[j]] * bi
-                crosses.append((at, (K[0] * bi) @ bj.swapaxes(-1, -2)))
-    centre = rows[..., 1:, :]
-    carried = F[..., :1, :] * centre
-    added = (2.0 * F[..., 1:, :] + carried) @ centre.swapaxes(-1, -2)
-    added -= Y @ f[0][..., 1:, :].swapaxes(-1, -2)
-    for at, cross in crosses:
-        added[at] -= cross
-    kept = [0, *new[:n], *(new2[i, j] for j in range(n) for i in range(j + 1) if order > 1)]
+                at = new2[i, j]
+                added[at] += both[old2[i, j], 0] + both[old[i], new[j]] + both[old[j], new[i]]
+                added[at] -= left @ b[old[j]].swapaxes(-1, -2)
+    kept = _kept(n, order)
     added[kept] += gram
     total = L.sum(-1)
     total[kept] += logdet
-    F[..., 1:, :] += carried
-    return total, added, F
+    return total, added, _sums(f, H, centre, order) if further else f
 
 
-def _unpacked(logdet: Array, gram: Array, chain: Sequence[int], order: int) -> Moments:
+def _sums(f: Array, H: Array, centre: Array, order: int) -> Array:
+    """Precisions and sums of nodes with their variance, about the centres of their parents."""
+    n = _variables(len(f), order)
+    old, old2, _ = _places(n, order)
+    new, new2, _ = _places(n + 1, order)
+    F = H * f[0]
+    for i in range(n):
+        F[new[i]] += H[0] * f[old[i]]
+        if order > 1:
+            F[new2[i, n]] += H[new[n]] * f[old[i]]
+            for j in range(i + 1):
+                F[new2[i, j]] += (
+                    H[0] * f[old2[i, j]] + H[new[i]] * f[old[j]] + H[new[j]] * f[old[i]]
+                )
+    F[..., 1:, :] += F[..., :1, :] * centre
+    return F
+
+
+def _products(left: Array, right: Array) -> Array:
+    """Sums over nodes of any of left (d, ..., c, n) with any of right (e, ..., c, n).
+
+    (d, e, ..., c, c): one product of matrices makes them all.
+    """
+    found = _stacked(left) @ _stacked(right).swapaxes(-1, -2)
+    c, lead = left.shape[-2], found.ndim - 2
+    parts = found.reshape(*found.shape[:-2], len(left), c, len(right), c)
+    return parts.transpose(lead, lead + 2, *range(lead), lead + 1, lead + 3)
+
+
+def _stacked(rows: Array) -> Array:
+    """Rows (d, ..., c, n) of all derivatives below each other, (..., d*c, n)."""
+    last = rows.ndim - 2
+    moved = rows.transpose(*range(1, last), 0, last, last + 1)
+    return moved.reshape(*moved.shape[:-3], -1, rows.shape[-1])
+
+
+@cache
+def _kept(n: int, order: int) -> Codes:
+    """Where derivatives by n variables stand among those by one more."""
+    first, pairs, _ = _places(n + 1, order)
+    second = [pairs[i, j] for j in range(n) for i in range(j + 1)] if order > 1 else []
+    return np.array([0, *first[:n], *second], dtype=np.intp)
+
+
+def _unpacked(logdet: Array, gram: Array, chain: tuple[int, ...], order: int) -> Moments:
     """Moments of packed derivatives by levels, in the order of the terms."""
     gram = 0.5 * (gram + gram.swapaxes(-1, -2))
+    first, second = _of_terms(chain, order)
+    return Moments(logdet[0], gram[0], logdet[first], gram[first], logdet[second], gram[second])
+
+
+@cache
+def _of_terms(chain: tuple[int, ...], order: int) -> tuple[Codes, Codes]:
+    """Where first and second derivatives by the variances of the terms stand."""
     levels = sorted(range(len(chain)), key=chain.__getitem__)
     first, pairs, _ = _places(len(chain), order)
-    first = [first[i] for i in levels] if order else []
+    at = [first[i] for i in levels] if order else []
     full = [[pairs[i, j] for j in levels] for i in levels] if order > 1 else [[]]
-    second = np.array(full, dtype=np.intp)
-    at = np.array(first, dtype=np.intp)
-    return Moments(logdet[0], gram[0], logdet[at], gram[at], logdet[second], gram[second])
+    return np.array(at, dtype=np.intp), np.array(full, dtype=np.intp)
