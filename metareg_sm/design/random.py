@@ -60,7 +60,7 @@ class RandomTerm:
 
     Attributes
     ----------
-    name : str
+    grouping : str
         Its grouping: "district" or "district/school".
     inner : str or None
         Column whose levels have an effect each; None for an intercept.
@@ -72,14 +72,22 @@ class RandomTerm:
         Structure of the covariance, a key of `STRUCTURES`.
     term : Term
         The term as the engine takes it.
+    shared : bool
+        Whether another term has the same grouping.
     """
 
-    name: str
+    grouping: str
     inner: str | None
     levels: pd.Index
     groups: pd.Index
     kind: str
     term: Term
+    shared: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tables call it: its grouping, or all of it where that alone would be another's."""
+        return self.label if self.shared and not self.is_intercept else self.grouping
 
     @property
     def is_intercept(self) -> bool:
@@ -89,7 +97,7 @@ class RandomTerm:
     @cached_property
     def label(self) -> str:
         """What errors call it."""
-        return f"{'1' if self.inner is None else f'0 + {self.inner}'} | {self.name}"
+        return f"{'1' if self.inner is None else f'0 + {self.inner}'} | {self.grouping}"
 
     def component_names(self, names: Sequence[str]) -> list[str]:
         """Printed names of components that the structure calls "variance[j]" or "rho[i,j]"."""
@@ -213,12 +221,20 @@ def random_terms(
     kinds = iter(_kinds(structures, with_levels))
     found = []
     cache: dict[str, tuple[Codes, pd.Index]] = {}
+    names = [spec.name for spec in specs]
     for spec in specs:
         codes, labels = _grouping(spec, rows, cache)
+        shared = names.count(spec.name) > 1
         if spec.inner is None:
             found.append(
                 RandomTerm(
-                    spec.name, None, pd.Index([spec.name]), labels, "id", Term.intercept(codes)
+                    spec.name,
+                    None,
+                    pd.Index([spec.name]),
+                    labels,
+                    "id",
+                    Term.intercept(codes),
+                    shared,
                 )
             )
         else:
@@ -226,7 +242,7 @@ def random_terms(
             level_codes, levels, times = _levels(spec, rows, kind)
             made = structure(kind, len(levels), times)
             term = Term(codes, level_codes, made)
-            found.append(RandomTerm(spec.name, spec.inner, levels, labels, kind, term))
+            found.append(RandomTerm(spec.name, spec.inner, levels, labels, kind, term, shared))
     return tuple(found)
 
 
@@ -320,7 +336,8 @@ def _levels(spec: TermSpec, rows: StudyRows, kind: str) -> tuple[Codes, pd.Index
         times = numeric(values, f"{name} (times of structure={kind!r})", rows.labels, kinds="fiu")
         bad = np.flatnonzero(~np.isfinite(times))
         if bad.size:
-            raise DesignError(f"{name} is missing for {row_label(rows.labels, int(bad[0]))}.")
+            state = "missing" if np.isnan(times[bad[0]]) else "infinite"
+            raise DesignError(f"{name} is {state} for {row_label(rows.labels, int(bad[0]))}.")
         levels, codes = np.unique(times, return_inverse=True)
         return codes.astype(np.intp), pd.Index(levels, name=spec.inner), levels
     codes, found = group_codes(spec.inner, rows, name)

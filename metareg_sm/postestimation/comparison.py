@@ -294,14 +294,19 @@ def _check_comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
         if (r.components.maximised == "reml") != (first.components.maximised == "reml"):
             raise ComparisonError(
                 f"{pair}: one has the restricted likelihood (REML), the other the full one (ML or "
-                "tau2 held fixed). Fit all with tau2='ml', or use refit=True."
+                f"tau2 held fixed). Fit all with {_ml(r)}, or use refit=True."
             )
         reml = r.components.maximised == "reml"
         if reml and not (is_nested(r, first) and is_nested(first, r)):
             raise ComparisonError(
                 f"{pair}: REML likelihoods of models with different moderators are not "
-                "comparable. Fit all with tau2='ml', or use refit=True."
+                f"comparable. Fit all with {_ml(r)}, or use refit=True."
             )
+
+
+def _ml(fit: Fitted) -> str:
+    """The option of `fit` that asks for maximum likelihood."""
+    return "tau2='ml'" if fit.components.interval == "conf_int_tau2" else "reml=False"
 
 
 def _r2(fit: Fitted) -> float:

@@ -91,8 +91,7 @@ def random_effects(fit: MixedFitted) -> dict[str, pd.DataFrame]:
             names = [*t.groups.names, t.inner]
             labels = [(*np.atleast_1d(g), level) for g in t.groups for level in t.levels]
             index = pd.MultiIndex.from_tuples(labels, names=names)
-        key = t.name if t.name not in found else t.label
-        found[key] = pd.DataFrame(columns, index=index)
+        found[t.name] = pd.DataFrame(columns, index=index)
     return found
 
 

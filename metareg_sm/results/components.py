@@ -92,8 +92,9 @@ class ComponentResults(ModelResults):
     def cov_re(self) -> pd.DataFrame | dict[str, pd.DataFrame]:
         """Covariance of the effects of a term with levels, its levels as labels.
 
-        A mapping from groupings to data frames where there are several such terms, and an empty
-        data frame where there is none.
+        A mapping from groupings to data frames where there are several such terms (from
+        "0 + outcome | study", as `random` has it, where two have one grouping), and an empty data
+        frame where there is none.
         """
         return components.cov_re(self)
 

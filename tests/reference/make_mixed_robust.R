@@ -16,8 +16,8 @@ source(file.path(here, "json17.R"))
 
 stored <- fromJSON(file.path(here, "mixed.json"), simplifyVector = FALSE)$cases
 wanted <- c("konstantopoulos2011", "konstantopoulos2011_year", "berkey1998", "berkey1998_year",
-            "bcg_arms", "assink2016_deltype", "assink2016_che", "tannersmith2016", "fine1993_ar",
-            "kalaian1996")
+            "bcg_arms", "assink2016", "assink2016_deltype", "assink2016_che", "tannersmith2016",
+            "fine1993_ar", "kalaian1996")
 u <- function(x) unlist(x)
 
 cases <- list()

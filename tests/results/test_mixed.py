@@ -62,6 +62,50 @@ def test_vcomp_and_shares():
     assert_allclose(res.tau2, res.vcomp.sum())
 
 
+@pytest.mark.parametrize("structure", ["un", "cs", "hcs", "ar", "har"])
+def test_a_level_of_variance_0_correlates_with_nothing(structure):
+    # less scatter than sampling errors alone make
+    calm = TRIALS.assign(
+        yi=0.3 + 0.01 * np.cos(np.arange(10)), week=1.0 * (TRIALS["outcome"] == "PD")
+    )
+    inner = "week" if structure in ("ar", "har") else "outcome"
+    model = smf.mixedmetareg(
+        "yi ~ 1", calm, V=V_TRIALS, random=f"0 + {inner} | trial", structure=structure
+    )
+    res = model.fit()
+    assert (res.components.values[:-1] == 0.0).all()
+    assert np.isnan(res.components.values[-1])
+    assert set(res.components.boundary) == set(res.components.names[:-1])
+    assert (res.cov_re == 0.0).all(axis=None)
+    with pytest.warns(IntervalWarning, match="undefined"):
+        assert res.conf_int_variance().iloc[-1].isna().all()
+
+
+def test_terms_of_one_grouping_have_names_of_their_own():
+    rng = np.random.default_rng(3)
+    table = pd.DataFrame(
+        {"study": np.arange(240) // 6, "outcome": np.tile(["a", "b"], 120), "v": 0.05}
+    ).assign(time=np.tile([0.0, 0.0, 1.0, 1.0, 2.0, 2.0], 40), y=0.5 * rng.normal(size=240))
+    random = ["0 + outcome | study", "0 + time | study"]
+    model = smf.mixedmetareg("y ~ 1", table, vi="v", random=random, structure=["diag", "ar"])
+    res = model.fit(warn_convergence=False)
+    assert list(res.cov_re) == list(res.random_effects) == random
+    assert res.cov_re[random[0]].shape == (2, 2)
+    assert res.components.names == (
+        "0 + outcome | study: variance[a]",
+        "0 + outcome | study: variance[b]",
+        "0 + time | study: variance",
+        "0 + time | study: rho",
+    )
+    assert list(res.heterogeneity.levels.index) == random
+    without = smf.mixedmetareg("y ~ 1", table, vi="v", random=random[1], structure="ar")
+    one = without.fit(warn_convergence=False)
+    assert one.components.names == ("study: variance", "study: rho")
+    assert_allclose(
+        res.lr_test_component(random[0]).statistic, 2.0 * (res.llf - one.llf), atol=1e-8
+    )
+
+
 def test_r2_by_level():
     null, res = schools("yi ~ 1"), schools()
     h = res.heterogeneity
@@ -194,6 +238,8 @@ def test_compare_models():
     assert list(frame.index) == ["yi ~ 1", "yi ~ year"]
     assert_allclose(frame["llf"], [f.llf for f in fits])
     assert_allclose(frame["lr_pvalue"].iloc[1], fits[1].compare_lr_test(fits[0]).pvalue)
+    with pytest.raises(ComparisonError, match="Fit all with reml=False"):
+        compare_models([schools(f) for f in ("yi ~ 1", "yi ~ year")])
     reml = compare_models([schools(random="1 | district"), schools()], names=["one", "two"])
     assert reml.loc["two", "lr_against"] == "one"
 
@@ -284,13 +330,13 @@ def test_bootstrap():
     assert_frame_equal(found.distribution, res.bootstrap(60, rng=1).distribution)
 
 
-@pytest.mark.parametrize("which", ["nested", "un", "cs", "three", "studies", "crossed"])
+@pytest.mark.parametrize("which", ["nested", "un", "cs", "hcs", "three", "studies", "crossed"])
 @pytest.mark.parametrize("reml", [True, False])
 def test_resamples_are_fits_of_their_own(which, reml):
     random, formula = "1 | district/school", "yi ~ year"
     if which == "nested":
         res = schools(reml=reml)
-    elif which in {"un", "cs"}:
+    elif which in {"un", "cs", "hcs"}:
         res, random, formula = trials(s=which, reml=reml), "0 + outcome | trial", "yi ~ 0 + outcome"
     else:
         formula = "yi ~ 1"
@@ -303,7 +349,7 @@ def test_resamples_are_fits_of_their_own(which, reml):
         res = smf.mixedmetareg(formula, table, vi="vi", random=random).fit(reml=reml)
     found = res.bootstrap(5, rng=4)
     for i, y in enumerate(res.simulate(5, rng=4)):
-        if which in {"un", "cs"}:
+        if which in {"un", "cs", "hcs"}:
             model = smf.mixedmetareg(
                 formula, TRIALS.assign(yi=y), V=V_TRIALS, random=random, structure=which
             )
@@ -314,8 +360,7 @@ def test_resamples_are_fits_of_their_own(which, reml):
             warnings.simplefilter("ignore")
             one = model.fit(reml=reml)
         expected = [*one.params, *one.components.values]
-        # a maximum is flat: variances are known to the root of what the likelihood is known to
-        assert_allclose(found.distribution.iloc[i], expected, rtol=1e-7, atol=1e-9)
+        assert_allclose(found.distribution.iloc[i], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_blocks_of_resamples_are_one_batch(monkeypatch):

@@ -17,7 +17,7 @@ from metareg_sm.core.mixed.moments import Heights
 # Newton decrement (a difference of log-likelihoods) whose step needs no test, and whose step is
 # the last: the error of a Newton step is about the square of this.
 _NEAR = 1e-7
-_LAST = 1e-10
+_LAST = 1e-12
 _NOTHING = 1e-20
 # Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian near a
 # maximum, of the information elsewhere, and of what stands in for either.

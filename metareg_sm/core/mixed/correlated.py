@@ -193,6 +193,9 @@ class Correlated:
         directions = self.derivatives(phi).copy()
         if slope:
             directions[-1] /= slope
+        if np.count_nonzero(phi[:-1]) < min(len(phi) - 1, 2):
+            # what does not vary correlates with nothing
+            rho = np.nan
         if self.homogeneous:
             return Reported(("variance", "rho"), np.array([phi[0], rho]), directions)
         for j, sd in enumerate(phi[:-1]):

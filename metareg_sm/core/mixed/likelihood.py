@@ -196,13 +196,14 @@ class MixedLikelihood:
 
     def reported(self, phi: Array) -> Array:
         """Variances and correlations in units of the outcome, of working parameters (B, m)."""
-        phi = phi * self.units
         found = []
         for term, at in zip(self.terms, self.slices, strict=True):
-            if term.structure.kinds == ("variance",) * (at.stop - at.start):
-                found.append(phi[:, at])
+            own, units, structure = phi[:, at], self.units[at], term.structure
+            if structure.kinds == ("variance",) * (at.stop - at.start):
+                found.append(own * units)
             else:
-                found.append(np.array([term.structure.reported(own).values for own in phi[:, at]]))
+                ends = (structure.canonical(lane) * units for lane in own)
+                found.append(np.array([structure.reported(lane).values for lane in ends]))
         return np.concatenate(found, axis=1)
 
     def canonical(self, phi: Array) -> Array:

@@ -15,9 +15,10 @@ from metareg_sm.core.studies import residuals
 
 # Numbers that the evaluations of one block of outcomes may hold at a time.
 _ROOM = 2_000_000
-# Climbs begin at the estimates of the data, and at up to three points far from there while these
-# times the size of the problem are no more than this: large data have one maximum.
-_STARTS, _FEW = 3, 2_000
+# Climbs begin at the estimates of the data, and at so many points far from there while these times
+# the size of the problem are no more than the last: large data have one maximum. Correlations make
+# more maxima than variances do.
+_STARTS, _CORRELATED, _FEW = 3, 6, 2_000
 
 
 class Refits(NamedTuple):
@@ -67,7 +68,8 @@ def refits(
     many = problem.many
     if many is None:
         return None
-    begin = np.vstack([start, *starts(problem)[: min(_STARTS, _FEW // many.size)]])
+    most = _STARTS if set(problem.kinds) <= {"variance", "sd"} else _CORRELATED
+    begin = np.vstack([start, *starts(problem)[: min(most, _FEW // many.size)]])
     derivatives = 1 + len(problem.kinds) * (len(problem.kinds) + 3) // 2
     step = max(1, _ROOM // (many.size * (problem.p + 2) * derivatives * len(begin)))
     parts = [

@@ -10,6 +10,10 @@ import numpy as np
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.covariances import Held, Kind, Reported, unit, variance_names
 
+# Standard deviation, in units of the problem, below which a level has none: a climb to 0, which is
+# no end of these parameters, stops within rounding of it.
+_ZERO = 1e-10
+
 
 @dataclass(frozen=True, eq=False)
 class Unstructured:
@@ -106,7 +110,9 @@ class Unstructured:
             return phi
         i, j = np.tril_indices(self.q)
         signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
-        return phi * signs[j]
+        found = phi * signs[j]
+        found[np.bincount(i, found**2)[i] < _ZERO**2] = 0.0
+        return found
 
     def reported(self, phi: Array) -> Reported:
         """Variances and correlations."""
