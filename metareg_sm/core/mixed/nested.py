@@ -104,10 +104,10 @@ class Nested:
         else:
             w = 1.0 / v
             S = data.sums(w)
-            share = w / S[data.parent]
+            share = w / data.spread(S)
             means = data.sums(share * D)
-            means = means + data.sums(share * (D - means[:, data.parent]))
-            static = triangle(np.sqrt(w) * (D - means[:, data.parent]))
+            means = means + data.sums(share * (D - data.spread(means)))
+            static = triangle(np.sqrt(w) * (D - data.spread(means)))
         return cls(
             tuple(chain),
             order,
@@ -143,10 +143,10 @@ class Nested:
                 break
             siblings = self.levels[level]
             S = siblings.sums(omega)
-            share = omega / S[siblings.parent]
+            share = omega / siblings.spread(S)
             shares.append(share)
             upper = siblings.sums(share * means)
-            np.multiply(root, means - upper[:, siblings.parent], out=part)
+            np.multiply(root, means - siblings.spread(upper), out=part)
             means = upper
         rows[:, ends[-1] :] = self.static
         fit = least_squares(rows)
@@ -209,7 +209,7 @@ class NestedEvaluation:
                     # contributions of the nodes of a parent sum to 0
                     own[:, heavy] = 0.0
                     own[:, heavy] = -siblings.sums(own)[:, siblings.parent[heavy]]
-                own += self.shares[level] * scores[level + 1][:, siblings.parent]
+                own += self.shares[level] * siblings.spread(scores[level + 1])
             scores[level] = own
         return scores
 
@@ -219,8 +219,8 @@ class NestedEvaluation:
         found = list(self.omegas)
         for level in range(len(self.t) - 2, -1, -1):
             siblings, share = self.problem.levels[level], self.shares[level]
-            found[level] = (
-                share * self.rests[level][1] + share**2 * found[level + 1][siblings.parent]
+            found[level] = share * self.rests[level][1] + share**2 * siblings.spread(
+                found[level + 1]
             )
         return found
 
@@ -263,7 +263,7 @@ class NestedEvaluation:
             if level < depth - 1:
                 siblings = self.problem.levels[level]
                 mean = siblings.sums(self.shares[level] * F)
-                rows = root * (F - mean[..., siblings.parent])
+                rows = root * (F - siblings.spread(mean))
                 F = mean
             else:
                 rows = root * F
@@ -308,7 +308,7 @@ class NestedEvaluation:
                 values = (a * b) @ own**2 + np.einsum("in,in->i", a * (share * omega), among)
                 # twice the products with K of the next level
                 g, h = a * share, b * share
-                upper = self.diagonals[level + 1][siblings.parent]
+                upper = siblings.spread(self.diagonals[level + 1])
                 weighted = siblings.others(h * omega, siblings.sums(h * omega), heavy)
                 values += 2.0 * np.einsum("in,in->i", g * (share * upper), h * rest - weighted)
                 squared = share**2
@@ -316,7 +316,8 @@ class NestedEvaluation:
                 a, b = siblings.sums(a * squared), siblings.sums(b * squared)
             for (i, j), value in zip(pairs, values, strict=True):
                 total[i, j] += value
-        return np.triu(total) + np.triu(total, 1).T
+                total[j, i] = total[i, j]
+        return total
 
     def blocks(self) -> list[Array]:
         """Diagonals of Z'WZ in the order of the terms and of their groups, (groups, 1, 1)."""
@@ -375,17 +376,17 @@ class NestedEvaluation:
         problem = self.problem
         w = 1.0 / problem.variance
         x = columns[:, problem.order]
-        share = w / self.precisions[0][problem.data.parent]
+        share = w / problem.data.spread(self.precisions[0])
         mean = problem.data.sums(share * x)
-        own = [w * (x - mean[:, problem.data.parent])]
+        own = [w * (x - problem.data.spread(mean))]
         for level, siblings in enumerate(problem.levels):
             upper = siblings.sums(self.shares[level] * mean)
-            own.append(self.omegas[level] * (mean - upper[:, siblings.parent]))
+            own.append(self.omegas[level] * (mean - siblings.spread(upper)))
             mean = upper
         s = self.omegas[-1] * mean
         for level in range(len(problem.levels) - 1, -1, -1):
-            s = own[level + 1] + self.shares[level] * s[:, problem.levels[level].parent]
-        s = own[0] + share * s[:, problem.data.parent]
+            s = own[level + 1] + self.shares[level] * problem.levels[level].spread(s)
+        s = own[0] + share * problem.data.spread(s)
         out = np.empty_like(s)
         out[:, problem.order] = s
         return out

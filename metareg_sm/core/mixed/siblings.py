@@ -40,6 +40,10 @@ class Siblings:
         summed = (self._members @ values.reshape(-1, n).T).T
         return np.ascontiguousarray(summed).reshape(*values.shape[:-1], -1)
 
+    def spread(self, values: Array) -> Array:
+        """Value of the parent of each node, (..., parents) to (..., n)."""
+        return values.take(self.parent, axis=-1)
+
     @cached_property
     def _members(self) -> sp.csr_array:
         """Indicators of the nodes of each parent, (parents, n)."""
@@ -54,7 +58,7 @@ class Siblings:
 
     def others(self, values: Array, sums: Array, heavy: Codes) -> Array:
         """Sum over the other nodes of the same parent, (..., n); values are not negative."""
-        rest: Array = sums[..., self.parent] - values
+        rest: Array = self.spread(sums) - values
         if heavy.size:
             without = values.copy()
             without[..., heavy] = 0.0

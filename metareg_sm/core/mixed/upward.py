@@ -51,8 +51,8 @@ class Upward:
         rows = []
         for siblings in nested.levels:
             upper = siblings.sums(weight)
-            mean = _mean(siblings, weight / upper[siblings.parent], centre)
-            rows.append(_with_ones(centre - mean[..., siblings.parent]))
+            mean = _mean(siblings, weight / siblings.spread(upper), centre)
+            rows.append(_with_ones(centre - siblings.spread(mean)))
             weight, centre = upper, mean
         rows.append(_with_ones(centre))
         return cls(nested, tuple(rows), static)
@@ -69,9 +69,9 @@ class Upward:
         static = np.broadcast_to(self.static, (B, p + 1, p + 1))
         if len(nested.S) < len(nested.order):
             w = 1.0 / nested.variance
-            mean = _mean(nested.data, w / nested.S[nested.data.parent], y)
-            inside = np.sqrt(w) * (y - mean[..., nested.data.parent])
-            X = np.sqrt(w) * (columns[:, nested.order] - nested.means[:p, nested.data.parent])
+            mean = _mean(nested.data, w / nested.data.spread(nested.S), y)
+            inside = np.sqrt(w) * (y - nested.data.spread(mean))
+            X = np.sqrt(w) * (columns[:, nested.order] - nested.data.spread(nested.means[:p]))
             y = mean
             static = static.copy()
             static[:, p, :p] = static[:, :p, p] = inside[:, 0] @ X.T
@@ -113,7 +113,7 @@ def _all(lanes: Codes, B: int) -> bool:
 def _mean(siblings: Siblings, share: Array, values: Array) -> Array:
     """Weighted means by parent, corrected once."""
     mean = siblings.sums(share * values)
-    return mean + siblings.sums(share * (values - mean[..., siblings.parent]))
+    return mean + siblings.sums(share * (values - siblings.spread(mean)))
 
 
 def _with_ones(rows: Array) -> Array:
