@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import maximum_filter
@@ -60,7 +60,7 @@ class Lanes:
         B, m = phi.shape
         J, curvature, at = np.zeros((B, m, found.gradient.shape[1])), np.zeros((B, m, m)), 0
         for term, part in zip(problem.terms, problem.slices, strict=True):
-            i, j = np.triu_indices(term.q)
+            i, j = _entries(term.q)
             own, entries = phi[:, part], slice(at, at + len(i))
             M = np.empty((B, term.q, term.q))
             M[:, i, j] = M[:, j, i] = found.gradient[:, entries] * np.where(i == j, 1.0, 0.5)
@@ -126,3 +126,10 @@ class Lanes:
         if outcome is None:
             return ascend(self.heights, starts, lower, upper, canonical=self.problem.canonical)
         return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper)
+
+
+@cache
+def _entries(q: int) -> tuple[Codes, Codes]:
+    """Rows and columns of the entries of a G on and above its diagonal."""
+    rows, columns = np.triu_indices(q)
+    return rows, columns

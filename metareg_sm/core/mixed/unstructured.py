@@ -76,6 +76,12 @@ class Unstructured:
     def _flat(self) -> Array:
         return self.parts.reshape(len(self.parts), -1)
 
+    @cached_property
+    def _entries(self) -> tuple[Codes, Codes]:
+        """Rows and columns of the entries of L, in the order of the parameters."""
+        rows, columns = np.tril_indices(self.q)
+        return rows, columns
+
     def matrix(self, phi: Array) -> Array:
         """G, (..., q, q)."""
         L = self.factor(phi)
@@ -108,7 +114,7 @@ class Unstructured:
         """The one phi of all that make the same G that comparisons use."""
         if self.constant.any() or len(phi) < self.q * (self.q + 1) // 2:
             return phi
-        i, j = np.tril_indices(self.q)
+        i, j = self._entries
         signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
         found = phi * signs[j]
         found[np.bincount(i, found**2)[i] < _ZERO**2] = 0.0
