@@ -182,6 +182,23 @@ def test_several_maxima_are_told():
 # --- the random part as it is written --------------------------------------------------------
 
 
+def test_variances_of_zero_are_left_where_another_correlation_leads_higher():
+    # with both variances 0 the score is 0 whatever the correlation; two levels have "hcs" = "un"
+    y = [0.3301, -0.323, 0.3343, -0.3414, 0.2796, -0.3928, 0.1813, -0.3975, 0.4014, -0.3805]
+    fits = [
+        smf.mixedmetareg(
+            "yi ~ 0 + outcome",
+            TRIALS.assign(yi=y),
+            V=V_TRIALS,
+            random="0 + outcome | trial",
+            structure=structure,
+        ).fit(reml=False, warn_convergence=False)
+        for structure in ("hcs", "un")
+    ]
+    assert_allclose(fits[0].llf, fits[1].llf, rtol=1e-9)
+    assert_allclose(fits[0].components.values, fits[1].components.values, rtol=1e-6)
+
+
 def test_ways_to_write_the_same():
     expected = schools().fit()
     labels = SCHOOLS.assign(

@@ -147,12 +147,42 @@ def _together(
     best = _finished(problem, reml, found, top, fixed)
     if best is None:
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
+    if fixed is None:
+        best = _beyond_zero(problem, reml, lanes, best)
     lesser = found.value[found.converged & (found.value < best.point.value - _SAME)]
     others: list[float] = []
     for value in sorted(lesser.tolist(), reverse=True):
         if not others or value < others[-1] - _SAME:
             others.append(value)
     return Maximum(best, tuple(others), len(begin))
+
+
+def _beyond_zero(problem: MixedLikelihood, reml: bool, lanes: Lanes, best: Climb) -> Climb:
+    """A higher end near one with variances of 0, if there is one.
+
+    Levels of variance 0 are stationary whatever their correlation, with a wrong one too.
+    """
+    phi = best.point.phi
+    tried = []
+    for term, at in zip(problem.terms, problem.slices, strict=True):
+        zero = phi[at][:-1] == 0.0
+        if problem.kinds[at.stop - 1] != "correlation" or not zero.any():
+            continue
+        shapes = np.vstack([np.ones(len(zero)), 1.0 + 3.0 * np.eye(len(zero))])
+        for end in term.structure.bounds:
+            for size in (1e-1, 1e-2, 1e-3):
+                for shape in shapes * size * problem.typical:
+                    own = shape if problem.kinds[at.start] == "variance" else np.sqrt(shape)
+                    new = phi.copy()
+                    new[at] = np.append(np.where(zero, own, phi[at][:-1]), end[-1])
+                    tried.append(new)
+    if not tried:
+        return best
+    value = lanes.values(np.array(tried)).value
+    if value.max() <= best.point.value + _SAME:
+        return best
+    higher = climb(problem, tried[int(value.argmax())], reml)
+    return best if higher is None or higher.point.value <= best.point.value else higher
 
 
 def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
