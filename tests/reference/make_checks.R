@@ -3,7 +3,8 @@
 #   Rscript make_checks.R           checks.json
 #
 # metafor's own limit estimate stops at the coarse tolerance of uniroot: its p-value is solved again
-# here, to the last digits. `own` is what tes() itself reports.
+# here, to the last digits, and with tau2 without the error of its quadrature. `own` is what tes()
+# itself reports.
 
 suppressMessages({
   library(metafor)
@@ -27,13 +28,40 @@ tables <- list(
                        n2i = n2i, data = dat.normand1999)
 )
 
+# Power of the tests and p-value of that of excess significance by R's normal distribution function:
+# tes() integrates the former over tau2, and cuts the integral off at five standard deviations.
+power_of <- function(v, theta, tau2, alternative) {
+  se <- sqrt(v); s <- sqrt(v + tau2)
+  above <- function(z) pnorm(z * se, theta, s, lower.tail = FALSE)
+  below <- function(z) pnorm(-z * se, theta, s)
+  switch(alternative, greater = above(qnorm(.95)), less = below(qnorm(.95)),
+         two.sided = above(qnorm(.975)) + below(qnorm(.975)))
+}
+
+chi2_p <- function(O, E, k, side) {
+  z <- (O - E) / sqrt(E * (k - E) / k)
+  switch(side, greater = pnorm(z, lower.tail = FALSE), less = pnorm(z),
+         two.sided = 2 * pnorm(-abs(z)))
+}
+
 limit_of <- function(y, v, theta, tau2, test, alternative, side) {
-  p <- function(t) {
+  at <- function(t) {
     tes(y, v, theta = t, tau2 = tau2, test = test, alternative = alternative,
-        tes.alternative = side, progbar = FALSE)$pval
+        tes.alternative = side, progbar = FALSE, rel.tol = 1e-10)
   }
-  own <- tes(y, v, theta = theta, tau2 = tau2, test = test, alternative = alternative,
-             tes.alternative = side, progbar = FALSE)$theta.lim
+  x <- at(theta)
+  own <- x$theta.lim
+  p <- function(t) at(t)$pval
+  if (tau2 > 0) {
+    power <- function(t) power_of(v, t, tau2, alternative)
+    # what is written down here is what tes() computes
+    for (t in c(theta, own[!is.na(own)])) {
+      y_t <- at(t)
+      stopifnot(abs(y_t$power - power(t)) < 2.1 * pnorm(-5),
+                abs(y_t$pval - chi2_p(y_t$O, y_t$E, y_t$k, side)) < 1e-12)
+    }
+    p <- function(t) chi2_p(x$O, sum(power(t)), x$k, side)
+  }
   exact <- vapply(own[!is.na(own)], function(l) {
     uniroot(function(t) p(t) - .10, l + c(-1, 1) * .02 * abs(l), tol = 1e-15, maxiter = 1000)$root
   }, 0)

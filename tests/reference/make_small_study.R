@@ -4,7 +4,8 @@
 #
 # Each case holds its outcomes, variances and moderators, so that nothing else is needed to use it.
 # Selection models are maximised by nlm and by Nelder-Mead, both with tight control, and the higher
-# of the two likelihoods is kept: no optimiser that metafor offers ends nearer than about 1e-6.
+# of the two likelihoods is kept. Egger's regressions start from several values of tau2. The last two
+# fits of trim and fill are made again by rma(), which can be told to be tight.
 
 suppressMessages({
   library(metafor)
@@ -106,10 +107,11 @@ cases <- list(
 
 # ---------------------------------------------------------------- what is stored of each
 
-model <- function(d, method, test = "z") {
+model <- function(d, method, test = "z", start = NULL) {
   yi <- d$y; vi <- d$v
-  if (ncol(d$X) == 1) rma(yi, vi, method = method, test = test, control = tight)
-  else rma(yi, vi, mods = d$X[, -1, drop = FALSE], method = method, test = test, control = tight)
+  control <- c(tight, if (!is.null(start)) list(tau2.init = start))
+  if (ncol(d$X) == 1) rma(yi, vi, method = method, test = test, control = control)
+  else rma(yi, vi, mods = d$X[, -1, drop = FALSE], method = method, test = test, control = control)
 }
 
 refused <- function(e) list(refused = conditionMessage(e))
@@ -127,9 +129,19 @@ egger_of <- function(d) {
   }
   lapply(seq_len(nrow(specs)), function(i) {
     s <- as.list(specs[i, ])
-    m <- model(d, s$method, s$test)
-    x <- if (is.null(d$ni)) regtest(m, model = s$model, predictor = s$predictor, ret.fit = TRUE)
-         else regtest(m, model = s$model, predictor = s$predictor, ni = d$ni, ret.fit = TRUE)
+    regression <- function(start) {
+      m <- model(d, s$method, s$test, start)
+      if (is.null(d$ni)) regtest(m, model = s$model, predictor = s$predictor, ret.fit = TRUE)
+      else regtest(m, model = s$model, predictor = s$predictor, ni = d$ni, ret.fit = TRUE)
+    }
+    x <- regression(NULL)
+    # the likelihood may have several maxima
+    if (s$model == "rma" && s$method %in% c("ML", "REML")) {
+      for (start in c(0, .01, .1, 1, 10) * median(d$v)) {
+        other <- regression(start)
+        if (logLik(other$fit) > logLik(x$fit) + 1e-9) x <- other
+      }
+    }
     if (s$model == "lm") {
       table <- coef(summary(x$fit))
       beta <- table[, 1]; se <- table[, 2]
@@ -146,6 +158,17 @@ egger_of <- function(d) {
   })
 }
 
+# The last fits of trim and fill with tight control: trimfill() has the default one for them.
+filled_by <- function(d, method, k0, side) {
+  turn <- if (side == "right") -1 else 1
+  last <- tail(order(turn * d$y), k0)
+  kept <- setdiff(seq_along(d$y), last)
+  center <- rma(d$y[kept], d$v[kept], method = method, control = tight)$beta[1]
+  y <- 2 * center - d$y[last]
+  x <- rma(c(d$y, y), c(d$v, d$v[last]), method = method, control = tight)
+  list(estimate = x$beta[1], se = x$se, tau2 = x$tau2, filled = arr(y), filled_v = arr(d$v[last]))
+}
+
 trimfill_of <- function(d) {
   out <- list()
   if (ncol(d$X) > 1) return(out)
@@ -155,9 +178,9 @@ trimfill_of <- function(d) {
       r <- tryCatch({
         x <- if (side == "auto") trimfill(m, estimator = estimator)
              else trimfill(m, side = side, estimator = estimator)
-        list(k0 = x$k0, k0_se = x$se.k0, k0_pvalue = x$p.k0, chosen = x$side,
-             estimate = x$beta[1], se = x$se, tau2 = x$tau2, filled = arr(x$yi[x$fill]),
-             filled_v = arr(x$vi[x$fill]))
+        again <- filled_by(d, method, x$k0, x$side)
+        stopifnot(abs(again$estimate - x$beta[1]) < 1e-3 * x$se, abs(again$se / x$se - 1) < 2e-3)
+        c(list(k0 = x$k0, k0_se = x$se.k0, k0_pvalue = x$p.k0, chosen = x$side), again)
       }, error = refused)
       out[[length(out) + 1]] <- c(list(method = method, estimator = estimator, side = side), r)
     }
@@ -182,6 +205,15 @@ fsn_of <- function(d) {
   })
 }
 
+# The same power without quadrature: tes() cuts its integral over tau2 off at five standard deviations.
+power_of <- function(v, theta, tau2, alternative, alpha) {
+  se <- sqrt(v); s <- sqrt(v + tau2)
+  z <- qnorm(if (alternative == "two.sided") alpha / 2 else alpha, lower.tail = FALSE)
+  above <- pnorm(z * se, theta, s, lower.tail = FALSE)
+  below <- pnorm(-z * se, theta, s)
+  switch(alternative, greater = above, less = below, two.sided = above + below)
+}
+
 tes_of <- function(d) {
   out <- list()
   if (ncol(d$X) > 1) return(out)
@@ -194,11 +226,12 @@ tes_of <- function(d) {
           alpha <- if (alternative == "two.sided") .05 else .025
           if (test == "exact" && (length(yi) > 13 || method == "EE")) next
           x <- tes(m, alternative = alternative, alpha = alpha, test = test,
-                   tes.alternative = tes.alternative, progbar = FALSE)
+                   tes.alternative = tes.alternative, progbar = FALSE, rel.tol = 1e-10)
           out[[length(out) + 1]] <- list(
             theta = m$beta[1], tau2 = m$tau2, alternative = alternative, alpha = alpha,
             test = x$test, tes_alternative = tes.alternative, observed = x$O, expected = x$E,
-            statistic = if (is.null(x$X2)) NA else x$X2, pvalue = x$pval, power = arr(x$power))
+            statistic = if (is.null(x$X2)) NA else x$X2, pvalue = x$pval, power = arr(x$power),
+            power_closed = arr(power_of(vi, m$beta[1], m$tau2, alternative, alpha)))
         }
       }
     }
@@ -256,7 +289,7 @@ out <- parallel::mclapply(cases, mc.cores = 2, mc.preschedule = FALSE, FUN = fun
 meta <- list(script = "make_small_study.R", R = as.character(getRversion()),
              packages = list(metafor = as.character(packageVersion("metafor")),
                              metadat = as.character(packageVersion("metadat"))),
-             control = "rma: threshold=1e-12, maxiter=20000, tol=1e-14; selmodel: nlm, Nelder-Mead")
+             control = "rma: threshold=1e-12, maxiter=20000, tol=1e-14; tes: rel.tol=1e-10; selmodel: nlm, Nelder-Mead")
 con <- file(file.path(here, "small_study.json"), "wb")
 writeLines(enc2utf8(ser(list(meta = meta, cases = out))), con, sep = "\n", useBytes = TRUE)
 close(con)

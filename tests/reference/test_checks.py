@@ -22,11 +22,9 @@ def test_limit_estimate(case):
     y, v = (np.array(frame[name], dtype=float) for name in "yv")
     options = {k: NAMES.get(case[k], case[k]) for k in ("alternative", "test", "test_alternative")}
     found = excess_significance_test(y, v, case["theta"], case["tau2"], **options)
-    # with tau2 its powers are integrals by quadrature, right to five digits
-    rtol = 1e-8 if case["tau2"] == 0.0 else 5e-5
-    assert_allclose(found.theta_lim, np.sort(case["exact"]), rtol=rtol)
-    # its own search stops at 1e-4 in the effect
-    assert_allclose(found.theta_lim, np.sort(case["own"]), atol=2e-4)
+    assert_allclose(found.theta_lim, np.sort(case["exact"]), rtol=1e-9)
+    # metafor's own search stops at uniroot's default, the fourth root of the machine's precision
+    assert_allclose(found.theta_lim, np.sort(case["own"]), atol=0.5 * np.finfo(float).eps ** 0.25)
 
 
 @pytest.mark.parametrize("case", STORED["natural"], ids=lambda c: f"{c['data']} {c['measure']}")
