@@ -101,13 +101,16 @@ def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedReg
         Coefficients.
     """
     variances = studies.v + tau2
-    root = 1.0 / np.sqrt(variances)
+    # in place: pages of new memory cost more than the arithmetic of very many studies
+    root = np.sqrt(variances)
+    np.divide(1.0, root, out=root)
     # for a fixed tau2 nothing but this needs an evaluator, and this only these two
     if compressible(studies):
         compressed = cast("CompressedProfile", studies.profile(True))
         cross, coefs = compressed.solve(np.asarray(tau2))
         G = np.linalg.inv(np.linalg.cholesky(cross)).T
-        resid = studies.resid - studies.Z @ coefs
+        resid = studies.Z @ coefs
+        np.subtract(studies.resid, resid, out=resid)
         resid *= root
         H = to_params @ G
         whitened = WeightedRegression(H, resid, variances, H @ H.T, studies.Z, G)

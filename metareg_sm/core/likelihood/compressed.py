@@ -25,8 +25,9 @@ from metareg_sm.core.gram import inverse as gram_inverse
 from metareg_sm.core.gram import logdet as gram_logdet
 from metareg_sm.core.likelihood.profile import LOG_2PI, Derivatives, Limit
 
-# Studies that are looked at together: their polynomials stay in the processor's cache.
-_BLOCK = 2048
+# Studies that are looked at together: their polynomials stay in the processor's cache. Rows of a
+# power of two would share its sets, and from 2,000 on some kernels start threads for the product.
+_BLOCK = 1800
 # Relative error of the interpolation.
 _ERROR = 1e-14
 # Numbers of terms and of products are multiples of these: the matrix product is faster in panels.
