@@ -149,6 +149,32 @@ def finite_number(value: Any, argument: str, least: float = -np.inf, above: bool
     return float(value)
 
 
+def flag(value: Any, argument: str) -> bool:
+    """True or False.
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{argument} must be True or False; got {value!r}.")
+    return bool(value)
+
+
+def flag_or_none(value: Any, argument: str) -> bool | None:
+    """True, False or None.
+
+    Raises
+    ------
+    OptionError
+        If it is none of them.
+    """
+    if value is not None and not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{argument} must be True, False or None; got {value!r}.")
+    return value if value is None else bool(value)
+
+
 def generator(rng: Any) -> np.random.Generator:
     """The random numbers that a seed, a generator or None (a new one) stands for.
 

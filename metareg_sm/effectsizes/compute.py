@@ -24,7 +24,7 @@ from metareg_sm.effectsizes.registry import MEASURES
 from metareg_sm.effectsizes.reporting import Rows, report, warn_fractions
 from metareg_sm.effectsizes.zeros import RULES, added, double_zero, empty_group
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
-from metareg_sm.options import choose, finite_number
+from metareg_sm.options import choose, finite_number, flag
 
 Vtype = str | npt.ArrayLike | None
 
@@ -190,6 +190,7 @@ def effect_size(
     }  # fmt: skip
     if data is not None and not isinstance(data, pd.DataFrame):
         raise DesignError(f"data must be a DataFrame; got {type(data).__name__}.")
+    append, replace = flag(append, "append"), flag(replace, "replace")
     estimates = {"yi", "vi", "sei"} & given.keys()
     if estimates or str(measure).upper() == "GEN":
         inputs, y, v, how = _given_estimates(measure, data, given)
@@ -215,8 +216,7 @@ def effect_size(
 
 def _zero_options(entry: Measure, add: float | None, to: str, drop00: bool) -> dict[str, Any]:
     choose(RULES, to, "to")
-    if not isinstance(drop00, (bool, np.bool_)):
-        raise OptionError(f"drop00 must be True or False; got {drop00!r}.")
+    drop00 = flag(drop00, "drop00")
     if not entry.layout.counts and (add is not None or to != "only0" or drop00):
         raise OptionError(
             f"{entry.name} is computed from {entry.layout.title}, where no cells of 0 are added "
@@ -225,13 +225,11 @@ def _zero_options(entry: Measure, add: float | None, to: str, drop00: bool) -> d
     if drop00 and not entry.layout.double_zero:
         raise OptionError(f"{entry.name} has no second group: leave out drop00.")
     amount = entry.add if add is None else finite_number(add, "add", least=0.0)
-    return {"add": amount, "to": to.lower(), "drop00": bool(drop00)}
+    return {"add": amount, "to": to.lower(), "drop00": drop00}
 
 
 def _check_correct(entry: Measure, correct: bool) -> None:
-    if not isinstance(correct, (bool, np.bool_)):
-        raise OptionError(f"correct must be True or False; got {correct!r}.")
-    if not correct and not entry.corrected:
+    if not flag(correct, "correct") and not entry.corrected:
         raise OptionError(f"{entry.name} has no correction for bias: leave out correct.")
 
 

@@ -38,7 +38,7 @@ from metareg_sm.exceptions import (
     RankDeficiencyWarning,
 )
 from metareg_sm.models import checks
-from metareg_sm.options import check_keywords
+from metareg_sm.options import check_keywords, flag_or_none
 
 if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
@@ -89,7 +89,7 @@ class KnownVarianceModel(LikelihoodModel):
                 "'y ~ 1'."
             )
         check_missing(missing)
-        hasconst = checks.truth_value(hasconst, "hasconst")
+        hasconst = flag_or_none(hasconst, "hasconst")
         if kwargs:
             check_keywords(kwargs, ("missing_idx", "formula", "model_spec"), type(self).__name__)
         by_formula = "formula" in kwargs

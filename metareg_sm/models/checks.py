@@ -65,19 +65,6 @@ def cluster_options(
     return group_codes(groups, rows)[0], correction
 
 
-def truth_value(value: Any, argument: str) -> bool | None:
-    """True, False or None.
-
-    Raises
-    ------
-    OptionError
-        If it is none of them.
-    """
-    if value is not None and not isinstance(value, (bool, np.bool_)):
-        raise OptionError(f"{argument} must be True, False or None; got {value!r}.")
-    return value if value is None else bool(value)
-
-
 def genq_weights(
     weights: npt.ArrayLike | None, estimator: Estimator | None, k: int
 ) -> Array | None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.tau2 import Estimator
 from metareg_sm.models import checks
-from metareg_sm.options import choose
+from metareg_sm.options import choose, flag_or_none
 from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def fit_options(
     groups = correction = None
     if cov_kwds is not None or covariance_type.name == "cluster":
         groups, correction = checks.cluster_options(covariance_type, cov_kwds, model.rows)
-    use_t = checks.truth_value(use_t, "use_t")
+    use_t = flag_or_none(use_t, "use_t")
     use_t = covariance_type.use_t if use_t is None else use_t
     estimator, fixed = checks.chosen_tau2(tau2)
     checks.check_degrees_of_freedom(

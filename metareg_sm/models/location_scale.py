@@ -27,7 +27,7 @@ from metareg_sm.models import checks
 from metareg_sm.models.base import KnownVarianceModel
 from metareg_sm.models.optimizers import check_optimizer
 from metareg_sm.models.scale_optimizer import optimize_scale, scale_start
-from metareg_sm.options import choose, whole_number
+from metareg_sm.options import choose, flag, flag_or_none, whole_number
 from metareg_sm.results.location_scale import (
     LocationScaleResults,
     LocationScaleResultsWrapper,
@@ -341,10 +341,10 @@ class LocationScaleMetaReg(KnownVarianceModel):
             If the likelihood grows towards a heterogeneity of 0, where alpha is infinite.
         """
         optimizer = check_optimizer(method, kwargs)
-        reml = bool(checks.truth_value(reml, "reml"))
+        reml = flag(reml, "reml")
         covariance_type = choose(COVARIANCES, cov_type, "cov_type")
         groups, correction = checks.cluster_options(covariance_type, cov_kwds, self.rows)
-        use_t = checks.truth_value(use_t, "use_t")
+        use_t = flag_or_none(use_t, "use_t")
         use_t = covariance_type.use_t if use_t is None else use_t
         maxiter = whole_number(maxiter, "maxiter", 0)
         start = scale_start(start_params, self.likelihood, self.exog.shape[1])

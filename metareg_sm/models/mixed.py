@@ -35,7 +35,7 @@ from metareg_sm.models.mixed_records import (
     variance_components,
 )
 from metareg_sm.models.optimizers import check_optimizer
-from metareg_sm.options import choose, whole_number
+from metareg_sm.options import choose, flag, flag_or_none, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
 from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import MIXED_COVARIANCES
@@ -380,8 +380,8 @@ class MixedMetaReg(KnownVarianceModel):
         {'Intercept': 0.054}
         """
         optimizer = check_optimizer(method, kwargs)
-        reml = bool(checks.truth_value(reml, "reml"))
-        use_t = bool(checks.truth_value(use_t, "use_t"))
+        reml = flag(reml, "reml")
+        use_t = flag_or_none(use_t, "use_t") is not False
         covariance_type = choose(MIXED_COVARIANCES, cov_type, "cov_type")
         groups, correction = mixed_checks.mixed_clusters(self, covariance_type, cov_kwds)
         contained = choose(_DFS, df, "df")

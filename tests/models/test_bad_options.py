@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metareg_sm import MetaReg
+from metareg_sm import LocationScaleMetaReg, MetaReg, MixedMetaReg, effect_size
 from metareg_sm.exceptions import OptionError
 
 pytestmark = pytest.mark.plumbing
@@ -70,6 +70,18 @@ def test_unknown_missing(bcg, arrays):
 def test_use_t_must_be_a_truth_value(bcg):
     with pytest.raises(OptionError, match="use_t must be True, False or None; got 'yes'"):
         fit(bcg, use_t="yes")
+
+
+@pytest.mark.parametrize("value", [None, "yes", 1])
+def test_flags_are_true_or_false(bcg, value):
+    mixed = MixedMetaReg.from_formula("yi ~ ablat", bcg, vi="vi", random="1 | trial")
+    scale = LocationScaleMetaReg.from_formula("yi ~ 1", bcg, vi="vi", scale_formula="~ ablat")
+    for model in (mixed, scale):
+        with pytest.raises(OptionError, match="reml must be True or False; got "):
+            model.fit(reml=value)
+    for name in ("append", "replace", "drop00"):
+        with pytest.raises(OptionError, match=f"{name} must be True or False; got "):
+            effect_size("RR", bcg, ai="tpos", bi="tneg", ci="cpos", di="cneg", **{name: value})
 
 
 @pytest.mark.parametrize(
