@@ -412,7 +412,7 @@ def test_bad_options():
         ({"cov_type": "knapp-hartung"}, "'nonrobust', 'cluster'"),
         ({"df": "satterthwaite"}, "'contain', 'residual'"),
         ({"method": "gauss"}, "not known"),
-        ({"reml": "yes"}, "True, False"),
+        ({"reml": "yes"}, "True or False"),
         ({"cov_kwds": {"groups": "district"}}, "unknown keyword"),
         ({"cov_type": "cluster", "cov_kwds": {"correction": "CR9"}}, "not known"),
     ):
