@@ -34,7 +34,7 @@ class Rubin:
     @property
     def riv(self) -> Array:
         """Relative increase of the variance for what is missing."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             found: Array = (self.variance - self.within) / self.within
         return found
 
@@ -79,7 +79,7 @@ def pooled_df(missing: Array, m: int, df_complete: float | Array) -> Array:
         Degrees of freedom of the complete data.
     """
     complete = np.asarray(df_complete, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         old = (m - 1.0) / missing**2
         observed = (complete + 1.0) / (complete + 3.0) * complete * (1.0 - missing)
         # infinite degrees of freedom say nothing against the others

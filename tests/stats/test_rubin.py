@@ -42,6 +42,15 @@ def test_few_degrees_of_freedom_have_a_fallback():
     assert d1_df(2, 5, 0.0, 10.0) == pytest.approx(110.0 / 13.0)
 
 
+def test_estimates_that_hardly_differ():
+    # the share that is missing is so small that its square is 0: as many df as if nothing were
+    estimates = np.full((5, 1), 4e-75)
+    estimates[0] = 0.0
+    found = rubin(estimates, np.full((5, 1), 28179.0), 12.0)
+    known = rubin(np.zeros((5, 1)), np.full((5, 1), 28179.0), 12.0)
+    np.testing.assert_allclose(found.df, known.df, rtol=1e-12)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     hnp.arrays(float, (5, 3), elements=st.floats(-1e3, 1e3)),
