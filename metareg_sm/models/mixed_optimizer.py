@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.objective import Objective
 from metareg_sm.core.mixed.profile import Evaluation
 from metareg_sm.core.mixed.search import Maximum, maximize
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError
-from metareg_sm.models.optimizers import GENERIC
+from metareg_sm.models.optimizers import run_optimizer
 from metareg_sm.stats.components import Optimization, Outcome
 
 # Log-likelihoods that differ by less are one maximum.
@@ -174,35 +173,17 @@ def _climb(
     remembered = _Remembered(objective)
     if found is not None:
         remembered.know(objective.theta(begin), found.best.point)
-    options = {k: v for k, v in keywords.items() if k not in GENERIC}
-    if method == "lbfgs":
-        # climbs of the engine finish: more digits than these would be found twice
-        options.setdefault("pgtol", 1e-4)
-        options.setdefault("factr", 1e10)
-    if method == "basinhopping":
-        # a fixed seed: the global random state is not ours to draw from
-        options.setdefault("seed", 0)
-        options.setdefault("niter", 20)
-    theta, retvals, settings = Optimizer()._fit(
-        remembered.value if method in _WITH_SLOPE else objective.value,
-        remembered.gradient,
-        objective.theta(begin),
-        (),
-        options,
-        hessian=objective.hessian,
-        method=method,
-        maxiter=maxiter,
-        full_output=True,
-        disp=disp,
-        callback=keywords.get("callback"),
-        retall=bool(keywords.get("retall", False)),
+    value = remembered.value if method in _WITH_SLOPE else objective.value
+    functions = (value, remembered.gradient, objective.hessian)
+    # climbs of the engine finish: more digits than these would be found twice
+    defaults = {"pgtol": 1e-4, "factr": 1e10} if method == "lbfgs" else {}
+    theta, retvals, settings = run_optimizer(
+        functions, objective.theta(begin), method, maxiter, disp, keywords, defaults
     )
-    theta = np.atleast_1d(theta)
     llf = -problem.k * remembered.value(theta)
     done = bool(retvals["converged"])
     judged = {"converged": done} if found is None else _judged(found, llf, done)
     settings["start_params"] = begin * problem.units
-    settings.pop("extra_fit_funcs", None)
     return {**retvals, "phi": objective.phi(theta), "llf": llf, **judged}, settings
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -53,6 +53,10 @@ OPTIMIZERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 GENERIC = ("callback", "retall", "full_output", "skip_hessian", "warn_convergence")
 """Keywords that every statsmodels model takes; what is not needed here is accepted and unused."""
+
+
+Functions = tuple[Callable[[Array], float], Callable[[Array], Array], Callable[[Array], Array]]
+"""A function of the parameters, its gradient and its Hessian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,61 @@ def check_optimizer(method: Any, keywords: Mapping[str, Any]) -> str:
     if keywords:
         check_keywords(keywords, (*allowed, *GENERIC), f"fit(method={method!r})")
     return str(method).lower()
+
+
+def run_optimizer(
+    functions: Functions,
+    start: Array,
+    method: str,
+    maxiter: int,
+    disp: bool,
+    keywords: Mapping[str, Any],
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+) -> tuple[Array, dict[str, Any], dict[str, Any]]:
+    """Let a statsmodels optimizer minimise a function.
+
+    Parameters
+    ----------
+    functions : tuple of callable
+        The function, its gradient and its Hessian.
+    start : ndarray, (m,)
+        Where the optimizer begins.
+    method : str
+        A statsmodels optimizer.
+    maxiter : int
+        Iterations that the optimizer may take.
+    disp : bool
+        Print what the optimizer prints.
+    keywords : mapping
+        Further keywords of `fit`.
+    defaults : mapping
+        Keywords of the optimizer where the user gives none.
+
+    Returns
+    -------
+    ndarray, dict, dict
+        Where it ended, (m,); what it returned; what it was given.
+    """
+    if method == "basinhopping":
+        # a fixed seed: the global random state is not ours to draw from
+        defaults = {"seed": 0, "niter": 20}
+    value, gradient, hessian = functions
+    end, retvals, settings = Optimizer()._fit(
+        value,
+        gradient,
+        start,
+        (),
+        {**defaults, **{k: v for k, v in keywords.items() if k not in GENERIC}},
+        hessian=hessian,
+        method=method,
+        maxiter=maxiter,
+        full_output=True,
+        disp=disp,
+        callback=keywords.get("callback"),
+        retall=bool(keywords.get("retall", False)),
+    )
+    settings.pop("extra_fit_funcs", None)
+    return np.atleast_1d(end), dict(retvals), settings
 
 
 def optimize_tau2(
@@ -206,26 +265,11 @@ def _climb(
     profile = studies.profile(reml)
     scale = _scale(profile, begin, bracket.information, studies)
     objective = _Objective(profile, studies.k, scale)
-    options = {k: v for k, v in keywords.items() if k not in GENERIC}
-    if method == "basinhopping":
-        # a fixed seed: the global random state is not ours to draw from
-        options.setdefault("seed", 0)
-        options.setdefault("niter", 20)
-    theta, found, settings = Optimizer()._fit(
-        objective.value,
-        objective.gradient,
-        np.array([math.sqrt(begin / scale)]),
-        (),
-        options,
-        hessian=objective.hessian,
-        method=method,
-        maxiter=maxiter,
-        full_output=True,
-        disp=disp,
-        callback=keywords.get("callback"),
-        retall=bool(keywords.get("retall", False)),
+    functions = (objective.value, objective.gradient, objective.hessian)
+    theta, found, settings = run_optimizer(
+        functions, np.array([math.sqrt(begin / scale)]), method, maxiter, disp, keywords
     )
-    tau2 = float(objective.tau2(np.atleast_1d(theta)))
+    tau2 = float(objective.tau2(theta))
     # Checked, not believed: the answer must lie at the global maximum, or the optimizer must call
     # itself done, which then was a lesser maximum.
     near = abs(tau2 - maximum) <= _TOLERANCE * (maximum + float(np.minimum.reduce(studies.v)))
@@ -236,7 +280,6 @@ def _climb(
         "tau2": tau2,
     }
     settings["start_params"] = np.array([begin])
-    settings.pop("extra_fit_funcs", None)
     return retvals, settings
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm._compat import Optimizer
 from metareg_sm._typing import Array
 from metareg_sm.core.location_scale import LocationScale, ScaleFit, maximize_scale, scale_starts
 from metareg_sm.exceptions import (
@@ -17,7 +16,7 @@ from metareg_sm.exceptions import (
     IdentificationWarning,
     OptionError,
 )
-from metareg_sm.models.optimizers import GENERIC
+from metareg_sm.models.optimizers import run_optimizer
 
 # Log-likelihoods that differ by less are one maximum.
 _SAME = 1e-6
@@ -101,27 +100,18 @@ def optimize_scale(
             return np.zeros(q), np.eye(q)
         return -point.gradient / k, point.observed / k
 
-    options = {name: v for name, v in keywords.items() if name not in GENERIC}
-    if method == "basinhopping":
-        # a fixed seed: the global random state is not ours to draw from
-        options.setdefault("seed", 0)
-        options.setdefault("niter", 20)
-    alpha, retvals, settings = Optimizer()._fit(
-        lambda a: -problem.loglike(a, reml) / k,
-        lambda a: slopes(a)[0],
+    alpha, retvals, settings = run_optimizer(
+        (
+            lambda a: -problem.loglike(a, reml) / k,
+            lambda a: slopes(a)[0],
+            lambda a: slopes(a)[1],
+        ),
         begin,
-        (),
-        options,
-        hessian=lambda a: slopes(a)[1],
-        method=method,
-        maxiter=maxiter,
-        full_output=True,
-        disp=disp,
-        callback=keywords.get("callback"),
-        retall=bool(keywords.get("retall", False)),
+        method,
+        maxiter,
+        disp,
+        keywords,
     )
-    alpha = np.atleast_1d(alpha)
-    retvals = dict(retvals)
     found = maximize_scale(problem, reml, alpha)
     if found is None:
         raise DesignError("The likelihood of the scale is undefined at every start.")
@@ -130,7 +120,6 @@ def optimize_scale(
     retvals["converged"] = bool((near or retvals["converged"]) and found.converged)
     retvals["other_maxima"] = list(found.others)
     settings["start_params"] = problem.to_alpha @ begin
-    settings.pop("extra_fit_funcs", None)
     if keywords.get("warn_convergence", True):
         if found.boundary:
             warnings.warn(

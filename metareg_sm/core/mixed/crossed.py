@@ -322,7 +322,7 @@ class CrossedEvaluation:
             found.append(0.5 * (np.einsum("cga,cgb->ab", used, used) - block.sum(0)))
         return found
 
-    def information(self, stacks: Sequence[Array], reml: bool) -> Information:  # noqa: ARG002
+    def information(self, stacks: Sequence[Array], reml: bool) -> Information:  # noqa: ARG002 (protocol)
         """Average information."""
         F = []
         for term, s, stack in zip(self.factor.problem.terms, self.scores, stacks, strict=True):
