@@ -1,7 +1,8 @@
 """Influence, permutation and bootstrap of dependent effects, cluster by cluster.
 
-Resampled outcomes share design, V and random terms: their likelihoods are climbed together, from
-the estimates of the data and from points far from there. Crossed terms are fitted one by one.
+Resampled outcomes share design, V and random terms, and deletions all but the effects of a cluster:
+their likelihoods are climbed together, from the estimates of the data and from points far from
+there. Crossed terms are fitted one by one.
 """
 
 from __future__ import annotations
@@ -13,18 +14,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metareg_sm._typing import Array, Codes, Rows, Seed
+from metareg_sm._typing import Array, Codes, Mask, Rows, Seed
 from metareg_sm.core.basis import Basis, design_basis
+from metareg_sm.core.mixed.deletions import deletions
 from metareg_sm.core.mixed.refits import Refits, refits
+from metareg_sm.core.mixed.siblings import products_of_others
 from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.mixed.terms import Term, first_codes, is_nested
 from metareg_sm.design.groups import group_codes
+from metareg_sm.design.random import RandomTerm
 from metareg_sm.exceptions import DesignError, FewStudiesWarning
 from metareg_sm.options import check_alpha, whole_number
 from metareg_sm.postestimation.components import known_of, refitted
 from metareg_sm.postestimation.fitted import MixedFitted
 from metareg_sm.printing import Overview, Printed
 from metareg_sm.stats import resampling
+
+# Least eigenvalue, of what is left of an orthonormal basis, from which on the rank is beyond doubt.
+_CLOSE = 1e-6
+# Labels that are written out.
+_SHOWN = 5
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,11 +73,12 @@ def clusters_of(fit: MixedFitted, groups: Any) -> tuple[Codes, pd.Index]:
         If clusters are not independent of each other, or there is one alone.
     """
     if groups is None:
-        codes, found = fit.blocks, pd.RangeIndex(int(fit.blocks.max()) + 1)
-        for t in fit.random_terms:
-            if is_nested(t.term.groups, codes) and is_nested(codes, t.term.groups):
-                codes, found = t.term.groups, t.groups
-                break
+        codes = fit.blocks
+        outermost = min(fit.random_terms, key=lambda t: t.term.n_groups)
+        if is_nested(codes, outermost.term.groups):
+            codes, found = outermost.term.groups, outermost.groups
+        else:
+            found = _held_labels(codes, outermost)
     else:
         codes, found = group_codes(groups, fit.table.rows)
         if not is_nested(fit.blocks, codes):
@@ -79,6 +89,19 @@ def clusters_of(fit: MixedFitted, groups: Any) -> tuple[Codes, pd.Index]:
     if len(found) < 2:
         raise DesignError("There are no two independent clusters.")
     return codes, found
+
+
+def _held_labels(codes: Codes, t: RandomTerm) -> pd.Index:
+    """Labels of clusters that hold several groups of a term: those groups."""
+    cluster = np.empty(t.term.n_groups, dtype=np.intp)
+    cluster[t.term.groups] = codes
+    names = pd.Series(["/".join(map(str, np.atleast_1d(group))) for group in t.groups])
+    held = names.groupby(cluster).agg(list)
+    return pd.Index([_shown(groups) for groups in held], name=t.grouping)
+
+
+def _shown(labels: list[Any]) -> str:
+    return ", ".join(map(str, labels[:_SHOWN])) + (" ..." if len(labels) > _SHOWN else "")
 
 
 def subset(fit: MixedFitted, rows: Rows) -> tuple[Array, Basis, Any, list[Term]]:
@@ -100,24 +123,16 @@ def _start(fit: MixedFitted) -> Array:
 def leave_one_cluster_out(fit: MixedFitted, groups: Any) -> ClusterInfluence:
     """Fits without each cluster; see `MixedMetaRegResults.leave_one_cluster_out`."""
     codes, labels = clusters_of(fit, groups)
-    p, m, J = len(fit.params), len(fit.components.names), len(labels)
+    defined = _identified(fit, codes)
+    if not defined.all():
+        _tell_undefined(list(labels[~defined]))
+    found = _without_each(fit, codes, np.flatnonzero(defined))
+    J, p, m = len(labels), len(fit.params), len(fit.components.names)
     params, variances = np.full((J, p), np.nan), np.full((J, m), np.nan)
     ratio = np.full(J, np.nan)
-    start, unscaled = _start(fit), fit.regression.unscaled
-    full = np.linalg.slogdet(unscaled)[1]
-    undefined = []
-    for g in range(J):
-        rows = np.flatnonzero(codes != g)
-        y, basis, known, terms = subset(fit, rows)
-        levels_left = all(len(np.unique(t.levels)) == t.q for t in terms)
-        if len(basis.redundant) > len(fit.redundant) or not levels_left or len(rows) <= p:
-            undefined.append(g)
-            continue
-        found = refitted(y, basis, known, terms, fit.reml, start)
-        params[g], variances[g] = found.params, found.components().values
-        ratio[g] = np.exp(np.linalg.slogdet(found.cov_unscaled)[1] - full)
-    if undefined:
-        _tell_undefined([labels[g] for g in undefined])
+    params[defined], variances[defined] = found.params, found.components
+    full = np.linalg.slogdet(fit.regression.unscaled)[1]
+    ratio[defined] = np.exp(np.linalg.slogdet(found.cov_unscaled)[1] - full)
     change = params - np.asarray(fit.params)
     cook = np.einsum("gp,gp->g", change, np.linalg.solve(np.asarray(fit.cov_params()), change.T).T)
     return ClusterInfluence(
@@ -128,10 +143,35 @@ def leave_one_cluster_out(fit: MixedFitted, groups: Any) -> ClusterInfluence:
     )
 
 
+def _identified(fit: MixedFitted, codes: Codes) -> Mask:
+    """Whether what is left without each cluster has every level, and tells coefficients apart."""
+    table, J = fit.table, int(codes.max()) + 1
+    found: Mask = len(codes) - np.bincount(codes) > len(fit.params)
+    for t in fit.random_terms:
+        q = t.term.q
+        own = np.bincount(codes * q + t.term.levels, minlength=J * q).reshape(J, q)
+        found &= (own.sum(0) > own).all(1)
+    least = np.linalg.eigvalsh(products_of_others(table.basis.Z.T, codes))[:, 0]
+    for g in np.flatnonzero(found & (least < _CLOSE)):
+        found[g] = design_basis(table.exog[codes != g]).rank == table.basis.rank
+    return found
+
+
+def _without_each(fit: MixedFitted, codes: Codes, deleted: Codes) -> Refits:
+    """Fits without some clusters: together, and one by one what is left."""
+    table, start = fit.table, _start(fit)
+    found = deletions(fit.solution, table.endog, table.basis.Z, codes, deleted)
+    if found is None:
+        found = _nothing(fit, len(deleted))
+    for i in np.flatnonzero(~found.converged).tolist():
+        one = refitted(*subset(fit, np.flatnonzero(codes != deleted[i])), fit.reml, start)
+        _put(found, i, one)
+    return found
+
+
 def _tell_undefined(labels: list[Any]) -> None:
-    shown = ", ".join(map(str, labels[:5])) + (" ..." if len(labels) > 5 else "")
     warnings.warn(
-        f"Without {shown} a coefficient or a level is not identified; those rows are NaN.",
+        f"Without {_shown(labels)} a coefficient or a level is not identified; those rows are NaN.",
         FewStudiesWarning,
         stacklevel=4,
     )
@@ -281,14 +321,21 @@ def _refits(fit: MixedFitted, outcomes: Array) -> Refits:
     solution = fit.solution
     found = refits(solution.problem, table.basis.Z, outcomes, fit.reml, solution.phi)
     if found is None:
-        B, p, m = len(outcomes), len(fit.params), len(fit.components.names)
-        params, cov, variances = np.empty((B, p)), np.empty((B, p, p)), np.empty((B, m))
-        found = Refits(params, cov, variances, np.zeros(B, dtype=bool))
-    for i in np.flatnonzero(~found.converged):
-        one = refitted(outcomes[i], table.basis, known, terms, fit.reml, start)
-        found.params[i], found.cov_unscaled[i] = one.params, one.cov_unscaled
-        found.components[i] = one.components().values
+        found = _nothing(fit, len(outcomes))
+    for i in np.flatnonzero(~found.converged).tolist():
+        _put(found, i, refitted(outcomes[i], table.basis, known, terms, fit.reml, start))
     return found
+
+
+def _nothing(fit: MixedFitted, B: int) -> Refits:
+    """Room for fits none of which has been made."""
+    p, m = len(fit.params), len(fit.components.names)
+    return Refits(np.empty((B, p)), np.empty((B, p, p)), np.empty((B, m)), np.zeros(B, dtype=bool))
+
+
+def _put(found: Refits, i: int, one: MixedSolution) -> None:
+    found.params[i], found.cov_unscaled[i] = one.params, one.cov_unscaled
+    found.components[i] = one.components().values
 
 
 def _coefficients(solution: MixedSolution) -> Array:

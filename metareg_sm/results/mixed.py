@@ -101,12 +101,13 @@ class MixedMetaRegResults(ComponentResults):
         Returns
         -------
         ClusterInfluence
-            `params`, `components`, `cooks_distance`, `cov_ratio`: one row a cluster.
+            `params`, `components`, `cooks_distance`, `cov_ratio`: one row a cluster. Clusters that
+            hold several groups of each crossed term are labelled by those of the coarsest.
 
         Notes
         -----
-        Every fit maximises the likelihood anew, beginning at the estimates of all data; the fits
-        follow one another.
+        Every fit maximises the likelihood anew, beginning at the estimates of all data; all climb
+        together, but with crossed terms they follow one another.
         """
         from metareg_sm.postestimation.clusters import leave_one_cluster_out
 

@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from metareg_sm._typing import Array, Codes
+from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.mixed.blocks import Blocks, inverse_factor
 from metareg_sm.core.mixed.moments import Moments
+from metareg_sm.core.mixed.siblings import products_of_others
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +27,14 @@ class Blockwise:
         Design and outcomes.
     static : ndarray, (..., p+1, p+1)
         Products within the cells.
+    left : tuple of ndarray of bool, (B, blocks), optional
+        Blocks that each lane has, where these differ.
     """
 
     problem: Blocks
     columns: tuple[Array, ...]
     static: Array
+    left: tuple[Mask, ...] | None = None
 
     @classmethod
     def build(cls, problem: Blocks) -> Blockwise:
@@ -58,6 +62,25 @@ class Blockwise:
             D[..., p] = y[:, batch.rows]
             found.append(D)
         return Blockwise(problem, tuple(found), static)
+
+    def without(self, columns: Array, clusters: Codes, deleted: Codes) -> Blockwise:
+        """The same with other columns (p+1, k), each lane without one cluster; see `Many`."""
+        problem, cells = self.problem, self.problem.cells
+        nodes, codes = columns, clusters
+        static = np.zeros((len(deleted), *self.static.shape[-2:]))
+        if cells is not None:
+            nodes, codes = (
+                cells.mean(columns),
+                clusters[np.unique(cells.cell, return_index=True)[1]],
+            )
+            if len(cells.S) < len(cells.cell):
+                static = products_of_others(cells.within(columns, nodes), clusters)[deleted]
+        return Blockwise(
+            problem,
+            tuple(np.moveaxis(nodes[:, batch.rows], 0, -1) for batch in problem.batches),
+            static,
+            tuple(codes[batch.rows[:, 0]] != deleted[:, None] for batch in problem.batches),
+        )
 
     @property
     def size(self) -> int:
@@ -112,7 +135,11 @@ class Blockwise:
             for pairs, matrix in zip(batch.pairs, flat, strict=True):
                 sigma = sigma + matrix[:, pairs].reshape(sigma.shape)
             T = _factors(sigma)
-            logdet -= 2.0 * np.log(T.diagonal(0, -2, -1)).sum((1, 2))
+            logs = np.log(T.diagonal(0, -2, -1)).sum(-1)
+            if self.left is not None:
+                kept = self.left[number] if lanes is None else self.left[number][lanes]
+                logs, T = logs * kept, T * kept[..., None, None]
+            logdet -= 2.0 * logs.sum(-1)
             U = T @ D
             gram += _products(U, U)
             if not order:

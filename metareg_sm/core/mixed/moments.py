@@ -75,6 +75,20 @@ class Many(Protocol):
         """
         ...
 
+    def without(self, columns: Array, clusters: Codes, deleted: Codes) -> Many:
+        """The same without one cluster in each lane.
+
+        Parameters
+        ----------
+        columns : ndarray, (p+1, k)
+            Design in any basis, and the outcomes in the scale of the problem.
+        clusters : ndarray of int, (k,)
+            Clusters that hold whole groups of all terms and of V.
+        deleted : ndarray of int, (B,)
+            The cluster that each lane lacks. Of the constant in log |Sigma| it keeps its part.
+        """
+        ...
+
 
 class Heights(NamedTuple):
     """Log-likelihoods with derivatives.

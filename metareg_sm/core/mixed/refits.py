@@ -70,8 +70,7 @@ def refits(
         return None
     most = _STARTS if set(problem.kinds) <= {"variance", "sd"} else _CORRELATED
     begin = np.vstack([start, *starts(problem)[: min(most, _FEW // many.size)]])
-    derivatives = 1 + len(problem.kinds) * (len(problem.kinds) + 3) // 2
-    step = max(1, _ROOM // (many.size * (problem.p + 2) * derivatives * len(begin)))
+    step = at_a_time(problem, many, len(begin))
     parts = [
         _block(problem, many, Z, outcomes[at : at + step], reml, begin)
         for at in range(0, len(outcomes), step)
@@ -79,23 +78,41 @@ def refits(
     return Refits(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
+def at_a_time(problem: MixedLikelihood, many: Many, climbs: int) -> int:
+    """Data sets whose evaluations, with so many climbs of each, fit into memory together."""
+    derivatives = 1 + len(problem.kinds) * (len(problem.kinds) + 3) // 2
+    return max(1, _ROOM // (many.size * (problem.p + 2) * derivatives * climbs))
+
+
 def _block(
     problem: MixedLikelihood, many: Many, Z: Array, outcomes: Array, reml: bool, begin: Array
 ) -> Refits:
-    B, n, m = len(outcomes), len(begin), len(problem.kinds)
     scaled = residuals(outcomes, Z) / problem.scale
     lanes = Lanes(problem, many.with_outcomes(Z.T, scaled), reml)
-    found = lanes.ascend(np.repeat(begin, B, axis=0), outcome=np.tile(np.arange(B), n))
-    value = np.where(found.converged, found.value, -np.inf).reshape(n, B)
-    best = value.argmax(0)
-    phi = found.phi.reshape(n, B, m)[best, np.arange(B)]
+    phi, converged = highest(lanes, begin, len(outcomes))
     fit = lanes.values(phi)
     level = outcomes @ Z
     params = (level + problem.scale * fit.coefs) @ problem.to_params.T
     half = problem.scale * problem.to_params
     return Refits(
-        params,
-        half @ fit.inverse @ half.T,
-        problem.reported(phi),
-        np.isfinite(value.max(0)) & fit.defined,
+        params, half @ fit.inverse @ half.T, problem.reported(phi), converged & fit.defined
     )
+
+
+def highest(lanes: Lanes, begin: Array, B: int) -> tuple[Array, Mask]:
+    """The highest end (B, m) of climbs from each of some points (n, m), and whether there is one.
+
+    Parameters
+    ----------
+    lanes : Lanes
+        The likelihoods of B data sets.
+    begin : ndarray, (n, m)
+        Where the climbs of every one of them begin.
+    B : int
+        Their number.
+    """
+    n, m = begin.shape
+    found = lanes.ascend(np.repeat(begin, B, axis=0), outcome=np.tile(np.arange(B), n))
+    value = np.where(found.converged, found.value, -np.inf).reshape(n, B)
+    phi = found.phi.reshape(n, B, m)[value.argmax(0), np.arange(B)]
+    return phi, np.isfinite(value.max(0))

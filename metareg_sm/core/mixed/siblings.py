@@ -64,3 +64,19 @@ class Siblings:
             without[..., heavy] = 0.0
             rest[..., heavy] = self.sums(without)[..., self.parent[heavy]]
         return rest
+
+
+def products_of_others(rows: Array, clusters: Codes) -> Array:
+    """Products of rows (c, k) over the columns outside of each cluster, (clusters, c, c).
+
+    Sums over the other clusters: where one outweighs them, a difference would lose their digits.
+    """
+    order = np.argsort(clusters, kind="stable")
+    ends = np.bincount(clusters).cumsum()
+    sortd = rows[:, order]
+    each = np.add.reduceat(sortd[:, None] * sortd, np.append(0, ends[:-1]), axis=-1)
+    found = np.zeros((len(ends), *each.shape[:-1]))
+    each = np.moveaxis(each, -1, 0)
+    found[1:] += each[:-1].cumsum(0)
+    found[:-1] += each[:0:-1].cumsum(0)[::-1]
+    return found

@@ -11,7 +11,7 @@ Derivatives by all variances are carried along by the product rule, in any numbe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -19,7 +19,7 @@ import numpy as np
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.moments import Moments
 from metareg_sm.core.mixed.nested import Nested
-from metareg_sm.core.mixed.siblings import Siblings
+from metareg_sm.core.mixed.siblings import Siblings, products_of_others
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,8 @@ class Upward:
     ----------
     nested : Nested
         The data.
+    S : ndarray, (..., n)
+        Precisions of the innermost groups; 0 of those that are left out.
     rows : tuple of ndarray, (..., p+2, n)
         Ones, and centres of the nodes less that of their parent; design and outcomes.
     static : ndarray, (..., p+1, p+1)
@@ -37,6 +39,7 @@ class Upward:
     """
 
     nested: Nested
+    S: Array
     rows: tuple[Array, ...]
     static: Array
 
@@ -55,7 +58,7 @@ class Upward:
             rows.append(_with_ones(centre - siblings.spread(mean)))
             weight, centre = upper, mean
         rows.append(_with_ones(centre))
-        return cls(nested, tuple(rows), static)
+        return cls(nested, nested.S, tuple(rows), static)
 
     @property
     def size(self) -> int:
@@ -79,13 +82,26 @@ class Upward:
         X = np.broadcast_to(nested.means[:p], (B, p, y.shape[-1]))
         return self._of(nested, np.concatenate([X, y], axis=1), static)
 
+    def without(self, columns: Array, clusters: Codes, deleted: Codes) -> Upward:
+        """The same with other columns (p+1, k), each lane without one cluster; see `Many`."""
+        nested, D = self.nested, columns[:, self.nested.order]
+        codes, static = clusters[nested.order], np.zeros((len(deleted), *self.static.shape[-2:]))
+        centre = D
+        if len(nested.S) < len(nested.order):
+            w = 1.0 / nested.variance
+            centre = _mean(nested.data, w / nested.data.spread(nested.S), D)
+            inside = np.sqrt(w) * (D - nested.data.spread(centre))
+            static = products_of_others(inside, codes)[deleted]
+        left = codes[nested.data.starts] != deleted[:, None]
+        return replace(self._of(nested, centre, static), S=np.where(left, nested.S, 0.0))
+
     def moments(self, G: Sequence[Array], order: int, lanes: Codes | None = None) -> Moments:
         """Moments at variances, given as 1 x 1 matrices in the order of the terms; see `Many`."""
         t = [G[i][..., 0, 0] for i in self.nested.chain]
-        rows, static = self.rows, self.static
+        S, rows, static = self.S, self.rows, self.static
         if lanes is not None and static.ndim > 2 and not _all(lanes, len(static)):
-            rows, static = tuple(part[lanes] for part in rows), static[lanes]
-        S = self.nested.S
+            rows = tuple(part[lanes] if part.ndim > 2 else part for part in rows)
+            S, static = S[lanes] if S.ndim > 1 else S, static[lanes]
         growth = 1.0 + t[0][..., None] * S
         W = np.empty((order + 1, *growth.shape))
         w = np.divide(S, growth, out=W[0])
