@@ -271,6 +271,8 @@ class ClusterPermutation(Printed):
         Resamples n.
     exact : bool
         They are all the distinct ones that there are.
+    n_clusters : int
+        Clusters whose residuals change sign.
     """
 
     statistic: pd.Series
@@ -278,6 +280,11 @@ class ClusterPermutation(Printed):
     null_distribution: Array
     n_resamples: int
     exact: bool
+    n_clusters: int
+
+    def summary_frame(self) -> pd.DataFrame:
+        """Columns statistic and pvalue, one row a coefficient."""
+        return pd.DataFrame({"statistic": self.statistic, "pvalue": self.pvalues})
 
 
 def permutation_test(
@@ -311,6 +318,7 @@ def permutation_test(
         null,
         len(signs),
         exact,
+        J,
     )
 
 

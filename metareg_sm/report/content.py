@@ -14,6 +14,7 @@ from scipy import special
 from metareg_sm._typing import Array, Mask, Seed
 from metareg_sm.exceptions import MetaRegError, OptionError
 from metareg_sm.options import check_alpha, whole_number
+from metareg_sm.postestimation.clusters import ClusterPermutation
 from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, heterogeneity
 from metareg_sm.postestimation.inference import OmnibusTest, omnibus_test
@@ -29,6 +30,8 @@ from metareg_sm.report.scale import (
     stated_place,
     typical_place,
 )
+
+Permutation = PermutationTest | ClusterPermutation
 
 
 class Reported(Fitted, Protocol):
@@ -162,7 +165,7 @@ class Content:
     place: Place | None
     predictions: pd.DataFrame | None
     influence: Deletions | None
-    permutation: PermutationTest | None
+    permutation: Permutation | None
     adjusted: Adjusted | None
 
     @property
@@ -198,7 +201,7 @@ def gather(
     exponentiate: bool | None,
     at: Any,
     influence: bool | Deletions,
-    permutation: PermutationTest | int | None,
+    permutation: Permutation | int | None,
     adjust: str | None,
     rng: Seed,
 ) -> Content:
@@ -280,14 +283,17 @@ def _influence(fit: Reported, influence: bool | Deletions) -> Deletions | None:
 
 
 def _permutation(
-    fit: Reported, permutation: PermutationTest | int | None, rng: Seed
-) -> PermutationTest | None:
-    if permutation is None or isinstance(permutation, PermutationTest):
+    fit: Reported, permutation: Permutation | int | None, rng: Seed
+) -> Permutation | None:
+    if permutation is None or isinstance(permutation, Permutation):
         return permutation
     n = whole_number(permutation, "permutation")
-    if not has_tau2(fit):
+    if has_tau2(fit):
+        return permutation_test(fit, n, "rows", rng)
+    by_cluster = getattr(fit, "permutation_test", None)
+    if by_cluster is None:
         raise OptionError(
-            "permutation= needs a model with one tau2; give the PermutationTest of a model that "
-            "has one."
+            f"permutation= needs permutation_test(), which {type(fit).__name__} does not have."
         )
-    return permutation_test(fit, n, "rows", rng)
+    found: Permutation = by_cluster(n, rng)
+    return found

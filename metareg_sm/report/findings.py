@@ -15,6 +15,7 @@ from metareg_sm.exceptions import IntervalWarning, VarianceError
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
+from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report.content import Content, Deletions, has_tau2
 from metareg_sm.report.methods import counted, listed, random_part, with_symbols
 from metareg_sm.report.scale import term_name
@@ -342,7 +343,7 @@ def _permuted(content: Content) -> Iterator[Sentence]:
         yield ("Permutation test: ", pvalue(float(test.pvalues.iloc[0])), ".")
         return
     yield ("Permutation test: ", *_p_each(content, test.pvalues[kept]), ".")
-    if len(kept) > 1:
+    if isinstance(test, PermutationTest) and len(kept) > 1:
         yield (
             "Allowing for their number, by the largest of the statistics: ",
             *_p_each(content, test.pvalues_fwer[kept]),

@@ -20,9 +20,8 @@ from metareg_sm._version import __version__
 from metareg_sm.exceptions import FileError, MetaRegError, MissingFileError, OptionError
 from metareg_sm.postestimation.fitted import plain
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
-from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report.call import call_of
-from metareg_sm.report.content import Content, Deletions, Reported, gather, has_tau2
+from metareg_sm.report.content import Content, Deletions, Permutation, Reported, gather, has_tau2
 from metareg_sm.report.figures import Drawing, drawings, has_matplotlib
 from metareg_sm.report.markup import Cell, Html, cell, interval_cell, named, p_cell, table
 from metareg_sm.report.notes import moderators
@@ -327,7 +326,7 @@ def to_html(
     exponentiate: bool | None = None,
     at: Any = None,
     influence: bool | Deletions = False,
-    permutation: PermutationTest | int | None = None,
+    permutation: Permutation | int | None = None,
     adjust: str | None = None,
     rng: Seed = None,
 ) -> str | None:

@@ -13,11 +13,11 @@ from statsmodels.stats.multitest import multitest_alias, multitest_methods_names
 from metareg_sm._version import __version__
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.effectsizes.sources import citations
+from metareg_sm.postestimation.clusters import ClusterPermutation
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
-from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.report import references as cited
-from metareg_sm.report.content import Content, has_tau2
+from metareg_sm.report.content import Content, Permutation, has_tau2
 from metareg_sm.report.notes import moderators
 from metareg_sm.report.references import Reference
 from metareg_sm.report.scale import term_name
@@ -289,13 +289,18 @@ def _scale(content: Content) -> Iterator[Sentence]:
         yield (f"{what} taken back to the scale of the {scale.shown}.",)
 
 
-def _resamples(test: PermutationTest) -> str:
+def _resamples(test: Permutation) -> str:
+    kind = f"all {test.n_resamples} distinct" if test.exact else f"{test.n_resamples} random"
+    if isinstance(test, ClusterPermutation):
+        return (
+            f"{kind} changes of signs of the residuals of the model without the coefficient, those "
+            f"of each of the {test.n_clusters} clusters together"
+        )
     what = {
         "rows": "permutations of the moderators among the studies",
         "residuals": "permutations of residuals",
         "signs": "changes of signs of the outcomes",
     }[test.method]
-    kind = f"all {test.n_resamples} distinct" if test.exact else f"{test.n_resamples} random"
     return f"{kind} {what}"
 
 
@@ -311,13 +316,14 @@ def _sensitivity(content: Content) -> Iterator[Sentence]:
             Citation((cited.INFLUENCE,)),
             ".",
         )
-    if content.permutation is not None:
+    test = content.permutation
+    if test is not None:
+        clusters = isinstance(test, ClusterPermutation)
         yield (
-            f"p-values were also obtained by a permutation test ({_resamples(content.permutation)}"
-            "), with ",
-            TAU2,
+            f"p-values were also obtained by a permutation test ({_resamples(test)}), with ",
+            "the variances" if clusters else TAU2,
             " estimated anew in each ",
-            Citation((cited.PERMUTATION,)),
+            Citation((cited.FREEDMAN_LANE if clusters else cited.PERMUTATION,)),
             ".",
         )
     if content.adjusted is not None:

@@ -8,8 +8,7 @@ from typing import Any, Self
 
 from metareg_sm._typing import Seed
 from metareg_sm.options import choose
-from metareg_sm.postestimation.permutation import PermutationTest
-from metareg_sm.report.content import Content, Deletions, Reported, gather
+from metareg_sm.report.content import Content, Deletions, Permutation, Reported, gather
 from metareg_sm.report.findings import findings
 from metareg_sm.report.methods import methods, with_symbols
 from metareg_sm.report.notes import cautions
@@ -122,7 +121,7 @@ def report(
     exponentiate: bool | None = None,
     at: Any = None,
     influence: bool | Deletions = False,
-    permutation: PermutationTest | int | None = None,
+    permutation: Permutation | int | None = None,
     adjust: str | None = None,
     rng: Seed = None,
 ) -> Report:

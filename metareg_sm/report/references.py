@@ -179,6 +179,10 @@ PERMUTATION = Reference.of(
     "Higgins, J. P. T., & Thompson, S. G. (2004). Controlling the risk of spurious findings from "
     "meta-regression. Statistics in Medicine, 23(11), 1663-1682."
 )
+FREEDMAN_LANE = Reference.of(
+    "Freedman, D., & Lane, D. (1983). A nonstochastic interpretation of reported significance "
+    "levels. Journal of Business & Economic Statistics, 1(4), 292-298."
+)
 MULTILEVEL = Reference.of(
     "Konstantopoulos, S. (2011). Fixed effects and variance components estimation in three-level "
     "meta-analysis. Research Synthesis Methods, 2(1), 61-76."

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from statsmodels.iolib.summary2 import Summary as Summary2
 
     from metareg_sm._typing import Seed
-    from metareg_sm.postestimation.permutation import PermutationTest
-    from metareg_sm.report.content import Deletions
+    from metareg_sm.report.content import Deletions, Permutation
     from metareg_sm.report.paragraph import Report
     from metareg_sm.report.tables import Block, Grid
 
@@ -107,7 +106,7 @@ class ReportResults(FigureResults):
         exponentiate: bool | None = None,
         at: Any = None,
         influence: bool | Deletions = False,
-        permutation: PermutationTest | int | None = None,
+        permutation: Permutation | int | None = None,
         adjust: str | None = None,
         rng: Seed = None,
     ) -> Report:
@@ -130,8 +129,9 @@ class ReportResults(FigureResults):
             the most frequent levels of factors.
         influence : bool or Influence, default False
             Fits without each study; of dependent effects without each cluster.
-        permutation : int or PermutationTest, optional
-            A permutation test, or how many permutations to draw for one.
+        permutation : int, PermutationTest or ClusterPermutation, optional
+            A permutation test, or how many permutations to draw for one; of dependent effects
+            changes of sign by cluster.
         adjust : str, optional
             Method of `adjust_pvalues`, such as "holm".
         rng : int or Generator, optional

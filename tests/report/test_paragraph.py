@@ -415,8 +415,9 @@ def test_several_variance_components(bcg):
     scale = dataclasses.replace(components, names=("ln tau2: Intercept", "ln tau2: grade"))
     text = report(Delegate(res._results, hidden, components=scale))
     check(r"heterogeneity were: ln τ²: Intercept N \(SE", text, values[0])
-    with pytest.raises(OptionError, match="one tau2"):
-        report(Delegate(res._results, hidden, components=components), permutation=99)
+    less = Delegate(res._results, (*hidden, "permutation_test"), components=components)
+    with pytest.raises(OptionError, match="needs permutation_test"):
+        report(less, permutation=99)
 
 
 CASES = [
@@ -685,3 +686,22 @@ def test_influence_of_clusters_is_told():
     shown = re.search(r"Without one cluster at a time, the effect from (\S+) to (\S+)\.", text)
     values = [found.params["Intercept"].min(), found.params["Intercept"].max()]
     assert [float(g) for g in shown.groups()] == pytest.approx(values, abs=6e-3)
+
+
+@pytest.mark.parametrize("n", [99, 2048])
+def test_permutation_by_cluster_is_told(n):
+    schools = datasets.konstantopoulos2011.load_pandas().data
+    model = MixedMetaReg.from_formula("yi ~ year", schools, vi="vi", random="1 | district/school")
+    res = model.fit()
+    text = res.report(permutation=n, rng=4)
+    test = res.permutation_test(n, rng=4)
+    kind = "99 random" if n == 99 else "all 2048 distinct"
+    assert (
+        f"by a permutation test ({kind} changes of signs of the residuals of the model without the "
+        "coefficient, those of each of the 11 clusters together), with the variances estimated "
+        "anew in each (Freedman & Lane, 1983)."
+    ) in " ".join(text.split())
+    check(r"Permutation test: year, p = N\.", text, test.pvalues["year"])
+    assert res.report(permutation=test) == text
+    assert "Freedman &amp; Lane" in res.to_html(permutation=test)
+    assert "freedman1983" in text.bibtex
