@@ -2,6 +2,9 @@
 #
 #   Rscript make_mixed.R [case ...]      mixed.json, location_scale.json
 #
+# Cases that are named replace those of the files, or are added at their end; the others stay as they
+# are, digit by digit. Versions of R and of packages must be those of the files.
+#
 # Every model is fitted by several optimizers at tight control; the best likelihood is kept.
 
 suppressMessages({
@@ -81,6 +84,9 @@ mixed <- function(yi, V, mods, data, random, struct, terms, block = NULL, contro
       beta = as.vector(fit$beta), se = fit$se, llf = one(as.numeric(logLik(fit))),
       sigma2 = if (fit$withS) fit$sigma2, tau2 = if (fit$withG) fit$tau2,
       rho = if (fit$withG) fit$rho, QE = one(fit$QE)
+    )
+    if (fit$withH) out[[method]] <- c(
+      out[[method]], list(gamma2 = fit$gamma2, phi = fit$phi)
     )
     if (blups && method == "REML") {
       out$ranef <- lapply(ranef(fit), function(r)
@@ -212,6 +218,38 @@ cases$knapp2017 <- function() {
   mixed(d$yi, V, ~ difficulty, d, list(~ 1 | study/comp, ~ 1 | task), "CS",
         c(nested(d$study, d$comp), list(term(d$task))), block = d$study)
 }
+bcg_arms <- function(struct, name) {
+  d <- to.long(measure = "OR", ai = tpos, bi = tneg, ci = cpos, di = cneg, data = dat.bcg)
+  levels(d$group) <- c("con", "exp")
+  d <- as.data.frame(escalc(measure = "PLO", xi = out1, mi = out2, data = d))
+  mixed(as.vector(d$yi), as.vector(d$vi), ~ 0 + group, d, ~ group | trial, struct,
+        list(term(d$trial, d$group, name)))
+}
+cases$bcg_arms_diag <- function() bcg_arms("DIAG", "diag")
+cases$bcg_arms_id <- function() bcg_arms("ID", "id")
+# two terms with levels
+cases$assink2016_two <- function() {
+  d <- dat.assink2016
+  mixed(d$yi, d$vi, ~ deltype, d, list(~ deltype | study, ~ deltype | id), c("CS", "DIAG"),
+        list(term(d$study, d$deltype, "cs"), term(d$id, d$deltype, "diag")))
+}
+cases$crede2010_two <- function() {
+  d <- as.data.frame(escalc(measure = "ZCOR", ri = ri, ni = ni, data = dat.crede2010))
+  d$id <- seq_len(nrow(d))
+  mixed(as.vector(d$yi), as.vector(d$vi), ~ 0 + criterion, d,
+        list(~ criterion | studyid, ~ criterion | id), c("UN", "DIAG"),
+        list(term(d$studyid, d$criterion, "un"), term(d$id, d$criterion, "diag")))
+}
+cases$lim2014_two <- function() {
+  d <- dat.lim2014$o_o_unadj
+  d <- as.data.frame(escalc(measure = "ZCOR", ri = ri, ni = ni, data = d))
+  d <- d[!is.na(d$yi), ]
+  d$id <- seq_len(nrow(d))
+  mixed(as.vector(d$yi), as.vector(d$vi), ~ 0 + environment, d,
+        list(~ 1 | id, ~ environment | article, ~ environment | species), c("HCS", "ID"),
+        list(term(d$id), term(d$article, d$environment, "hcs"),
+             term(d$species, d$environment, "id")))
+}
 one_optimizer <- tight[1]
 cases$mccurdy2020 <- function() {
   d <- dat.mccurdy2020
@@ -235,8 +273,28 @@ run <- function(builders, file) {
     out[[name]] <- builders[[name]]()
   }
   if (!length(out)) return(invisible())
-  target <- file.path(here, if (length(wanted)) paste0("partial_", file) else file)
-  writeLines(json(list(meta = meta, cases = out)), target, useBytes = TRUE)
+  target <- file.path(here, file)
+  head <- paste0("{\"meta\": ", json(meta), ",\n\"cases\": {")
+  texts <- vapply(out, json, "")
+  if (length(wanted)) {
+    old <- stored(target, head)
+    head <- old$head
+    old$cases[names(texts)] <- texts
+    texts <- old$cases
+  }
+  body <- paste0("\"", names(texts), "\": ", texts, collapse = ",\n")
+  writeLines(paste0(head, body, "}}"), target, useBytes = TRUE)
+}
+# What stands before the cases of a file, and the cases as they are written there, by name.
+stored <- function(path, head) {
+  text <- paste(readLines(path, encoding = "UTF-8"), collapse = "\n")
+  starts <- gregexpr("\"[A-Za-z0-9_]+\": \\{\"(coef|y)\": ", text)[[1]]
+  before <- substr(text, 1, starts[1] - 1)
+  if (gsub("\\s", "", before) != gsub("\\s", "", head))
+    stop("other versions made ", path, ": run all cases")
+  each <- substring(text, starts, c(starts[-1] - 3, nchar(text) - 2))
+  label <- sub("^\"([A-Za-z0-9_]+)\".*", "\\1", substr(each, 1, 100))
+  list(head = before, cases = setNames(substring(each, nchar(label) + 5), label))
 }
 
 # ---------------------------------------------------------------- location and scale

@@ -10,6 +10,17 @@ METAFOR = stored("mixed")
 EXACT = stored("mixed_mpmath")
 
 
+def reported(case, fit):
+    """Components in the order of the terms."""
+    found = list(fit["sigma2"] or [])
+    structures = [entry["structure"] for entry in case["terms"] if entry["levels"] is not None]
+    for structure, names in zip(structures, (("tau2", "rho"), ("gamma2", "phi")), strict=False):
+        # rma.mv says 0 for correlations that a structure does not have
+        for name in names[:1] if structure in ("diag", "id") else names:
+            found += fit[name]
+    return np.array(found)
+
+
 @pytest.mark.parametrize("method", ["REML", "ML"])
 @pytest.mark.parametrize("name", METAFOR)
 def test_metafor(name, method):
@@ -23,9 +34,7 @@ def test_metafor(name, method):
     assert_allclose(solution.params / se, np.array(expected["beta"]) / se, atol=1e-5)
     assert_allclose(np.sqrt(np.diag(solution.cov_unscaled)), se, rtol=1e-5)
     components = solution.components()
-    values = np.concatenate([expected[x] for x in ("sigma2", "tau2", "rho") if expected[x]])
-    # rma.mv says 0 for correlations that a structure does not have
-    values = values[: len(components.values)]
+    values = reported(METAFOR[name], expected)
     # nlminb stops where the likelihood is flat to 1e-10: the square root of that in parameters
     size = np.where(np.isfinite(components.standard_errors), components.standard_errors, 1.0)
     assert_allclose(components.values, values, rtol=2e-5, atol=2e-5 * float(size.min()))
