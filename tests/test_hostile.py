@@ -63,7 +63,11 @@ def test_arguments_of_functions(bcg, mean):
 def test_formulas_of_the_scale(bcg, engine, formula):
     with pytest.raises(MetaRegError, match="scale_formula=") as caught:
         LocationScaleMetaReg.from_formula("yi ~ 1", bcg, vi="vi", scale_formula=formula)
-    assert "\n" not in str(caught.value)
+    said = str(caught.value)
+    assert "\n" not in said
+    # quoted as it was written, not as the engine gets it
+    assert said.startswith(f"scale_formula={formula!r} ")
+    assert "yi" not in said.partition("The columns are")[0]
 
 
 def test_removed_data_of_dependent_effects(bcg):

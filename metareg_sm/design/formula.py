@@ -24,6 +24,7 @@ _CALL = re.compile(r"[\w.]+\([^()]*\)")
 _LIKE_NUMBER = re.compile(
     r"\s*[<>=~\u2264\u2265]*\s*[-+\u2212]?(\d[\d.,]*|[.,]\d+)([eE][-+]?\d+)?\s*%?\s*"
 )
+_MARKS = re.compile("[⧛⧚]")
 _UNDERLINED = re.compile(r"[\s^]+")
 _UNKNOWN = re.compile(r"name '(\w+)' is not defined|`(\w+)` is not present")
 
@@ -253,7 +254,9 @@ def formula_faults(formula: Any, frame: pd.DataFrame) -> Iterator[None]:
         ) from error
 
 
-def explained(error: Exception, formula: Any, frame: pd.DataFrame) -> DesignError:
+def explained(
+    error: Exception, formula: Any, frame: pd.DataFrame, name: str | None = None
+) -> DesignError:
     """An error of the formula engine in one sentence.
 
     Parameters
@@ -264,25 +267,30 @@ def explained(error: Exception, formula: Any, frame: pd.DataFrame) -> DesignErro
         The formula.
     frame : DataFrame
         The user's table.
+    name : str, optional
+        What to call the formula, where the user did not write it as it is.
 
     Returns
     -------
     DesignError
     """
+    written = formula_text(formula)
+    named = f"The formula {written!r}" if name is None else name
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     found = _UNKNOWN.search(text)
     if found is None:
         # engines repeat the formula and underline the place
-        said = " ".join(line for line in text.splitlines() if not _UNDERLINED.fullmatch(line))
-        return DesignError(
-            f"The formula {formula_text(formula)!r} cannot be evaluated: {' '.join(said.split())}"
-        )
-    name = next(group for group in found.groups() if group)
+        lines = [line for line in text.splitlines() if not _UNDERLINED.fullmatch(line)]
+        if name is not None:
+            lines = [line for line in lines if _MARKS.sub("", line).strip() != written.strip()]
+        said = " ".join(lines)
+        return DesignError(f"{named} cannot be evaluated: {' '.join(said.split())}")
+    unknown = next(group for group in found.groups() if group)
     columns = [str(c) for c in frame.columns]
-    hint = " With `import numpy as np` the formula finds it." if name == "np" else ""
+    hint = " With `import numpy as np` the formula finds it." if unknown == "np" else ""
     return DesignError(
-        f"The formula {formula_text(formula)!r} uses {name!r}, which is neither a column of the "
-        f"data nor a name where the formula was written.{suggestion(name, columns)}{hint} "
+        f"{named} uses {unknown!r}, which is neither a column of the data nor a name where the "
+        f"formula was written.{suggestion(unknown, columns)}{hint} "
         f"The columns are {', '.join(columns)}."
     )
 

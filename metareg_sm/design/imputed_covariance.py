@@ -13,7 +13,7 @@ from metareg_sm._typing import Array, Codes, Rows
 from metareg_sm.design.groups import labels_of
 from metareg_sm.design.sampling import SamplingCovariance, Stack
 from metareg_sm.design.values import container, numeric, row_label
-from metareg_sm.design.variances import as_variances, check_range
+from metareg_sm.design.variances import align, as_variances, check_range
 from metareg_sm.exceptions import DesignError, OptionError, VarianceError
 from metareg_sm.stats.gls import clusters_by_size
 
@@ -31,6 +31,7 @@ def sampling_covariance(
 
     Within a group two errors have the correlation `rho` (between different outcomes where `obs` is
     given), times ``phi ** |t_i - t_j|`` where `phi` is; errors of different groups are independent.
+    Series are matched by their index, and the rows of what is made of them to those of the data.
 
     Parameters
     ----------
@@ -77,7 +78,8 @@ def sampling_covariance(
            [0.03, 0.09, 0.  ],
            [0.  , 0.  , 0.01]])
     """
-    index = vi.index if isinstance(vi, pd.Series) else None
+    named = (x.index for x in (vi, groups, time, obs) if isinstance(x, pd.Series))
+    index = next(named, None)
     v = as_variances(container(vi, "vi", VarianceError), "vi", index)
     if v.ndim != 1:
         raise DesignError(f"vi must have one dimension; it has shape {v.shape}.")
@@ -87,7 +89,7 @@ def sampling_covariance(
     outcome, outcomes = (None, None) if obs is None else _codes(obs, "obs", k, index)
     times = None
     if time is not None:
-        times = numeric(_one_each(time, "time", k), "time", index)
+        times = numeric(_one_each(time, "time", k, index), "time", index)
         if not np.isfinite(times).all():
             first = int(np.flatnonzero(~np.isfinite(times))[0])
             raise DesignError(f"time of {row_label(index, first)} is missing or infinite.")
@@ -111,7 +113,7 @@ def sampling_covariance(
         M = R * (sd[:, :, None] * sd[:, None, :])
         M[:, np.arange(n), np.arange(n)] = v[rows]
         stacks.append(Stack(rows, M))
-    found = SamplingCovariance(k, tuple(stacks))
+    found = SamplingCovariance(k, tuple(stacks), index)
     known = ~np.isnan(v)
     (found if known.all() else found.take(np.flatnonzero(known))).check_definite(
         index if known.all() else None, "The sampling covariance"
@@ -119,17 +121,18 @@ def sampling_covariance(
     return found
 
 
-def _one_each(values: Any, name: str, k: int) -> Any:
+def _one_each(values: Any, name: str, k: int, index: pd.Index | None) -> Any:
+    labelled = isinstance(values, pd.Series)
     values = values if isinstance(values, pd.Categorical) else container(values, name)
     if np.ndim(values) != 1:
         raise DesignError(f"{name} must have one value an effect size; got {values!r:.60}.")
     if len(values) != k:
         raise DesignError(f"{name} has {len(values)} values for {k} effect sizes.")
-    return values
+    return align(values, name, index, k, "the effect sizes") if labelled else values
 
 
 def _codes(values: Any, name: str, k: int, index: pd.Index | None) -> tuple[Codes, pd.Index]:
-    codes, levels = pd.factorize(labels_of(_one_each(values, name, k)), use_na_sentinel=True)
+    codes, levels = pd.factorize(labels_of(_one_each(values, name, k, index)), use_na_sentinel=True)
     if (codes < 0).any():
         first = int(np.flatnonzero(codes < 0)[0])
         raise DesignError(f"{name} is missing for {row_label(index, first)}.")

@@ -47,10 +47,13 @@ class SamplingCovariance(Printed):
         Number of effect sizes.
     stacks : tuple of Stack
         The blocks by size; they cover every row once.
+    labels : Index, (k,), optional
+        Labels of the rows, by which they are matched to those of the data.
     """
 
     k: int
     stacks: tuple[Stack, ...]
+    labels: pd.Index | None = None
 
     def overview(self) -> Overview:
         """What is printed."""
@@ -96,7 +99,29 @@ class SamplingCovariance(Printed):
                 )
                 part = Stack(np.take_along_axis(rows[at], order, 1), M)
                 found.setdefault(int(n), []).append(part)
-        return SamplingCovariance(len(positions), _joined(found))
+        labels = None if self.labels is None else self.labels[positions]
+        return SamplingCovariance(len(positions), _joined(found), labels)
+
+    def aligned(self, index: pd.Index | None) -> SamplingCovariance:
+        """The covariance of rows with these labels, in their order; by position without labels.
+
+        Raises
+        ------
+        VarianceError
+            If it does not have exactly one row for each label.
+        """
+        labels = self.labels
+        if labels is None or index is None or labels.equals(index):
+            return self
+        at = labels.get_indexer(index) if labels.is_unique else np.full(len(index), -1)
+        lost = (index[at < 0] if index.is_unique else index[index.duplicated()]).tolist()
+        if lost:
+            raise VarianceError(
+                f"V has no one row for {lost[0]!r} of the data: it was made of a Series, whose "
+                "index differs. Make it of columns of the same table, or of arrays in the order of "
+                "its rows."
+            )
+        return self.take(at)
 
     def spread(self, positions: Rows, total: int) -> SamplingCovariance:
         """The same as a covariance of `total` rows of which it says something of some alone."""
@@ -170,7 +195,7 @@ def _joined(found: Mapping[int, list[Stack]]) -> tuple[Stack, ...]:
 def as_sampling_covariance(V: Any, index: pd.Index | None = None) -> SamplingCovariance:
     """V as it was given: a record, a dense matrix, or a list of blocks in the order of the rows.
 
-    Data frames whose rows have labels of their own are matched to `index` by them.
+    What has labels of its own is matched to `index` by them.
 
     Raises
     ------
@@ -178,7 +203,7 @@ def as_sampling_covariance(V: Any, index: pd.Index | None = None) -> SamplingCov
         If it is none of these, not square or not symmetric, or has negative or infinite values.
     """
     if isinstance(V, SamplingCovariance):
-        return V
+        return V.aligned(index)
     if isinstance(V, (list, tuple)) and V and all(np.ndim(block) == 2 for block in V):
         blocks = _of_blocks(V)
         named = index is not None and all(isinstance(block, pd.DataFrame) for block in V)

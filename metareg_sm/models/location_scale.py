@@ -136,8 +136,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
             )
         except (formula_error(), TypeError) as error:
-            known = explained(error, formula, self.rows.frame)
-            raise DesignError(f"scale_formula={self.scale_formula!r}: {known}") from error
+            name = f"scale_formula={self.scale_formula!r}"
+            raise explained(error, formula, self.rows.frame, name) from error
         return found[1], spec
 
     def __getstate__(self) -> dict[str, Any]:

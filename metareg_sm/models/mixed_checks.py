@@ -54,9 +54,11 @@ def covariance_of_rows(
         If V is of neither number of rows.
     """
     table = as_frame(data)
-    found, vi = variances_and_covariance(V, vi, sei, table.index)
+    chosen, index = selected_rows(table, subset), table.index
+    if isinstance(V, SamplingCovariance) and V.k == len(chosen) != len(table):
+        index = index[chosen]
+    found, vi = variances_and_covariance(V, vi, sei, index)
     assert found is not None
-    chosen = selected_rows(table, subset)
     if found.k == len(chosen) != len(table):
         found = found.spread(chosen, len(table))
         vi = np.full(len(table), np.nan)
