@@ -248,6 +248,36 @@ def mixed() -> Table:
     return ["data", "k", *quantities], rows, [30, 10, *[15] * len(quantities)]
 
 
+def mixed_egger() -> Table:
+    """Multilevel Egger regressions against rma.mv and clubSandwich, REML and ML."""
+    quantities = ("slope", "SE", "t", "CR2 t", "CR2 df", "limit")
+    rows = []
+    for name, entry in mixed_cases.stored("mixed_egger").items():
+        model, largest = mixed_cases.model(name), Largest()
+        clusters = {"groups": entry["cluster"], "correction": "CR2"}
+        for method in ("REML", "ML"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                kwds: dict[str, Any] = {"reml": method == "REML"}
+                plain = model.fit(**kwds)
+                robust = None
+                if "CR2" in entry[method]["sei"]:
+                    robust = model.fit(cov_type="cluster", cov_kwds=clusters, **kwds)
+                for predictor, known in entry[method].items():
+                    found = plain.egger_test(predictor)
+                    largest.add("slope", found.slope, known["beta"][-1])
+                    largest.add("SE", found.slope_se, known["se"][-1])
+                    largest.add("t", found.statistic, known["statistic"][-1])
+                    if np.isfinite(found.limit):
+                        largest.add("limit", found.limit, known["beta"][0])
+                    if robust is not None:
+                        found = robust.egger_test(predictor)
+                        largest.add("CR2 t", found.statistic, known["CR2"]["statistic"][-1])
+                        largest.add("CR2 df", found.df, known["CR2"]["df"][-1])
+        rows.append([f"``{name}``", str(model.nobs), *largest.row(quantities)])
+    return ["data", "k", *quantities], rows, [28, 8, *[11] * len(quantities)]
+
+
 TABLES: dict[str, Callable[[], Table]] = {
     "validation-50-digits": fifty_digits,
     "validation-metafor": metafor_estimators,
@@ -255,5 +285,6 @@ TABLES: dict[str, Callable[[], Table]] = {
     "validation-effect-sizes": effect_sizes,
     "validation-influence": influence,
     "validation-mixed": mixed,
+    "validation-mixed-egger": mixed_egger,
     "validation-small-study": small_study,
 }

@@ -289,6 +289,35 @@ class KnownVarianceModel(LikelihoodModel):
         model._prepare()
         return model
 
+    def with_moderator(self, values: Array, name: str) -> Self:
+        """The same model of the same rows with one more moderator, behind the others.
+
+        Parameters
+        ----------
+        values : ndarray, (k,)
+            The moderator.
+        name : str
+            Its name; a prime is added where the design has a column of that name.
+
+        Returns
+        -------
+        model of the same class
+            Its design is one of columns, whether this one is of a formula or not.
+        """
+        labels = self.rows.labels
+        exog = pd.DataFrame(self.exog, index=labels, columns=self.exog_names)
+        while name in exog.columns:
+            name += "'"
+        exog[name] = values
+        endog = pd.Series(self.endog, index=labels, name=self.endog_names)
+        other = type(self)(endog, exog, **self._beside_the_mean())
+        other.measure_name, other.measure_size = self.measure_name, self.measure_size
+        return other
+
+    def _beside_the_mean(self) -> dict[str, Any]:
+        """What the constructor takes beside outcomes and moderators, for the rows in the model."""
+        return {"vi": self.vi}
+
     def predict(self, params: npt.ArrayLike, exog: npt.ArrayLike | None = None) -> Array:
         """Expected effects x'beta.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from metareg_sm._compat import handle_formula_data
 from metareg_sm._typing import Array, Missing
@@ -139,6 +140,10 @@ class LocationScaleMetaReg(KnownVarianceModel):
             name = f"scale_formula={self.scale_formula!r}"
             raise explained(error, formula, self.rows.frame, name) from error
         return found[1], spec
+
+    def _beside_the_mean(self) -> dict[str, Any]:
+        design = pd.DataFrame(self.scale_exog, columns=self._scale_names.names)
+        return {"vi": self.vi, "scale_exog": design}
 
     def __getstate__(self) -> dict[str, Any]:
         # formula engines cannot pickle it; it is made again from the formula
@@ -375,6 +380,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 components,
                 cov_type=covariance_type,
                 correction=correction,
+                groups=groups,
                 use_t=use_t,
                 scale=ScaleEstimate(run.alpha, run.cov_alpha, run.tau2, run.loglike),
             )

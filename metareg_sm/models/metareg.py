@@ -361,6 +361,7 @@ class MetaReg(KnownVarianceModel):
                 components,
                 cov_type=options.covariance_type,
                 correction=options.correction,
+                groups=options.groups,
                 use_t=options.use_t,
                 options=Tau2Options(options.estimator, options.genq_weights),
             )

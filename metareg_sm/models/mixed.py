@@ -263,6 +263,16 @@ class MixedMetaReg(KnownVarianceModel):
             V=V,
         )
 
+    def _beside_the_mean(self) -> dict[str, Any]:
+        known = {"vi": self.vi} if self.V is None else {"V": self.V}
+        random = list(dict.fromkeys(spec.text for spec in self._specs))
+        return {
+            **known,
+            "random": random,
+            "structure": self.structure,
+            "data": self.rows.frame,
+        }
+
     # --- the likelihood, for statsmodels' generic code -----------------------------------------
 
     def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
@@ -408,6 +418,7 @@ class MixedMetaReg(KnownVarianceModel):
                 variance_components(self, solution, run),
                 cov_type=covariance_type,
                 correction=correction,
+                groups=groups,
                 use_t=use_t,
                 solution=solution,
             )

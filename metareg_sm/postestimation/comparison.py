@@ -12,7 +12,7 @@ from scipy import special
 from metareg_sm.core.studies import Studies
 from metareg_sm.design.values import row_label
 from metareg_sm.exceptions import ComparisonError, MetaRegError, OptionError, VarianceError
-from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, has_tau2, plain
 from metareg_sm.stats.heterogeneity import boundary_lr_test
 
 
@@ -306,7 +306,7 @@ def _check_comparable(fits: Sequence[Fitted], labels: Sequence[str]) -> None:
 
 def _ml(fit: Fitted) -> str:
     """The option of `fit` that asks for maximum likelihood."""
-    return "tau2='ml'" if fit.components.interval == "conf_int_tau2" else "reml=False"
+    return "tau2='ml'" if has_tau2(fit) else "reml=False"
 
 
 def _r2(fit: Fitted) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, cast
 
 if TYPE_CHECKING:
     from metareg_sm._typing import Array, Codes
@@ -209,6 +209,9 @@ class Fitted(Protocol):
     def refit_by_ml(self) -> Labelled[Fitted]:
         """The same model by maximum likelihood."""
 
+    def fit_with_moderator(self, values: Array, name: str) -> Labelled[Fitted]:
+        """The same model and options with one more moderator, its last coefficient."""
+
 
 class Tau2Fitted(Fitted, Protocol):
     """A fit whose random part is tau2 alone."""
@@ -285,6 +288,11 @@ class MixedFitted(Fitted, Protocol):
 
     def refit_by_ml(self) -> Labelled[MixedFitted]:
         """The same model by maximum likelihood."""
+
+
+def has_tau2(fit: Fitted) -> TypeGuard[Tau2Fitted]:
+    """Whether the random part of a fit is tau2 alone."""
+    return hasattr(fit, "estimator")
 
 
 def plain(results: Fit | Labelled[Fit]) -> Fit:

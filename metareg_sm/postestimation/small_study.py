@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, get_args
@@ -17,7 +17,7 @@ from metareg_sm.design.values import numeric, row_label
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError, VarianceError
 from metareg_sm.options import check_alpha, choose, suggestion
 from metareg_sm.postestimation.comparison import LRTest
-from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted
+from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, has_tau2, plain
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats import small_study as statistics
@@ -30,6 +30,8 @@ from metareg_sm.stats.small_study import (
     RankCorrelationTest,
 )
 
+# the classical regression estimates no variance
+_ANY = Analysis(None, np.ones_like, use_t=True)
 _EGGER_MODELS: Mapping[str, EggerModel] = MappingProxyType({m: m for m in get_args(EggerModel)})
 
 
@@ -189,7 +191,7 @@ def _analysis(fit: Tau2Fitted) -> Analysis:
     return Analysis(refit.estimator, refit.factor, fit.use_t, refit.fixed)
 
 
-def _need_variances(fit: Tau2Fitted) -> tuple[Array, Array, Array]:
+def _need_variances(fit: Fitted) -> tuple[Array, Array, Array]:
     """Outcomes, variances and moderators, once no variance is 0."""
     table = fit.table
     zero = np.flatnonzero(table.vi <= 0.0)
@@ -201,8 +203,8 @@ def _need_variances(fit: Tau2Fitted) -> tuple[Array, Array, Array]:
     return table.endog, table.vi, table.exog
 
 
-def _predictor(fit: Tau2Fitted, predictor: Any) -> tuple[str | Array, str | None]:
-    """A predictor by its word, by the name of a column, or as values; and what to call it."""
+def _predictor(fit: Fitted, predictor: Any) -> tuple[Array, str, bool]:
+    """Values of a predictor, what to call it, and whether it is 0 for an endless study."""
     if not isinstance(predictor, str):
         values = numeric(predictor, "predictor", fit.table.rows.labels)
         if values.shape != fit.table.vi.shape:
@@ -210,9 +212,9 @@ def _predictor(fit: Tau2Fitted, predictor: Any) -> tuple[str | Array, str | None
                 f"predictor must have one value for each of {len(fit.table.vi)} studies; it has "
                 f"shape {values.shape}."
             )
-        return values, "predictor"
+        return values, "predictor", False
     if predictor in ("sei", "vi"):
-        return predictor, None
+        return statistics.precision_predictor(fit.table.vi, predictor), predictor, True
     frame = fit.table.rows.frame
     known = ["sei", "vi", *([] if frame is None else map(str, frame.columns))]
     if frame is None or predictor not in frame.columns:
@@ -227,16 +229,46 @@ def _predictor(fit: Tau2Fitted, predictor: Any) -> tuple[str | Array, str | None
             f"predictor={predictor!r} is missing or infinite for "
             f"{row_label(frame.index, int(missing[0]))}."
         )
-    return values, predictor
+    return values, predictor, False
 
 
-def egger_test(fit: Tau2Fitted, predictor: Any, model: str, alpha: float) -> EggerTest:
-    """Egger's regression test; see `MetaRegResults.egger_test`."""
+def _on_predictor(fit: Fitted, x: Array, name: str) -> Labelled[Fitted]:
+    """The fit again with a predictor behind its moderators."""
+    if fit.redundant:
+        raise DesignError(
+            f"A regression on {name} needs moderators that are not redundant; see {fit.redundant}."
+        )
+    statistics.check_predictor(x, fit.table.basis.Z, name)
+    return fit.fit_with_moderator(x, name)
+
+
+def _df_of(fit: Fitted, coefficient: int) -> float | None:
+    """Degrees of freedom of the t test of a coefficient; None for a normal test."""
+    df = fit.contrast_df()
+    if df is None:
+        return None
+    return float(np.broadcast_to(df, fit.params.shape)[coefficient])
+
+
+def egger_test(fit: Fitted, predictor: Any, model: str, alpha: float) -> EggerTest:
+    """Egger's regression test; see `ModelResults.egger_test`."""
     y, v, X = _need_variances(fit)
-    x, name = _predictor(fit, predictor)
+    x, name, vanishes = _predictor(fit, predictor)
     kind = choose(_EGGER_MODELS, model, "model")
     alpha = check_alpha(alpha)
-    return statistics.egger_test(y, v, X, _analysis(fit), x, kind, alpha, name)
+    if kind == "multiplicative":
+        if not has_tau2(fit):
+            raise OptionError(
+                "model='multiplicative' has weights 1/vi and one dispersion for all: it knows of "
+                f"no dependence and of no moderators of the heterogeneity, and {fit.model_name} "
+                "has them. Use model='mixed', which adds the predictor to this model."
+            )
+        return statistics.egger_test(y, v, X, _ANY, x, kind, alpha, name, vanishes)
+    added = _on_predictor(fit, x, name)
+    has_limit = vanishes and statistics.is_mean(X)
+    regression = plain(added)
+    df = _df_of(regression, -1)
+    return replace(statistics.egger_of(regression, df, has_limit, alpha, kind, name), fit=added)
 
 
 def rank_correlation_test(fit: Tau2Fitted) -> RankCorrelationTest:
@@ -244,15 +276,24 @@ def rank_correlation_test(fit: Tau2Fitted) -> RankCorrelationTest:
     return statistics.rank_correlation_test(*_need_variances(fit))
 
 
-def pet_peese(fit: Tau2Fitted, alpha: float) -> PetPeese:
-    """PET, PEESE and the conditional estimator; see `MetaRegResults.pet_peese`."""
-    y, v, X = _need_variances(fit)
+def pet_peese(fit: Fitted, alpha: float) -> PetPeese:
+    """PET, PEESE and the conditional estimator; see `ModelResults.pet_peese`."""
+    _need_variances(fit)
+    alpha = check_alpha(alpha)
     constant = fit.terms.constant
     if constant is None:
         raise DesignError("PET and PEESE estimate the constant, and the model has none.")
-    at = np.zeros(X.shape[1])
-    at[constant] = 1.0
-    return statistics.pet_peese(y, v, X, _analysis(fit), alpha=check_alpha(alpha), at=at)
+    effects = []
+    for predictor in ("sei", "vi"):
+        x, name, _ = _predictor(fit, predictor)
+        added = _on_predictor(fit, x, name)
+        one = plain(added)
+        estimate, se = np.asarray(one.params)[constant], one.bse[constant]
+        effects.append(
+            statistics.precision_effect(estimate, se, _df_of(one, constant), 0.05, added)
+        )
+    direction = np.where(np.asarray(fit.params)[constant] < 0.0, -1.0, 1.0)
+    return statistics.conditional(effects[0], effects[1], direction, alpha)
 
 
 def trim_and_fill(fit: Tau2Fitted, side: str | None, estimator: str) -> TrimAndFill:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metareg_sm.postestimation.fitted import Fitted
-from metareg_sm.report.content import has_tau2
+from metareg_sm.postestimation.fitted import Fitted, has_tau2
 from metareg_sm.stats.covariance import COVARIANCES
 
 

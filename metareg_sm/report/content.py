@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from metareg_sm._typing import Array, Mask, Seed
 from metareg_sm.exceptions import MetaRegError, OptionError
 from metareg_sm.options import check_alpha, whole_number
 from metareg_sm.postestimation.clusters import ClusterPermutation
-from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
+from metareg_sm.postestimation.fitted import Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, heterogeneity
 from metareg_sm.postestimation.inference import OmnibusTest, omnibus_test
 from metareg_sm.postestimation.multiplicity import adjust_pvalues
@@ -188,11 +188,6 @@ class Content:
     def common(self) -> bool:
         """Whether the studies are taken to have one true effect (given their moderators)."""
         return has_tau2(self.fit) and self.fit.estimator is None and self.fit.tau2 == 0.0
-
-
-def has_tau2(fit: Fitted) -> TypeGuard[Tau2Fitted]:
-    """Whether the random part of a fit is tau2 alone."""
-    return hasattr(fit, "null_studies") and hasattr(fit, "estimator")
 
 
 def gather(

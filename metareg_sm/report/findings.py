@@ -12,11 +12,11 @@ import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import IntervalWarning, VarianceError
-from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.fitted import Tau2Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
 from metareg_sm.postestimation.permutation import PermutationTest
-from metareg_sm.report.content import Content, Deletions, has_tau2
+from metareg_sm.report.content import Content, Deletions
 from metareg_sm.report.methods import counted, listed, random_part, with_symbols
 from metareg_sm.report.scale import term_name
 from metareg_sm.report.typeset import (

@@ -18,10 +18,10 @@ import statsmodels
 from metareg_sm._typing import Seed
 from metareg_sm._version import __version__
 from metareg_sm.exceptions import FileError, MetaRegError, MissingFileError, OptionError
-from metareg_sm.postestimation.fitted import plain
+from metareg_sm.postestimation.fitted import has_tau2, plain
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
 from metareg_sm.report.call import call_of
-from metareg_sm.report.content import Content, Deletions, Permutation, Reported, gather, has_tau2
+from metareg_sm.report.content import Content, Deletions, Permutation, Reported, gather
 from metareg_sm.report.figures import Drawing, drawings, has_matplotlib
 from metareg_sm.report.markup import Cell, Html, cell, interval_cell, named, p_cell, table
 from metareg_sm.report.notes import moderators

@@ -14,10 +14,10 @@ from metareg_sm._version import __version__
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.effectsizes.sources import citations
 from metareg_sm.postestimation.clusters import ClusterPermutation
-from metareg_sm.postestimation.fitted import Fitted
+from metareg_sm.postestimation.fitted import Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
 from metareg_sm.report import references as cited
-from metareg_sm.report.content import Content, Permutation, has_tau2
+from metareg_sm.report.content import Content, Permutation
 from metareg_sm.report.notes import moderators
 from metareg_sm.report.references import Reference
 from metareg_sm.report.scale import term_name

@@ -9,7 +9,7 @@ import pandas as pd
 from statsmodels.base.model import LikelihoodResultsWrapper
 
 from metareg_sm._compat import cached_data, cached_value
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, EggerModel
 from metareg_sm.exceptions import MetaRegError
 from metareg_sm.results.inherited import Unavailable, available
 from metareg_sm.results.reports import ReportResults
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from metareg_sm.postestimation.aggregation import AggregationBiasTest
     from metareg_sm.postestimation.prediction import MetaRegPrediction
     from metareg_sm.postestimation.slopes import SimpleSlopes
+    from metareg_sm.postestimation.small_study import EggerTest, PetPeese
 
 
 _NO_SCORES = (
@@ -249,6 +250,98 @@ class ModelResults(ReportResults):
         from metareg_sm.postestimation import collinearity
 
         return collinearity.condition_number(self)
+
+    # --- small studies -------------------------------------------------------------------------
+
+    def egger_test(
+        self, predictor: Any = "sei", model: EggerModel = "mixed", alpha: float = 0.05
+    ) -> EggerTest:
+        """Egger's regression test of funnel plot asymmetry, with the moderators of the model.
+
+        Parameters
+        ----------
+        predictor : {"sei", "vi"}, column name or array_like, default "sei"
+            Standard errors, sampling variances, or a column such as 1/n.
+        model : {"mixed", "multiplicative"}
+            This model with the predictor: its variances are estimated anew, and tests have the
+            covariance type of the fit. Or, for `MetaReg` alone, the classical weighted regression,
+            t with k - p - 1 degrees of freedom.
+        alpha : float, default 0.05
+            1 minus the coverage of `limit_ci`.
+
+        Returns
+        -------
+        EggerTest
+            statistic (z or t, as the tests of this fit are), pvalue, df, slope, and for a model
+            without moderators limit and limit_ci: the expected effect of an infinitely precise
+            study. `fit` has the results with the predictor.
+
+        Raises
+        ------
+        VarianceError
+            If a sampling variance is 0.
+        DesignError
+            If the predictor depends linearly on the moderators, or there are too few studies.
+        OptionError
+            If the predictor is not known, or the model is not for these data.
+
+        Notes
+        -----
+        With dependent effects this is the multilevel Egger regression; with ``cov_type="cluster"``
+        its test stands even where the working model does not (Rodgers & Pustejovsky, 2021).
+
+        References
+        ----------
+        Egger, M., Davey Smith, G., Schneider, M., & Minder, C. (1997). Bias in meta-analysis
+        detected by a simple, graphical test. BMJ, 315, 629-634.
+
+        Rodgers, M. A., & Pustejovsky, J. E. (2021). Evaluating meta-analytic methods to detect
+        selective reporting in the presence of dependent effect sizes. Psychological Methods, 26(2),
+        141-160.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
+        >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit(cov_type="nonrobust")
+        >>> round(float(res.egger_test().statistic), 4)
+        -0.8033
+        """
+        from metareg_sm.postestimation.small_study import egger_test
+
+        return egger_test(self, predictor, model, alpha)
+
+    def pet_peese(self, alpha: float = 0.05) -> PetPeese:
+        """Estimate the effect of an infinitely precise study: PET, PEESE and PET-PEESE.
+
+        PET has the standard errors as a moderator of this model, PEESE the sampling variances;
+        their constant is the estimate. PET-PEESE is PEESE's where PET's is significant in a
+        one-sided test.
+
+        Parameters
+        ----------
+        alpha : float, default 0.05
+            Level of that test.
+
+        Returns
+        -------
+        PetPeese
+            pet, peese, chosen, estimate, se, pvalue, ci. `pet.fit` and `peese.fit` are the results
+            with the predictor.
+
+        Raises
+        ------
+        VarianceError, DesignError
+            As `egger_test` does, and if the model has no constant.
+
+        References
+        ----------
+        Stanley, T. D., & Doucouliagos, H. (2014). Meta-regression approximations to reduce
+        publication selection bias. Research Synthesis Methods, 5(1), 60-78.
+        """
+        from metareg_sm.postestimation.small_study import pet_peese
+
+        return pet_peese(self, alpha)
 
     # --- heterogeneity -------------------------------------------------------------------------
 

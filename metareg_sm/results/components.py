@@ -13,6 +13,7 @@ from metareg_sm.design.random import RandomTerm
 from metareg_sm.design.sampling import SamplingCovariance
 from metareg_sm.postestimation import components
 from metareg_sm.results.base import ModelResults
+from metareg_sm.results.inherited import Unavailable
 from metareg_sm.stats.covariance import MIXED_COVARIANCES, CovarianceType
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from metareg_sm.postestimation.fitted import Labelled, MixedFitted
     from metareg_sm.postestimation.mixed_tests import ComponentTest
     from metareg_sm.results.mixed import MixedMetaRegResultsWrapper
+
+
+_INDEPENDENT = (
+    "it takes effects to be independent. egger_test() and pet_peese() keep the random terms; this "
+    "needs a MetaReg of one effect a study."
+)
 
 
 class ComponentResults(ModelResults):
@@ -76,6 +83,11 @@ class ComponentResults(ModelResults):
     def between_variance(self) -> float:
         """Variance of the true effects of new studies about their expectation: `tau2`."""
         return self.tau2
+
+    def _fit_options(self) -> dict[str, Any]:
+        contained = self.covariance.coefficient_df is not None
+        df = "contain" if contained else "residual"
+        return {**super()._fit_options(), "reml": self.reml, "df": df}
 
     # --- variances -----------------------------------------------------------------------------
 
@@ -279,6 +291,14 @@ class ComponentResults(ModelResults):
         from metareg_sm.postestimation.mixed_tests import compare_mixed
 
         return compare_mixed(self, restricted, refit)
+
+    # --- what is not there ---------------------------------------------------------------------
+
+    rank_correlation_test = Unavailable(_INDEPENDENT)
+    trim_and_fill = Unavailable(_INDEPENDENT)
+    fail_safe_n = Unavailable(_INDEPENDENT)
+    excess_significance_test = Unavailable(_INDEPENDENT)
+    selection_model = Unavailable(_INDEPENDENT)
 
     def refit_by_ml(self) -> MixedMetaRegResultsWrapper:
         """The same model by maximum likelihood."""

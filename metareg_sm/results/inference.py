@@ -12,7 +12,7 @@ from statsmodels.base.model import LikelihoodModelResults
 from statsmodels.stats.contrast import ContrastResults
 
 from metareg_sm._compat import ResultMixin, cached_data, cached_value
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes
 from metareg_sm.design.rows import StudyTable
 from metareg_sm.exceptions import DataRemovedError
 from metareg_sm.options import check_alpha
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from metareg_sm.design.participants import Participants
     from metareg_sm.design.terms import Terms
     from metareg_sm.effectsizes import Measure
+    from metareg_sm.postestimation.fitted import Fitted, Labelled
     from metareg_sm.postestimation.inference import OmnibusTest
 
 
@@ -58,6 +59,7 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         *,
         cov_type: CovarianceType,
         correction: str | None,
+        groups: Codes | None,
         use_t: bool,
     ) -> None:
         super().__init__(model, params, regression.unscaled, scale=covariance.scale)
@@ -65,9 +67,9 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         self.use_t = use_t
         self.cov_type = cov_type.name
         self.cov_label = cov_type.label if correction is None else f"cluster ({correction})"
-        self.cov_kwds = {"description": covariance.description}
+        self.cov_kwds: dict[str, Any] = {"description": covariance.description}
         if correction is not None:
-            self.cov_kwds["correction"] = correction
+            self.cov_kwds |= {"correction": correction, "groups": groups}
         self.cov_params_default = covariance.cov
         self.covariance, self.components = covariance, components
         self._regression: WeightedRegression | None = regression
@@ -128,6 +130,7 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
         if self.components.optimization is not None:
             _ = self.components.optimization.outcome
         super().remove_data()
+        self.cov_kwds.pop("groups", None)
         # statsmodels forgets the cached arrays of a class, but not those of the classes above it
         for name in dir(type(self)):
             if isinstance(inspect.getattr_static(type(self), name), cached_data):
@@ -231,6 +234,35 @@ class InferenceResults(LikelihoodModelResults, ResultMixin, Printed):
             return covariance.sandwich.satterthwaite(rows)
         assert covariance.coefficient_df is not None
         return inference.smallest_df(rows * self.bse, covariance.coefficient_df)
+
+    # --- the same again ---------------------------------------------------------------------------
+
+    def fit_with_moderator(self, values: Array, name: str) -> Labelled[Fitted]:
+        """Fit the same model with one more moderator and the same options.
+
+        Parameters
+        ----------
+        values : ndarray, (k,)
+            The moderator.
+        name : str
+            What it is called.
+
+        Returns
+        -------
+        results of the same class
+            The moderator is the last of their coefficients.
+        """
+        self._kept(self.model.endog)
+        return self.model.with_moderator(values, name).fit(**self._fit_options())
+
+    def _fit_options(self) -> dict[str, Any]:
+        """What `fit` was asked for, beside the optimizer."""
+        kwds = (
+            {name: self.cov_kwds[name] for name in ("groups", "correction")}
+            if ("correction" in self.cov_kwds)
+            else None
+        )
+        return {"cov_type": self.cov_type, "cov_kwds": kwds, "use_t": self.use_t}
 
     # --- coefficients --------------------------------------------------------------------------
 

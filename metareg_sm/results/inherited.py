@@ -1,4 +1,4 @@
-"""What statsmodels' results have and these cannot have."""
+"""What statsmodels' results or those of another model have, and these cannot have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Unavailable:
-    """An inherited attribute without a meaning here: asked for, it says why.
+    """An attribute without a meaning here: asked for, it says why.
 
     Parameters
     ----------

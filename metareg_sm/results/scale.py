@@ -19,10 +19,16 @@ from metareg_sm.postestimation.fitted import Labelled
 from metareg_sm.postestimation.scale import ScaleFitted, compare_scale
 from metareg_sm.postestimation.scale_profile import profile_intervals, profile_scale
 from metareg_sm.results.base import ModelResults
+from metareg_sm.results.inherited import Unavailable
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
     from metareg_sm.results.location_scale import LocationScaleResultsWrapper
+
+_ONE_TAU2 = (
+    "it takes one tau2 for all studies. egger_test() and pet_peese() keep the moderators of the "
+    "heterogeneity; for this fit MetaReg."
+)
 
 __all__ = ["ScaleEstimate", "ScaleResults"]
 
@@ -202,6 +208,9 @@ class ScaleResults(ModelResults):
         """Design of the scale, (k, q)."""
         return self._kept(self.model.scale_exog)
 
+    def _fit_options(self) -> dict[str, Any]:
+        return {**super()._fit_options(), "reml": self.reml}
+
     def refit_by_ml(self) -> LocationScaleResultsWrapper:
         """The same model by maximum likelihood."""
         return self.model.fit(reml=False)
@@ -231,6 +240,12 @@ class ScaleResults(ModelResults):
             the mean.
         """
         return compare_scale(self, restricted, refit)
+
+    rank_correlation_test = Unavailable(_ONE_TAU2)
+    trim_and_fill = Unavailable(_ONE_TAU2)
+    fail_safe_n = Unavailable(_ONE_TAU2)
+    excess_significance_test = Unavailable(_ONE_TAU2)
+    selection_model = Unavailable(_ONE_TAU2)
 
     def _scale_moderators(self) -> list[int]:
         terms = self.scale_terms

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from metareg_sm._typing import EggerModel
 from metareg_sm.results.tau2 import Tau2Results
 
 if TYPE_CHECKING:
     from metareg_sm.postestimation.small_study import (
-        EggerTest,
         ExcessSignificanceTest,
-        PetPeese,
         RankCorrelationTest,
         SelectionResults,
         TrimAndFill,
@@ -20,46 +17,7 @@ if TYPE_CHECKING:
 
 
 class SmallStudyResults(Tau2Results):
-    """Whether small studies report other effects than large ones."""
-
-    def egger_test(
-        self, predictor: Any = "sei", model: EggerModel = "mixed", alpha: float = 0.05
-    ) -> EggerTest:
-        """Egger's regression test of funnel plot asymmetry, with the moderators of the model.
-
-        Parameters
-        ----------
-        predictor : {"sei", "vi"}, column name or array_like, default "sei"
-            Standard errors, sampling variances, or a column such as 1/n.
-        model : {"mixed", "multiplicative"}
-            This meta-regression with the predictor, tau2 being estimated anew; or the classical
-            weighted regression, t with k - p - 1 degrees of freedom.
-        alpha : float, default 0.05
-            1 minus the coverage of `limit_ci`.
-
-        Returns
-        -------
-        EggerTest
-            statistic (z or t, as the tests of this fit are), pvalue, df, slope, and for a model
-            without moderators limit and limit_ci: the expected effect of an infinitely precise
-            study.
-
-        References
-        ----------
-        Egger, M., Davey Smith, G., Schneider, M., & Minder, C. (1997). Bias in meta-analysis
-        detected by a simple, graphical test. BMJ, 315, 629-634.
-
-        Examples
-        --------
-        >>> import metareg_sm
-        >>> bcg = metareg_sm.datasets.bcg.load_pandas().data
-        >>> res = metareg_sm.MetaReg.from_formula("yi ~ 1", bcg, vi="vi").fit(cov_type="nonrobust")
-        >>> round(float(res.egger_test().statistic), 4)
-        -0.8033
-        """
-        from metareg_sm.postestimation.small_study import egger_test
-
-        return egger_test(self, predictor, model, alpha)
+    """Small studies and publication bias where studies are independent."""
 
     def rank_correlation_test(self) -> RankCorrelationTest:
         """Rank correlation of standardised effects with their variances (Begg & Mazumdar, 1994).
@@ -82,31 +40,6 @@ class SmallStudyResults(Tau2Results):
         from metareg_sm.postestimation.small_study import rank_correlation_test
 
         return rank_correlation_test(self)
-
-    def pet_peese(self, alpha: float = 0.05) -> PetPeese:
-        """Estimate the effect of an infinitely precise study: PET, PEESE and PET-PEESE.
-
-        PET has the standard errors as a moderator, PEESE the sampling variances; their constant is
-        the estimate. PET-PEESE is PEESE's where PET's is significant in a one-sided test.
-
-        Parameters
-        ----------
-        alpha : float, default 0.05
-            Level of that test.
-
-        Returns
-        -------
-        PetPeese
-            pet, peese, chosen, estimate, se, pvalue, ci.
-
-        References
-        ----------
-        Stanley, T. D., & Doucouliagos, H. (2014). Meta-regression approximations to reduce
-        publication selection bias. Research Synthesis Methods, 5(1), 60-78.
-        """
-        from metareg_sm.postestimation.small_study import pet_peese
-
-        return pet_peese(self, alpha)
 
     def trim_and_fill(self, side: str | None = None, estimator: str = "L0") -> TrimAndFill:
         """Fill in the mirror images of studies that seem to be missing (Duval & Tweedie, 2000).

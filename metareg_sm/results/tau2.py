@@ -87,6 +87,17 @@ class Tau2Results(ModelResults):
         """Log-likelihood: restricted for a REML fit, else the full one at the estimate."""
         return float(self.studies.profile(self.reml).loglike(np.asarray(self.tau2)))
 
+    @property
+    def _asked_tau2(self) -> float | str:
+        return self.tau2 if self.estimator is None else self.estimator.name
+
+    def _fit_options(self) -> dict[str, Any]:
+        return {
+            **super()._fit_options(),
+            "tau2": self._asked_tau2,
+            "weights": self.genq_weights,
+        }
+
     def fit_again(self, endog: Array, exog: Array, vi: Array) -> MetaRegResultsWrapper:
         """Fit other studies with the same options.
 
@@ -105,8 +116,7 @@ class Tau2Results(ModelResults):
         model = type(self.model)(
             pd.Series(endog, name=self.terms.outcome), pd.DataFrame(exog, columns=names), vi=vi
         )
-        tau2 = self.tau2 if self.estimator is None else self.estimator.name
-        return model.fit(tau2=tau2, cov_type=self.cov_type, use_t=self.use_t)
+        return model.fit(tau2=self._asked_tau2, cov_type=self.cov_type, use_t=self.use_t)
 
     def refit_by_ml(self) -> MetaRegResultsWrapper:
         """The same model by maximum likelihood; where tau2 is held fixed it stays so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -54,6 +55,29 @@ def studies_of(y: Array, v: Array, X: Array) -> Studies:
     for _ in range(2):
         resid = resid - (Z @ (np.swapaxes(Z, -1, -2) @ resid[..., None]))[..., 0]
     return Studies(resid, v, Z, None, y)
+
+
+class Regression(Protocol):
+    """What the tests need of a regression, however it was fitted."""
+
+    @property
+    def params(self) -> Array:
+        """Coefficients, (..., p)."""
+
+    @property
+    def bse(self) -> Array:
+        """Their standard errors."""
+
+    @property
+    def tvalues(self) -> Array:
+        """Their ratio."""
+
+    @property
+    def pvalues(self) -> Array:
+        """Two-sided p-values."""
+
+    def conf_int(self, alpha: float = 0.05) -> Array:
+        """Confidence intervals, (..., p, 2)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,12 @@ from metareg_sm._typing import Array, EggerModel
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.printing import Printed
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-from metareg_sm.stats.small_study.analysis import Analysis, RegressionFit, multiplicative_fit
+from metareg_sm.stats.small_study.analysis import (
+    Analysis,
+    Regression,
+    RegressionFit,
+    multiplicative_fit,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -30,7 +35,7 @@ class EggerTest(Printed):
         Their ratio: z, or t where there are degrees of freedom.
     pvalue : ndarray, (...)
         Two-sided.
-    df : int or None
+    df : float or None
         Degrees of freedom of t; None for z.
     limit : ndarray, (...)
         Expected effect as the predictor goes to 0: the intercept. NaN where the model has
@@ -43,21 +48,22 @@ class EggerTest(Printed):
         "mixed" or "multiplicative".
     predictor : str
         Name of the predictor.
-    fit : RegressionFit
-        The regression; the predictor is its last coefficient.
+    fit : RegressionFit or results
+        The regression; the predictor is its last coefficient. What a fit was asked for are results
+        of its own class, with a summary and all that it has.
     """
 
     slope: Array
     slope_se: Array
     statistic: Array
     pvalue: Array
-    df: int | None
+    df: float | None
     limit: Array
     limit_se: Array
     limit_ci: Array
     model: EggerModel
     predictor: str
-    fit: RegressionFit
+    fit: Any = field(repr=False)
 
 
 def precision_predictor(v: Array, predictor: str) -> Array:
@@ -75,32 +81,41 @@ def precision_predictor(v: Array, predictor: str) -> Array:
     raise OptionError(f"predictor={predictor!r} is not known. Choose one of 'sei', 'vi'.")
 
 
-def _regress(
-    y: Array, v: Array, X: Array, x: Array, name: str, analysis: Analysis, model: EggerModel
-) -> RegressionFit:
-    """Fit with the predictor x (..., k) as the last column."""
-    if model not in get_args(EggerModel):
-        names = ", ".join(repr(m) for m in get_args(EggerModel))
-        raise OptionError(f"model={model!r} is not known. Choose one of {names}.")
+def _unit(x: Array) -> Array:
+    """Largest value of a predictor, (..., 1)."""
+    largest = np.abs(x).max(-1, keepdims=True)
+    return np.where(largest > 0.0, largest, 1.0)
+
+
+def check_predictor(x: Array, basis: Array, name: str) -> None:
+    """Refuse a predictor on which there is no regression beside the moderators.
+
+    Parameters
+    ----------
+    x : ndarray, (..., k)
+        The predictor.
+    basis : ndarray, (..., k, p)
+        Orthonormal basis of the moderators.
+    name : str
+        For errors.
+
+    Raises
+    ------
+    DesignError
+        If it is not finite, depends linearly on the moderators, or there are too few studies.
+    """
     if not np.all(np.isfinite(x)):
         raise DesignError(f"The predictor {name} must be finite for every study.")
-    # in units of its largest value, for variances may be tiny beside a constant
-    unit = np.abs(x).max(-1, keepdims=True)
-    unit = np.where(unit > 0.0, unit, 1.0)
-    shape = np.broadcast_shapes(x.shape, X.shape[:-1])
-    columns = np.broadcast_to(X, (*shape, X.shape[-1]))
-    design = np.concatenate([columns, np.broadcast_to(x / unit, shape)[..., None]], axis=-1)
-    k, p = design.shape[-2:]
+    k, p = basis.shape[-2], basis.shape[-1] + 1
     if k <= p:
         raise DesignError(
             f"{k} studies are too few for a regression on {name}: with the moderators of the model "
             f"it has {p} coefficients, and there must be more studies than that."
         )
-    Q = np.linalg.qr(columns)[0]
-    scaled = design[..., -1]
+    scaled = x / _unit(x)
     rest = scaled
     for _ in range(2):
-        rest = rest - (Q @ (np.swapaxes(Q, -1, -2) @ rest[..., None]))[..., 0]
+        rest = rest - (basis @ (np.swapaxes(basis, -1, -2) @ rest[..., None]))[..., 0]
     alone = np.sqrt((rest * rest).sum(-1)) <= 1e-10 * np.sqrt((scaled * scaled).sum(-1))
     if alone.any():
         which = f" of data set {tuple(map(int, np.argwhere(alone)[0]))}" if alone.ndim else ""
@@ -108,9 +123,24 @@ def _regress(
             f"The predictor {name}{which} depends linearly on the moderators of the model (it is "
             "the same for all studies, for example): there is no regression on it."
         )
+
+
+def _regress(
+    y: Array, v: Array, X: Array, x: Array, name: str, analysis: Analysis, model: EggerModel
+) -> RegressionFit:
+    """Fit with the predictor x (..., k) as the last column."""
+    if model not in get_args(EggerModel):
+        names = ", ".join(repr(m) for m in get_args(EggerModel))
+        raise OptionError(f"model={model!r} is not known. Choose one of {names}.")
+    # in units of its largest value, for variances may be tiny beside a constant
+    unit = _unit(x)
+    shape = np.broadcast_shapes(x.shape, X.shape[:-1])
+    columns = np.broadcast_to(X, (*shape, X.shape[-1]))
+    design = np.concatenate([columns, np.broadcast_to(x / unit, shape)[..., None]], axis=-1)
+    check_predictor(x, np.linalg.qr(columns)[0], name)
     fit = analysis.fit(y, v, design) if model == "mixed" else multiplicative_fit(y, v, design)
     # back in the predictor's own units
-    scale = np.ones((*unit.shape[:-1], p))
+    scale = np.ones((*unit.shape[:-1], design.shape[-1]))
     scale[..., -1] = 1.0 / unit[..., 0]
     cov = fit.cov * scale[..., :, None] * scale[..., None, :]
     return RegressionFit(fit.params * scale, cov, fit.tau2, fit.scale, fit.df)
@@ -183,17 +213,40 @@ def egger_test(
     else:
         x, label, has_limit = np.asarray(predictor, dtype=float), name or "predictor", vanishes
     fit = _regress(y, v, X, x, label, analysis, model)
-    has_limit = has_limit and X.shape[-1] == 1 and bool(np.all(X == 1.0))
+    return egger_of(fit, fit.df, has_limit and is_mean(X), alpha, model, label)
+
+
+def is_mean(X: Array) -> bool:
+    """Whether a design is a constant alone, so that Egger's regression has a limit."""
+    return X.shape[-1] == 1 and bool(np.all(X == 1.0))
+
+
+def egger_of(
+    fit: Regression, df: float | None, has_limit: bool, alpha: float, model: EggerModel, label: str
+) -> EggerTest:
+    """Egger's test from a regression whose last coefficient is that of the predictor.
+
+    Parameters
+    ----------
+    fit : Regression
+        The regression.
+    df : float or None
+        Degrees of freedom of that coefficient.
+    has_limit : bool
+        Whether the first coefficient is the limit.
+    alpha : float
+        1 minus the coverage of its interval.
+    model, label : str
+        The model, and the name of the predictor.
+    """
     shape = fit.params.shape[:-1]
     nothing = np.full(shape, np.nan)
-    slope, slope_se = fit.params[..., -1], fit.bse[..., -1]
-    statistic = slope / slope_se
     return EggerTest(
-        slope=slope,
-        slope_se=slope_se,
-        statistic=statistic,
-        pvalue=two_sided_pvalue(statistic, fit.df),
-        df=fit.df,
+        slope=fit.params[..., -1],
+        slope_se=fit.bse[..., -1],
+        statistic=fit.tvalues[..., -1],
+        pvalue=fit.pvalues[..., -1],
+        df=df,
         limit=fit.params[..., 0] if has_limit else nothing,
         limit_se=fit.bse[..., 0] if has_limit else nothing,
         limit_ci=fit.conf_int(alpha)[..., 0, :] if has_limit else np.full((*shape, 2), np.nan),
@@ -213,18 +266,21 @@ class PrecisionEffect(Printed):
         The effect of infinitely precise studies, and its standard error.
     statistic, pvalue : ndarray, (...)
         Of the test that it is 0; two-sided.
+    df : float or None
+        Degrees of freedom of t; None for z.
     ci : ndarray, (..., 2)
         Confidence interval.
-    fit : RegressionFit
-        The regression; the predictor is its last coefficient.
+    fit : RegressionFit or results
+        The regression, as for `EggerTest`.
     """
 
     estimate: Array
     se: Array
     statistic: Array
     pvalue: Array
+    df: float | None
     ci: Array
-    fit: RegressionFit
+    fit: Any = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -347,16 +403,30 @@ def pet_peese(
         fit = _regress(y, v, X, x, predictor, analysis, model)
         estimate = fit.params[..., :p] @ row
         se = np.sqrt((fit.cov[..., :p, :p] @ row) @ row)
-        statistic = estimate / se
-        pvalue = two_sided_pvalue(statistic, fit.df)
-        ci = interval(estimate, se, ci_alpha, fit.df)
-        effects.append(PrecisionEffect(estimate, se, statistic, pvalue, ci, fit))
+        effects.append(precision_effect(estimate, se, fit.df, ci_alpha, fit))
     pet, peese = effects
     if alternative is None:
         plain = analysis.fit(y, v, X) if model == "mixed" else multiplicative_fit(y, v, X)
         direction = np.where(plain.params @ row < 0.0, -1.0, 1.0)
     else:
         direction = np.full(pet.estimate.shape, 1.0 if alternative == "greater" else -1.0)
+    return conditional(pet, peese, direction, alpha)
+
+
+def precision_effect(
+    estimate: Array, se: Array, df: float | None, ci_alpha: float, fit: Any
+) -> PrecisionEffect:
+    """An estimate of `fit` with its test and its interval; arguments as in the record."""
+    statistic = estimate / se
+    pvalue = two_sided_pvalue(statistic, df)
+    ci = interval(estimate, se, ci_alpha, df)
+    return PrecisionEffect(estimate, se, statistic, pvalue, df, ci, fit)
+
+
+def conditional(
+    pet: PrecisionEffect, peese: PrecisionEffect, direction: Array, alpha: float
+) -> PetPeese:
+    """PEESE where PET's one-sided test in a direction rejects at alpha, else PET."""
     z = -direction * pet.statistic
-    one_sided = special.ndtr(z) if pet.fit.df is None else special.stdtr(pet.fit.df, z)
+    one_sided = special.ndtr(z) if pet.df is None else special.stdtr(pet.df, z)
     return PetPeese(pet, peese, np.asarray(one_sided < alpha), one_sided, direction, alpha)
