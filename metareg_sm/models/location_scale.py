@@ -34,7 +34,7 @@ from metareg_sm.results.location_scale import (
     LocationScaleResultsWrapper,
     ScaleEstimate,
 )
-from metareg_sm.stats.components import Optimization, VarianceComponents
+from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import WeightedRegression
 
@@ -353,28 +353,27 @@ class LocationScaleMetaReg(KnownVarianceModel):
         use_t = covariance_type.use_t if use_t is None else use_t
         maxiter = whole_number(maxiter, "maxiter", 0)
         start = scale_start(start_params, self.likelihood, self.exog.shape[1])
-        run, retvals, settings = optimize_scale(
-            self.likelihood, reml, optimizer, start, maxiter, disp, kwargs
-        )
-        regression = self._regression(run.tau2)
+        run = optimize_scale(self.likelihood, reml, optimizer, start, maxiter, disp, kwargs)
+        found = run.maximum
+        regression = self._regression(found.tau2)
         names = tuple(f"ln tau2: {name}" for name in self.scale_terms.names)
-        se = np.sqrt(np.diagonal(run.cov_alpha))
+        se = np.sqrt(np.diagonal(found.cov_alpha))
         components = VarianceComponents(
             names,
-            run.alpha,
+            found.alpha,
             se,
-            run.alpha,
+            found.alpha,
             "REML" if reml else "ML",
             "reml" if reml else "ml",
             len(names),
-            Optimization(retvals["converged"], (retvals, settings)),
+            run.optimization,
             (),
             "scale_conf_int",
         )
         return LocationScaleResultsWrapper(
             LocationScaleResults(
                 self,
-                run.params,
+                found.params,
                 regression,
                 covariance_type.compute(regression, groups, correction),
                 components,
@@ -382,7 +381,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 correction=correction,
                 groups=groups,
                 use_t=use_t,
-                scale=ScaleEstimate(run.alpha, run.cov_alpha, run.tau2, run.loglike),
+                scale=ScaleEstimate(found.alpha, found.cov_alpha, found.tau2, found.loglike),
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,26 @@ from metareg_sm.exceptions import (
     OptionError,
 )
 from metareg_sm.models.optimizers import run_optimizer
+from metareg_sm.stats.components import Optimization
 
 # Log-likelihoods that differ by less are one maximum.
 _SAME = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRun:
+    """A maximum of the likelihood of a location-scale model.
+
+    Attributes
+    ----------
+    maximum : ScaleFit
+        The coefficients there.
+    optimization : Optimization
+        What the optimizer did.
+    """
+
+    maximum: ScaleFit
+    optimization: Optimization
 
 
 def scale_start(start_params: Any, problem: LocationScale, p: int) -> Array | None:
@@ -52,7 +70,7 @@ def optimize_scale(
     maxiter: int,
     disp: bool,
     keywords: Mapping[str, Any],
-) -> tuple[ScaleFit, dict[str, Any], dict[str, Any]]:
+) -> ScaleRun:
     """Maximum of the likelihood of a location-scale model.
 
     Parameters
@@ -74,8 +92,7 @@ def optimize_scale(
 
     Returns
     -------
-    ScaleFit, dict, dict
-        The maximum; statsmodels' `mle_retvals` and `mle_settings`.
+    ScaleRun
 
     Raises
     ------
@@ -143,4 +160,4 @@ def optimize_scale(
                 ConvergenceWarning,
                 stacklevel=3,
             )
-    return found, retvals, settings
+    return ScaleRun(found, Optimization(retvals["converged"], (retvals, settings)))

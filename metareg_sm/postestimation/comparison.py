@@ -97,19 +97,63 @@ def is_nested(small: Fitted, large: Fitted) -> bool:
     return bool(np.abs(outside).max(initial=0.0) < 1e-8)
 
 
+def refuse_not_nested(full: Fitted, small: Fitted) -> None:
+    """Refuse a restricted model that is no special case of the full one in its moderators.
+
+    Raises
+    ------
+    ComparisonError
+        If the models are of different kinds, or of different studies, or the restricted one has
+        moderators of its own.
+    """
+    if small.components.interval != full.components.interval:
+        raise ComparisonError(
+            "The models are of different kinds; only models of one kind are tested against each "
+            f"other. Fit both as {full.model_name}: one with fewer moderators or random terms is "
+            "nested in one with more."
+        )
+    same_studies(full, small)
+    if not is_nested(small, full):
+        raise ComparisonError("The restricted model is not nested: it has moderators of its own.")
+
+
+def likelihood_ratio(
+    full: float, small: float, moderators: float, released: float, on_boundary: bool
+) -> LRTest:
+    """Likelihood ratio test from two maximised log-likelihoods.
+
+    Parameters
+    ----------
+    full, small : float
+        Log-likelihoods.
+    moderators, released : float
+        Moderators, and parameters of the variances, that the restricted model lacks.
+    on_boundary : bool
+        Whether what is released is one variance, which the restricted model has at 0.
+
+    Raises
+    ------
+    ComparisonError
+        If it lacks none.
+    """
+    df = moderators + released
+    if df <= 0:
+        raise ComparisonError("The models have the same number of parameters.")
+    statistic = max(0.0, 2.0 * (full - small))
+    pvalue = float(special.chdtrc(df, statistic))
+    if on_boundary:
+        # half of the time the variance is estimated as 0 under the null, which frees nothing
+        at_zero = special.chdtrc(moderators, statistic) if moderators else float(statistic == 0.0)
+        pvalue = 0.5 * (pvalue + float(at_zero))
+    return LRTest(statistic, pvalue, float(df))
+
+
 def compare_lr_test(
     full: Tau2Fitted, restricted: Tau2Fitted | Labelled[Tau2Fitted], refit: bool
 ) -> LRTest:
     """Likelihood ratio test of nested fits; see `MetaRegResults.compare_lr_test`."""
     small = plain(restricted)
-    if small.components.interval != full.components.interval:
-        raise ComparisonError(
-            "The models are of different kinds; only models of one kind are tested against each "
-            "other. MixedMetaReg with fewer random terms is nested in one with more."
-        )
-    same_studies(full, small)
-    if not is_nested(small, full):
-        raise ComparisonError("The restricted model is not nested: it has moderators of its own.")
+    refuse_not_nested(full, small)
     same_design = small.df_resid == full.df_resid
     fits = (full, small)
     if refit:
@@ -138,16 +182,8 @@ def compare_lr_test(
         raise ComparisonError("The two models hold tau2 fixed at different values.")
     moderators = small.df_resid - full.df_resid
     released = int(free[0]) - int(free[1])
-    df = moderators + released
-    if df <= 0:
-        raise ComparisonError("The models have the same number of parameters.")
-    statistic = max(0.0, 2.0 * (llf[0] - llf[1]))
-    pvalue = float(special.chdtrc(df, statistic))
-    if released and small.tau2 == 0.0:
-        # half of the time tau2 is estimated as 0 under the null, which frees nothing
-        at_zero = special.chdtrc(moderators, statistic) if moderators else float(statistic == 0.0)
-        pvalue = 0.5 * (pvalue + float(at_zero))
-    return LRTest(statistic, pvalue, float(df))
+    on_boundary = bool(released) and small.tau2 == 0.0
+    return likelihood_ratio(llf[0], llf[1], moderators, released, on_boundary)
 
 
 def _not_maximised(fit: Fitted) -> bool:

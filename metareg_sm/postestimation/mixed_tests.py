@@ -14,7 +14,7 @@ from metareg_sm._typing import Array
 from metareg_sm.core.mixed.search import maximize_held
 from metareg_sm.exceptions import ComparisonError
 from metareg_sm.options import choose
-from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
+from metareg_sm.postestimation.comparison import LRTest, likelihood_ratio, refuse_not_nested
 from metareg_sm.postestimation.components import known_of, refitted
 from metareg_sm.postestimation.fitted import Labelled, MixedFitted, plain
 from metareg_sm.printing import Printed
@@ -151,14 +151,7 @@ def compare_mixed(
 ) -> LRTest:
     """Test of nested fits; see `MixedMetaRegResults.compare_lr_test`."""
     small = plain(restricted)
-    if small.components.interval != full.components.interval:
-        raise ComparisonError(
-            "The models are of different kinds. Fit both as MixedMetaReg, the one without a term "
-            "with fewer random terms."
-        )
-    same_studies(full, small)
-    if not is_nested(small, full):
-        raise ComparisonError("The restricted model is not nested: it has moderators of its own.")
+    refuse_not_nested(full, small)
     same_v = (full.sampling is None) == (small.sampling is None)
     if same_v and full.sampling is not None and small.sampling is not None:
         a, b = full.sampling, small.sampling
@@ -183,16 +176,9 @@ def compare_mixed(
         )
     moderators = small.df_resid - full.df_resid
     released = full.components.n_estimated - small.components.n_estimated
-    df = moderators + released
-    if df <= 0:
-        raise ComparisonError("The models have the same number of parameters.")
-    statistic = max(0.0, 2.0 * (full.llf - small.llf))
-    pvalue = float(special.chdtrc(df, statistic))
-    if released == 1 and dropped == 1:
-        # half of the time the variance is estimated as 0 under the null, which frees nothing
-        at_zero = special.chdtrc(moderators, statistic) if moderators else float(statistic == 0.0)
-        pvalue = 0.5 * (pvalue + float(at_zero))
-    return LRTest(statistic, pvalue, float(df))
+    return likelihood_ratio(
+        full.llf, small.llf, moderators, released, released == 1 and dropped == 1
+    )
 
 
 def _dropped(full: MixedFitted, small: MixedFitted) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pandas as pd
 from scipy import special
 
 from metareg_sm._typing import Array
@@ -13,8 +14,8 @@ from metareg_sm.core.basis import design_basis
 from metareg_sm.core.location_scale import LocationScale, maximize_scale
 from metareg_sm.core.studies import Studies
 from metareg_sm.design.terms import Terms
-from metareg_sm.exceptions import ComparisonError, DesignError, VarianceError
-from metareg_sm.postestimation.comparison import LRTest, is_nested, same_studies
+from metareg_sm.exceptions import ComparisonError, DesignError, OptionError, VarianceError
+from metareg_sm.postestimation.comparison import LRTest, likelihood_ratio, refuse_not_nested
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.printing import Printed
@@ -31,6 +32,10 @@ class ScaleFitted(Fitted, Protocol):
     @property
     def scale_terms(self) -> Terms:
         """Names of the design of the scale."""
+
+    @property
+    def scale_cov_params(self) -> pd.DataFrame:
+        """Covariance of the coefficients of the scale, (q, q)."""
 
     def refit_by_ml(self) -> Labelled[ScaleFitted]:
         """The same model by maximum likelihood."""
@@ -101,16 +106,13 @@ def compare_scale(
 ) -> LRTest:
     """Test of nested fits; see `LocationScaleResults.compare_lr_test`."""
     small = plain(restricted)
-    if small.components.interval != full.components.interval:
-        raise ComparisonError("The models are of different kinds. Fit both as location-scale.")
-    same_studies(full, small)
+    refuse_not_nested(full, small)
     outside = design_basis(full.scale_exog).Z
     inside = design_basis(small.scale_exog).Z
     scale_nested = np.abs(inside - outside @ (outside.T @ inside)).max(initial=0.0) < 1e-8
-    if not is_nested(small, full) or not scale_nested:
+    if not scale_nested:
         raise ComparisonError(
-            "The restricted model is not nested: it has moderators of its own, of the mean or of "
-            "the scale."
+            "The restricted model is not nested: it has moderators of the scale of its own."
         )
     if refit:
         full, small = plain(full.refit_by_ml()), plain(small.refit_by_ml())
@@ -119,8 +121,36 @@ def compare_scale(
             "REML likelihoods of models with different moderators of the mean are not comparable, "
             "nor are REML and ML. Fit both with reml=False, or use refit=True."
         )
-    df = full.df_modelwc - small.df_modelwc
-    if df <= 0:
-        raise ComparisonError("The models have the same number of parameters.")
-    statistic = max(0.0, 2.0 * (full.llf - small.llf))
-    return LRTest(statistic, float(special.chdtrc(df, statistic)), float(df))
+    return likelihood_ratio(full.llf, small.llf, full.df_modelwc - small.df_modelwc, 0, False)
+
+
+def _moderators(fit: ScaleFitted) -> list[int]:
+    """Positions of the coefficients of the scale beside its intercept."""
+    terms = fit.scale_terms
+    rows = [j for j in range(len(terms.names)) if j != terms.constant]
+    if not rows:
+        raise OptionError("The scale has no moderator to test.")
+    return rows
+
+
+def scale_wald_test(fit: ScaleFitted) -> LRTest:
+    """Wald test of the moderators of the scale; see `LocationScaleResults.scale_wald_test`."""
+    rows = _moderators(fit)
+    alpha = fit.components.values[rows]
+    cov = fit.scale_cov_params.to_numpy()[np.ix_(rows, rows)]
+    statistic = float(alpha @ np.linalg.solve(cov, alpha))
+    return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
+
+
+def lr_test_scale(fit: ScaleFitted) -> LRTest:
+    """Test of equal heterogeneity; see `LocationScaleResults.lr_test_scale`."""
+    rows = _moderators(fit)
+    if fit.scale_terms.constant is None:
+        raise OptionError("The scale has no intercept; equal heterogeneity is not nested.")
+    table = fit.table
+    constant = design_basis(np.ones((len(table.endog), 1)))
+    problem = LocationScale.build(table.endog, table.vi, table.basis, constant)
+    equal = maximize_scale(problem, fit.reml)
+    if equal is None:
+        raise ComparisonError("The model of equal heterogeneity cannot be fitted.")
+    return likelihood_ratio(fit.llf, equal.loglike, 0, len(rows), False)

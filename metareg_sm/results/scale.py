@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from metareg_sm._compat import cached_value
 from metareg_sm._typing import Array
 from metareg_sm.design.terms import Terms
-from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, choose
 from metareg_sm.postestimation.comparison import LRTest
 from metareg_sm.postestimation.fitted import Labelled
-from metareg_sm.postestimation.scale import ScaleFitted, compare_scale
+from metareg_sm.postestimation.scale import (
+    ScaleFitted,
+    compare_scale,
+    lr_test_scale,
+    scale_wald_test,
+)
 from metareg_sm.postestimation.scale_profile import profile_intervals, profile_scale
 from metareg_sm.results.base import ModelResults
 from metareg_sm.results.inherited import Unavailable
@@ -182,10 +185,7 @@ class ScaleResults(ModelResults):
         OptionError
             If the scale has no moderator.
         """
-        rows = self._scale_moderators()
-        a, cov = self._scale_estimate.alpha[rows], self._scale_estimate.cov[np.ix_(rows, rows)]
-        statistic = float(a @ np.linalg.solve(cov, a))
-        return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
+        return scale_wald_test(self)
 
     def lr_test_scale(self) -> LRTest:
         """Likelihood ratio test of equal heterogeneity: no moderator of the scale matters.
@@ -195,13 +195,7 @@ class ScaleResults(ModelResults):
         LRTest
             statistic, pvalue, df.
         """
-        rows = self._scale_moderators()
-        model = self._kept(self.model)
-        if self.scale_terms.constant is None:
-            raise OptionError("The scale has no intercept; equal heterogeneity is not nested.")
-        equal = type(model)(model.endog, model.exog, vi=model.vi).fit(reml=self.reml)
-        statistic = max(0.0, 2.0 * (self.llf - equal.llf))
-        return LRTest(statistic, float(special.chdtrc(len(rows), statistic)), float(len(rows)))
+        return lr_test_scale(self)
 
     @property
     def scale_exog(self) -> Array:
@@ -246,10 +240,3 @@ class ScaleResults(ModelResults):
     fail_safe_n = Unavailable(_ONE_TAU2)
     excess_significance_test = Unavailable(_ONE_TAU2)
     selection_model = Unavailable(_ONE_TAU2)
-
-    def _scale_moderators(self) -> list[int]:
-        terms = self.scale_terms
-        rows = [j for j in range(len(terms.names)) if j != terms.constant]
-        if not rows:
-            raise OptionError("The scale has no moderator to test.")
-        return rows
