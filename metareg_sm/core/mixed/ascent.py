@@ -7,7 +7,7 @@ evaluation serves all that are still on their way.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from metareg_sm.core.mixed.moments import Heights
 # Newton decrement (a difference of log-likelihoods) whose step needs no test, and whose step is
 # the last: the error of a Newton step is about the square of this.
 _NEAR = 1e-7
-_LAST = 1e-12
+LAST = 1e-12
 _NOTHING = 1e-20
 # Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian near a
 # maximum, of the information elsewhere, and of what stands in for either.
@@ -27,7 +27,7 @@ _DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
 _CLOSE = 0.1
 # Squared distance, by the information, at which a step is taken to lead to a known end.
 _SAME = 0.02
-_HALVINGS = 10
+_HALVINGS, _MOST = 10, 60
 
 
 class Ascent(NamedTuple):
@@ -61,7 +61,7 @@ def ascend(
     start: Array,
     lower: Array,
     upper: Array,
-    maxiter: int = 60,
+    last: float = LAST,
     canonical: Callable[[Array], Array] | None = None,
 ) -> Ascent:
     """Climb from each of many starts.
@@ -74,8 +74,8 @@ def ascend(
         Working parameters to begin with.
     lower, upper : ndarray, (m,)
         Ends of the parameters.
-    maxiter : int
-        Steps at most.
+    last : float
+        Newton decrement whose step is not followed by another.
     canonical : callable, optional
         Where lanes are climbs of one likelihood: what makes parameters (m,) that mean the same
         equal. A lane that plainly leads to where another one ended is given up.
@@ -85,33 +85,37 @@ def ascend(
     Ascent
     """
     phi = start.copy()
-    B = len(phi)
-    converged = np.zeros(B, dtype=bool)
-    lanes = np.arange(B)
+    converged = np.zeros(len(phi), dtype=bool)
+    lanes = np.arange(len(phi))
     at = heights(phi, lanes)
     ends = Heights(*(part.copy() for part in at))
-    evaluations = 1
+    evaluations, here = 1, start
     keep = np.isfinite(at.value)
     if not keep.all():
-        lanes, at = lanes[keep], Heights(*(part[keep] for part in at))
-    for _ in range(maxiter):
-        if not lanes.size:
-            break
-        here = phi[lanes]
+        lanes, here, at = lanes[keep], here[keep], _part(at, keep)
+
+    def leave(away: Mask, where: Array, arrived: Mask | bool) -> None:
+        gone = lanes[away]
+        phi[gone], converged[gone] = where[away], arrived
+        for old, new in zip(ends, at, strict=True):
+            old[gone] = new[away]
+
+    for _ in range(_MOST if lanes.size else 0):
         step, decrement, definite = steps(here, at, lower, upper)
         following = np.minimum(np.maximum(here + step, lower), upper)
-        last = (decrement < _LAST) & (definite | (decrement < _NOTHING))
-        if last.any():
-            phi[lanes[last]], converged[lanes[last]] = following[last], True
-            if last.all():
-                break
-            going = ~last
-            lanes, here, step, following = lanes[going], here[going], step[going], following[going]
-            at, decrement = Heights(*(part[going] for part in at)), decrement[going]
+        done = (decrement < last) & (definite | (decrement < _NOTHING))
+        if done.any():
+            leave(done, following, True)
+            lanes, here, step, following, decrement, at = _kept(
+                ~done, lanes, here, step, following, decrement, at
+            )
         if canonical is not None and converged.any():
             away = _apart(following, decrement, phi, ends, converged, canonical)
-            lanes, here, step, following = lanes[away], here[away], step[away], following[away]
-            at, decrement = Heights(*(part[away] for part in at)), decrement[away]
+            if not away.all():
+                leave(~away, here, False)
+                lanes, here, step, following, decrement, at = _kept(
+                    away, lanes, here, step, following, decrement, at
+                )
         if not lanes.size:
             break
         new = heights(following, lanes)
@@ -123,16 +127,23 @@ def ascend(
             )
         if worse.any():
             # no rise can be told from rounding, or this lane is given up
-            stuck = lanes[worse]
             small = 1e-9 * np.maximum(1.0, np.abs(at.value[worse]))
-            converged[stuck] = decrement[worse] < small
-            going = ~worse
-            lanes, following = lanes[going], following[going]
-            new = Heights(*(part[going] for part in new))
-        phi[lanes] = following
-        _put(ends, lanes, new)
-        at = new
+            leave(worse, here, decrement[worse] < small)
+            lanes, following, new = lanes[~worse], following[~worse], _part(new, ~worse)
+        here, at = following, new
+        if not lanes.size:
+            break
+    leave(np.ones(len(lanes), dtype=bool), here, False)
     return Ascent(phi, converged, ends, evaluations)
+
+
+def _part(at: Heights, which: Mask) -> Heights:
+    return Heights(*(part[which] for part in at))
+
+
+def _kept(which: Mask, *arrays: Any) -> tuple[Any, ...]:
+    """The lanes that go on of arrays, and of heights."""
+    return tuple(_part(a, which) if isinstance(a, Heights) else a[which] for a in arrays)
 
 
 def _shortened(
@@ -153,15 +164,11 @@ def _shortened(
         tried = np.clip(here[where] + 0.3**halving * step[where], *bounds)
         shorter = heights(tried, lanes[where])
         better = shorter.value > at.value[where]
-        _put(new, where[better], Heights(*(part[better] for part in shorter)))
+        for old, short in zip(new, shorter, strict=True):
+            old[where[better]] = short[better]
         following[where[better]] = tried[better]
         worse[where[better]] = False
     return _HALVINGS
-
-
-def _put(all_lanes: Heights, lanes: Codes, found: Heights) -> None:
-    for old, new in zip(all_lanes, found, strict=True):
-        old[lanes] = new
 
 
 def _apart(
@@ -195,18 +202,21 @@ def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, A
     )
     size[size == 0.0] = 1.0
     outer = size[:, :, None] * size[:, None, :]
-    H, E = _without(at.observed / outer, held), _without(at.expected / outer, held)
+    H = _without(at.observed / outer, held)
     g = gradient / size
     free = np.where(held, 0.0, g)
     close: Mask = (free * free).sum(1) < _CLOSE
-    definite = close & (_least(H) > _DEFINITE)
+    definite = close & (_least(H) > _DEFINITE) if close.any() else close
     if not definite.all():
         other = ~definite
-        H[other] = _positive(H[other], E[other])
+        E = _without(at.expected[other] / outer[other], held[other])
+        H[other] = _positive(H[other], E)
     step = _solve(H, free)
     low, high = (lower - phi) * size, (upper - phi) * size
     beyond: Mask = (step < low) | (step > high)
-    if m > 1 and beyond.any():
+    if not beyond.any():
+        return step / size, (step * g).sum(1), definite
+    if m > 1:
         # what would leave stops at its end, and the others step as is best then
         move = np.where(beyond, np.minimum(np.maximum(step, low), high), 0.0)
         rest = free - (H @ move[:, :, None])[..., 0]

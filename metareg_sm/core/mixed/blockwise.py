@@ -11,7 +11,7 @@ import numpy as np
 
 from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.mixed.blocks import Blocks, inverse_factor
-from metareg_sm.core.mixed.moments import Moments
+from metareg_sm.core.mixed.moments import Moments, packed, pairs
 from metareg_sm.core.mixed.siblings import products_of_others
 
 
@@ -121,55 +121,44 @@ class Blockwise:
             padded[..., :-1] = matrix.reshape(*matrix.shape[:-2], q * q)
             flat.append(padded.reshape(B, -1))
         m = len(self.entries) if order else 0
-        m2 = m if order > 1 else 0
-        c = self.static.shape[-1]
-        logdet, logdet_1, logdet_2 = np.zeros(B), np.zeros((m, B)), np.zeros((m2, m2, B))
-        gram, gram_1 = np.zeros((B, c, c)), np.zeros((m, B, c, c))
-        gram_2 = np.zeros((m2, m2, B, c, c))
+        c, (i, j) = self.static.shape[-1], pairs(m)
+        logdet, gram = np.zeros((packed(m), B)), np.zeros((packed(m), B, c, c))
         for number, batch in enumerate(self.problem.batches):
             D = self.columns[number]
             if D.ndim > 3 and lanes is not None:
                 D = D[lanes]
             blocks, n = batch.rows.shape
             sigma = np.broadcast_to(batch.V, (B, *batch.V.shape))
-            for pairs, matrix in zip(batch.pairs, flat, strict=True):
-                sigma = sigma + matrix[:, pairs].reshape(sigma.shape)
+            for places, matrix in zip(batch.pairs, flat, strict=True):
+                sigma = sigma + matrix[:, places].reshape(sigma.shape)
             T = _factors(sigma)
             logs = np.log(T.diagonal(0, -2, -1)).sum(-1)
             if self.left is not None:
                 kept = self.left[number] if lanes is None else self.left[number][lanes]
                 logs, T = logs * kept, T * kept[..., None, None]
-            logdet -= 2.0 * logs.sum(-1)
+            logdet[0] -= 2.0 * logs.sum(-1)
             U = T @ D
-            gram += _products(U, U)
+            gram[0] += _products(U, U)
             if not order:
                 continue
             S = self.patterns[number][:, None]
             W = T.swapaxes(-1, -2) @ T
             s = W @ D
             F = S @ s
-            gram_1 -= _products(F, s)
-            logdet_1 += (S * W).sum((2, 3, 4))
-            if order > 1:
-                # tr(W S_i W S_j), entry by entry of W S_i and of S_j W
-                A = np.swapaxes((W @ S).reshape(m, B, -1), 0, 1)
-                turned = (S @ W).reshape(m, B, -1).transpose(1, 2, 0)
-                logdet_2 -= np.moveaxis(A @ turned, 0, -1)
-                rows = (T @ F).reshape(m, B, blocks * n, c)
-                left = np.ascontiguousarray(rows.transpose(1, 0, 3, 2)).reshape(B, m * c, -1)
-                crossed = (left @ left.swapaxes(-1, -2)).reshape(B, m, c, m, c)
-                second = crossed.transpose(1, 3, 0, 2, 4)
-                gram_2 += second + second.swapaxes(-1, -2)
-        gram = gram + (self.static if lanes is None or self.static.ndim < 3 else self.static[lanes])
-        logdet = logdet + self.problem.logdet
-        return Moments(
-            logdet.reshape(shape),
-            gram.reshape(*shape, c, c),
-            logdet_1.reshape(m, *shape),
-            gram_1.reshape(m, *shape, c, c),
-            logdet_2.reshape(m2, m2, *shape),
-            gram_2.reshape(m2, m2, *shape, c, c),
-        )
+            gram[1 : m + 1] -= _products(F, s)
+            logdet[1 : m + 1] += (S * W).sum((2, 3, 4))
+            # tr(W S_i W S_j), entry by entry of W S_i and of S_j W
+            A = np.swapaxes((W @ S).reshape(m, B, -1), 0, 1)
+            turned = (S @ W).reshape(m, B, -1).transpose(1, 2, 0)
+            logdet[m + 1 :] -= (A @ turned)[:, i, j].T
+            rows = (T @ F).reshape(m, B, blocks * n, c)
+            left = np.ascontiguousarray(rows.transpose(1, 0, 3, 2)).reshape(B, m * c, -1)
+            crossed = (left @ left.swapaxes(-1, -2)).reshape(B, m, c, m, c)
+            second = crossed[:, i, :, j]
+            gram[m + 1 :] += second + second.swapaxes(-1, -2)
+        gram[0] += self.static if lanes is None or self.static.ndim < 3 else self.static[lanes]
+        logdet[0] += self.problem.logdet
+        return Moments(logdet.reshape(-1, *shape), gram.reshape(-1, *shape, c, c))
 
 
 def _products(left: Array, right: Array) -> Array:

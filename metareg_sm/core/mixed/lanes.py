@@ -10,9 +10,13 @@ import numpy as np
 from scipy.ndimage import maximum_filter
 
 from metareg_sm._typing import Array, Codes, Mask
-from metareg_sm.core.mixed.ascent import Ascent, ascend
+from metareg_sm.core.mixed.ascent import LAST, Ascent, ascend
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.moments import Heights, Many, Profile, heights, profile
+
+# Points of a grid, along each axis, that a polynomial goes through; and twice the parts of a step
+# at which it is looked at where there is one variance.
+_NODES, _FINE = 4, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,25 +82,16 @@ class Lanes:
     def peaks(self, axes: Sequence[Array]) -> Array:
         """Points (n, m) near peaks of the likelihood on a grid of variances, the highest first.
 
-        Each is the top of parabolas, in the logarithms, through a point of the grid that is no
-        lower than its neighbours.
+        Each is the top, near a point of the grid that is no lower than its neighbours, of the
+        polynomial through the points around: cubic in the logarithm of each variance.
         """
         value = self._grid(axes)
         high = (value == maximum_filter(value, 3, mode="nearest")) & np.isfinite(value)
         at = np.argwhere(high)
         at = at[np.argsort(-value[high], kind="stable")]
-        found = np.empty(at.shape)
-        for j, axis in enumerate(axes):
-            t, last = axis.ravel(), axis.size - 1
-            unit = np.eye(len(axes), dtype=int)[j]
-            middle = at[:, j]
-            inside = (middle > 0) & (middle < last)
-            before, after = (value[tuple((at + d * inside[:, None]).T)] for d in (-unit, unit))
-            bend = 2.0 * value[tuple(at.T)] - before - after
-            shift = np.where(
-                bend > 0.0, 0.5 * (after - before) / np.where(bend > 0.0, bend, 1.0), 0.0
-            )
-            found[:, j] = t[middle] * (t[1] / t[0]) ** shift
+        found = np.array([_top(value, point) for point in at.tolist()])
+        for x, axis in zip(found.T, axes, strict=True):
+            x[:] = axis.flat[0] * (axis.flat[1] / axis.flat[0]) ** x
         return found
 
     def _grid(self, axes: Sequence[Array]) -> Array:
@@ -107,7 +102,11 @@ class Lanes:
         return profile(moments, problem.n(self.reml), self.reml).value
 
     def ascend(
-        self, starts: Array, fixed: Mask | None = None, outcome: Codes | None = None
+        self,
+        starts: Array,
+        fixed: Mask | None = None,
+        outcome: Codes | None = None,
+        last: float = LAST,
     ) -> Ascent:
         """Climb from each of the starts, (B, m).
 
@@ -119,13 +118,58 @@ class Lanes:
             Parameters that stay where they are.
         outcome : ndarray of int, (B,), optional
             Which outcomes each climb is of, where there are several.
+        last : float
+            Newton decrement whose step is not followed by another.
         """
         lower, upper = self.problem.bounds
         if fixed is not None:
             lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
         if outcome is None:
-            return ascend(self.heights, starts, lower, upper, canonical=self.problem.canonical)
-        return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper)
+            return ascend(self.heights, starts, lower, upper, last, self.problem.canonical)
+        return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper, last)
+
+
+def _top(value: Array, point: Sequence[int]) -> list[float]:
+    """Place, in steps of a grid, of the top of the polynomial through the points around one."""
+    around, places = [], []
+    for axis, at in enumerate(point):
+        n = min(_NODES, value.shape[axis])
+        first = min(max(at - 1, 0), value.shape[axis] - n)
+        around.append(slice(first, first + n))
+        places.append((n, at - first))
+    found = value[tuple(around)]
+    if not np.isfinite(found).all():
+        return list(point)
+    fine = _FINE // 2 ** len(point)
+    for n, at in places:
+        # the first axis becomes the last
+        found = found.reshape(n, -1).T @ _interpolation(n, at, fine)[1]
+    shape = [len(_interpolation(n, at, fine)[0]) for n, at in places]
+    found = found.reshape(shape)
+    top = [int(i) for i in np.unravel_index(int(found.argmax()), shape)]
+    tops = []
+    for axis, (n, at) in enumerate(places):
+        line = np.moveaxis(found, axis, -1)[tuple(top[:axis] + top[axis + 1 :])]
+        shift, i = 0.0, top[axis]
+        if 0 < i < len(line) - 1:
+            before, height, after = line[i - 1 : i + 2].tolist()
+            bend = 2.0 * height - before - after
+            shift = 0.5 * (after - before) / (bend * fine) if bend > 0.0 else 0.0
+        tops.append(around[axis].start + float(_interpolation(n, at, fine)[0][i]) + shift)
+    return tops
+
+
+@cache
+def _interpolation(n: int, at: int, fine: int) -> tuple[Array, Array]:
+    """Places up to a step from one of n points, and weights (n, places) of the polynomial there."""
+    low, high = max(at - 1, 0), min(at + 1, n - 1)
+    x = np.linspace(low, high, (high - low) * fine + 1)
+    weights = np.ones((n, len(x)))
+    for i in range(n):
+        for j in range(n):
+            if i != j:
+                weights[i] *= (x - j) / (i - j)
+    return x, weights
 
 
 @cache

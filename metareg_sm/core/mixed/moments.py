@@ -9,6 +9,7 @@ resampled outcomes and points of a grid differ in their leading axes only.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -22,22 +23,41 @@ class Moments(NamedTuple):
 
     Attributes
     ----------
-    logdet : ndarray, (...,)
-        log |Sigma|.
-    gram : ndarray, (..., p+1, p+1)
-        D' Sigma^-1 D.
-    logdet_1, gram_1 : ndarray, (m, ...) and (m, ..., p+1, p+1)
-        First derivatives; no rows where they were not asked for.
-    logdet_2, gram_2 : ndarray, (m, m, ...) and (m, m, ..., p+1, p+1)
-        Second derivatives.
+    logdet : ndarray, (d, ...)
+        log |Sigma| and its packed derivatives: the value, first derivatives by m variables, second
+        ones by `pairs`; the value alone where no others were asked for.
+    gram : ndarray, (d, ..., p+1, p+1)
+        D' Sigma^-1 D in the same way.
     """
 
     logdet: Array
     gram: Array
-    logdet_1: Array
-    gram_1: Array
-    logdet_2: Array
-    gram_2: Array
+
+
+def packed(m: int) -> int:
+    """Number of packed derivatives by m variables."""
+    return 1 + m + m * (m + 1) // 2
+
+
+def variables(d: int) -> int:
+    """Number of variables of d packed derivatives."""
+    return round((2.0 * d + 0.25) ** 0.5 - 1.5)
+
+
+@cache
+def pairs(m: int) -> tuple[Codes, Codes]:
+    """Variables i <= j of packed second derivatives, in their order."""
+    j, i = np.tril_indices(m)
+    return i, j
+
+
+@cache
+def _square(m: int) -> Codes:
+    """Where second derivatives by any two variables stand among the packed ones, (m, m)."""
+    i, j = pairs(m)
+    found = np.empty((m, m), dtype=np.intp)
+    found[i, j] = found[j, i] = np.arange(len(i))
+    return found
 
 
 class Many(Protocol):
@@ -55,7 +75,7 @@ class Many(Protocol):
         ----------
         G : sequence of ndarray, (..., q, q)
             One for each term.
-        order : {0, 1, 2}
+        order : {0, 2}
             Derivatives that are wanted: by the entries on and above the diagonal of each G, row by
             row, those below moving along.
         lanes : ndarray of int, (n,), optional
@@ -132,53 +152,70 @@ class Profile(NamedTuple):
 
 def profile(moments: Moments, n: int, reml: bool) -> Profile:
     """Log-likelihood and coefficients of moments; n is k - p in REML, else k."""
-    gram = moments.gram
+    logdet, gram = moments.logdet[0], moments.gram[0]
     p = gram.shape[-1] - 1
     A, r, total = gram[..., :p, :p], gram[..., :p, p], gram[..., p, p]
-    defined = np.isfinite(gram).all((-1, -2)) & np.isfinite(moments.logdet)
-    if not defined.all():
-        A = np.where(defined[..., None, None], A, np.eye(p))
-    if p == 1:
-        logdet, defined = np.log(np.abs(A[..., 0, 0])), defined & (A[..., 0, 0] > 0.0)
-        inverse = 1.0 / np.where(defined[..., None, None], A, 1.0)
-    else:
-        sign, logdet = np.linalg.slogdet(A)
-        defined = defined & (sign > 0.0)
-        if not defined.all():
-            A = np.where(defined[..., None, None], A, np.eye(p))
-        inverse = np.asarray(np.linalg.inv(A), dtype=float)
+    defined = np.isfinite(gram).all((-1, -2)) & np.isfinite(logdet)
+    sign, value, inverse = _inverted(A, defined)
     coefs = (inverse @ r[..., None])[..., 0]
     rss = total - (r * coefs).sum(-1)
-    defined = defined & (rss > 0.0)
-    value = moments.logdet + rss
-    if reml:
-        value = value + logdet
+    defined = defined & sign & (rss > 0.0)
+    value = logdet + rss + value if reml else logdet + rss
     value = np.where(defined, -0.5 * (n * LOG_2PI + value), -np.inf)
     return Profile(value, inverse, coefs, defined)
 
 
+def _inverted(A: Array, defined: Mask) -> tuple[Mask, Array, Array]:
+    """Whether determinants are positive, their logarithms, and inverses; those of 1 else.
+
+    Written out for one and two rows, which most models have: calls cost more than sums.
+    """
+    p = A.shape[-1]
+    if p > 2:
+        if not defined.all():
+            A = np.where(defined[..., None, None], A, np.eye(p))
+        sign, logdet = np.linalg.slogdet(A)
+        positive = sign > 0.0
+        if not positive.all():
+            A = np.where(positive[..., None, None], A, np.eye(p))
+        return positive, logdet, np.asarray(np.linalg.inv(A), dtype=float)
+    det = A[..., 0, 0]
+    if p == 2:
+        det = det * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+    positive = defined & (det > 0.0)
+    if not positive.all():
+        det = np.where(positive, det, 1.0)
+    inverse = np.ones(A.shape)
+    if p == 2:
+        inverse[..., 0, 0], inverse[..., 1, 1] = A[..., 1, 1], A[..., 0, 0]
+        inverse[..., 0, 1], inverse[..., 1, 0] = -A[..., 0, 1], -A[..., 1, 0]
+        if not positive.all():
+            inverse[~positive] = np.eye(p)
+    inverse /= det[..., None, None]
+    return positive, np.log(det), inverse
+
+
 def heights(moments: Moments, n: int, reml: bool) -> Heights:
-    """Log-likelihood, score and information of moments (B,); n is k - p in REML, else k."""
+    """Log-likelihood, score and information of moments (d, B); n is k - p in REML, else k."""
     at = profile(moments, n, reml)
     B, p = at.coefs.shape
+    m = variables(len(moments.logdet))
     e = np.empty((B, p + 1, 1))
     np.negative(at.coefs, out=e[:, :p, 0])
     e[:, p] = 1.0
-    first = moments.gram_1 @ e  # (m, B, p+1, 1)
-    turned = e.transpose(0, 2, 1)
-    u = first[:, :, :p]
-    lead = at.inverse @ u
-    slope = (turned @ first)[..., 0, 0]
-    bend = (turned @ (moments.gram_2 @ e))[..., 0, 0]
-    bend -= 2.0 * (u[None] * lead[:, None]).sum((-1, -2))
-    logdet_1, logdet_2 = moments.logdet_1, moments.logdet_2
+    turned = moments.gram[1:] @ e
+    # first and second derivatives of the sum of squares at fixed coefficients
+    squares = (e.swapaxes(1, 2) @ turned)[..., 0, 0]
+    u = turned[:m, :, :p, 0].transpose(1, 0, 2)
+    bend = squares[m:].T[:, _square(m)] - 2.0 * ((u @ at.inverse) @ u.swapaxes(1, 2))
+    logdet: Array = moments.logdet[1:]
+    both: Array | float = 0.0
     if reml:
-        own = moments.gram_1[..., :p, :p]
-        A = at.inverse @ own
-        logdet_1 = logdet_1 + (at.inverse * own).sum((-1, -2))
-        second = (at.inverse * moments.gram_2[..., :p, :p]).sum((-1, -2))
-        logdet_2 = logdet_2 + second - (A[:, None] * A.swapaxes(-1, -2)).sum((-1, -2))
-    gradient = -0.5 * (logdet_1 + slope).T
-    observed = 0.5 * (logdet_2 + bend).transpose(2, 0, 1)
-    expected = -0.5 * logdet_2.transpose(2, 0, 1)
-    return Heights(at.value, gradient, observed, expected)
+        own = moments.gram[1:, :, :p, :p]
+        traces = (at.inverse * own).sum((-1, -2))
+        logdet = logdet + traces
+        A = (at.inverse @ own[:m]).transpose(1, 0, 2, 3)
+        both = A.reshape(B, m, -1) @ A.swapaxes(-1, -2).reshape(B, m, -1).swapaxes(1, 2)
+    curve = logdet[m:].T[:, _square(m)] - both
+    gradient = -0.5 * (logdet[:m] + squares[:m]).T
+    return Heights(at.value, gradient, 0.5 * (curve + bend), -0.5 * curve)

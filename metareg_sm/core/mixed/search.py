@@ -19,6 +19,9 @@ _SAME = 1e-6
 # Rise that a Newton step may promise at a maximum: its square root is the error of an estimate in
 # units of its standard error.
 _EXACT = 1e-20
+# Twice the rise that the last step of climbs in step promises, and steps by the score alone at most
+# that finish the best of them: each leaves the square root of the former of the error.
+_CLOSE, _FINISH = 1e-7, 4
 # Climbs at most that follow each other.
 _MANY = 5
 # Numbers, over all lanes, that cost no more than the calls; numbers that a grid may have; variances
@@ -139,7 +142,7 @@ def _together(
             begin = np.where(fixed, start, begin)
     if n_starts is not None:
         begin = begin[:n_starts]
-    found = lanes.ascend(begin, fixed)
+    found = lanes.ascend(begin, fixed, last=_CLOSE)
     if not np.isfinite(found.value).any():
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
     # an end before a lane that was given up on its way to it
@@ -213,16 +216,23 @@ def _finished(
 ) -> Climb | None:
     """The end of a lane, once the likelihood itself has its score there as 0."""
     phi, at = found.phi[lane], found.heights
-    slope = problem.slope(phi, reml)
-    if slope is not None and found.converged[lane]:
-        observed, expected = at.observed[lane], at.expected[lane]
+    observed, expected = at.observed[lane], at.expected[lane]
+    held = np.zeros(len(phi), dtype=bool) if fixed is None else fixed
+    box = Box(*problem.bounds, held)
+    for evaluations in range(1, _FINISH + 1) if found.converged[lane] else ():
+        slope = problem.slope(phi, reml)
+        if slope is None:
+            break
         point = Point(phi, slope.value, slope.gradient, observed, expected, True, slope.evaluation)
-        held = np.zeros(len(phi), dtype=bool) if fixed is None else fixed
-        box = Box(*problem.bounds, held)
-        _, rise, definite = newton_step(point, box, observed)
-        if definite and rise < _EXACT:
-            return Climb(point, True, found.evaluations, found.evaluations)
-    return climb(problem, phi, reml, fixed)
+        step, rise, definite = newton_step(point, box, observed)
+        if not definite:
+            break
+        if rise < _EXACT:
+            total = found.evaluations + evaluations
+            return Climb(point, True, total, total)
+        # the Hessian is that of a point nearby, a step before
+        phi = np.clip(phi + step, box.lower, box.upper)
+    return climb(problem, found.phi[lane], reml, fixed)
 
 
 def ranked(problem: MixedLikelihood, reml: bool, candidates: list[Array]) -> list[Array]:
