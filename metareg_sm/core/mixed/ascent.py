@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm.core.mixed.bounded import bounded_step, misplaced
 from metareg_sm.core.mixed.moments import Heights
 
 # Newton decrement (a difference of log-likelihoods) whose step needs no test, and whose step is
@@ -223,6 +224,10 @@ def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, A
         stays = held | beyond
         again = _solve(_without(H, stays), np.where(stays, 0.0, rest))
         step = np.where(beyond.any(1, keepdims=True), move + again, step)
+        step = np.minimum(np.maximum(step, low), high)
+        wrong = misplaced(H, free, step, low, high)
+        if wrong.any():
+            step[wrong] = bounded_step(H[wrong], free[wrong], low[wrong], high[wrong])
     step = np.minimum(np.maximum(step, low), high)
     return step / size, (step * g).sum(1), definite
 

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Mask
+from metareg_sm.core.mixed.bounded import bounded_step, misplaced
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 
 # Newton decrement (a difference of log-likelihoods) below which steps need no further test.
@@ -74,6 +75,7 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     model, definite = _model(observed / outer, point.scoring, outer, free)
     gradient = point.gradient / size
     low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
+    moving = free
     for _ in range(len(step)):
         if free.all():
             step = lapack.dposv(model, gradient)[1]
@@ -87,6 +89,12 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
         free = free & ~beyond
         if not free.any():
             break
+    if (moving & ~free).any():
+        # the rest may want those back that stopped first
+        own = np.where(moving & moving[:, None], model, np.eye(len(step)))
+        pull, low, high = (np.where(moving, a, 0.0) for a in (gradient, low, high))
+        if misplaced(own, pull, step, low, high):
+            step = bounded_step(own[None], pull[None], low[None], high[None])[0]
     rise = 2.0 * float(gradient @ step) - float(step @ model @ step)
     return step / size, rise, definite
 
