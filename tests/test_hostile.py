@@ -34,7 +34,7 @@ def mean(bcg):
         ("trim_and_fill", {"estimator": ["L0"]}, r"estimator=\['L0'\] is not known"),
         ("selection_model", {"steps": "x"}, "steps"),
         ("selection_model", {"steps": (0.025, "x")}, "steps"),
-        ("egger_test", {"predictor": np.ones(5)}, "one value for each of 13 studies"),
+        ("egger_test", {"predictor": np.ones(5)}, "5 values for the 13 rows"),
     ],
 )
 def test_options_of_results(mean, method, keywords, message):

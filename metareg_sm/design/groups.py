@@ -37,7 +37,6 @@ def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple
     DesignError
         If groups do not match the studies or are missing for one.
     """
-    k = len(rows.positions)
     if isinstance(groups, str):
         if rows.frame is None:
             raise DesignError(
@@ -45,11 +44,7 @@ def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple
             )
         values: Any = column(rows.frame, groups, argument)
     else:
-        values = groups
-        if not isinstance(values, pd.Series) and np.ndim(values) == 1 and len(values) == rows.total:
-            picked = labels_of(values)
-            values = picked[rows.positions]
-        values = align(values, argument, rows.labels, k, "the studies in the model")
+        values = one_a_study(groups, rows, argument)
     try:
         codes, levels = pd.factorize(labels_of(values), use_na_sentinel=True)
     except TypeError as error:
@@ -58,6 +53,28 @@ def group_codes(groups: Any, rows: StudyRows, argument: str = "groups") -> tuple
         first = row_label(rows.labels, int(np.flatnonzero(codes < 0)[0]))
         raise DesignError(f"{argument} is missing for {first}.")
     return np.asarray(codes, dtype=np.intp), pd.Index(levels)
+
+
+def one_a_study(values: Any, rows: StudyRows, argument: str) -> Any:
+    """Values of the studies in the model: a Series by its index, anything else by position.
+
+    Parameters
+    ----------
+    values : Series or array_like
+        One for each study in the model, or for each row of the data.
+    rows : StudyRows
+        The studies in the model.
+    argument : str
+        For errors.
+
+    Raises
+    ------
+    DesignError
+        If they do not match the studies.
+    """
+    if not isinstance(values, pd.Series) and np.ndim(values) == 1 and len(values) == rows.total:
+        values = labels_of(values)[rows.positions]
+    return align(values, argument, rows.labels, len(rows.positions), "the studies in the model")
 
 
 def labels_of(values: Any) -> Any:

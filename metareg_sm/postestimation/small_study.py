@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array, EggerModel
+from metareg_sm.design.groups import one_a_study
 from metareg_sm.design.values import numeric, row_label
 from metareg_sm.exceptions import ConvergenceWarning, DesignError, OptionError, VarianceError
 from metareg_sm.options import check_alpha, choose, suggestion
@@ -186,8 +187,8 @@ class SelectionResults(Printed):
 
 
 def _analysis(fit: Tau2Fitted) -> Analysis:
-    """How the regressions are fitted that these tests rest on: as the fit itself."""
-    refit = refit_of(fit)
+    """How the regressions are fitted that trim and fill rests on: as the fit itself."""
+    refit = refit_of(fit, "Trim and fill")
     return Analysis(refit.estimator, refit.factor, fit.use_t, refit.fixed)
 
 
@@ -205,17 +206,13 @@ def _need_variances(fit: Fitted) -> tuple[Array, Array, Array]:
 
 def _predictor(fit: Fitted, predictor: Any) -> tuple[Array, str, bool]:
     """Values of a predictor, what to call it, and whether it is 0 for an endless study."""
+    rows = fit.table.rows
     if not isinstance(predictor, str):
-        values = numeric(predictor, "predictor", fit.table.rows.labels)
-        if values.shape != fit.table.vi.shape:
-            raise OptionError(
-                f"predictor must have one value for each of {len(fit.table.vi)} studies; it has "
-                f"shape {values.shape}."
-            )
+        values = numeric(one_a_study(predictor, rows, "predictor"), "predictor", rows.labels)
         return values, "predictor", False
     if predictor in ("sei", "vi"):
         return statistics.precision_predictor(fit.table.vi, predictor), predictor, True
-    frame = fit.table.rows.frame
+    frame = rows.frame
     known = ["sei", "vi", *([] if frame is None else map(str, frame.columns))]
     if frame is None or predictor not in frame.columns:
         raise OptionError(

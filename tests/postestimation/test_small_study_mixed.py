@@ -130,6 +130,8 @@ def test_structured_terms_and_predictors_by_name_and_values():
         found = res.egger_test(by)
         assert_allclose(found.statistic, known.tvalues["year"], rtol=1e-7)
         assert np.isnan(found.limit)
+    shuffled = TRIALS["year"].sample(frac=1, random_state=1)
+    assert_allclose(res.egger_test(shuffled).statistic, known.tvalues["year"], rtol=1e-7)
     assert list(res.egger_test("year").fit.cov_re.columns) == ["AL", "PD"]
     with pytest.raises(DesignError, match="the model has none"):
         res.pet_peese()
@@ -141,6 +143,10 @@ def test_groups_given_as_labels_and_dropped_rows():
     found = levels(data=missing, **kwds).egger_test()
     known = levels("yi ~ np.sqrt(vi)", missing, **kwds)
     assert_allclose(found.pvalue, known.pvalues.iloc[-1], rtol=1e-9)
+    fit, root = levels(data=missing, **kwds), np.sqrt(DATA["vi"])
+    # of the studies in the model or of all rows of the data
+    for values in (root, root.to_numpy(), root.to_list(), root.to_numpy()[5:]):
+        assert_allclose(fit.egger_test(values).pvalue, known.pvalues.iloc[-1], rtol=1e-9)
     arrays = MixedMetaReg(
         SCHOOLS["yi"], np.ones(56), vi=SCHOOLS["vi"], groups=SCHOOLS["district"].to_numpy()
     ).fit()
