@@ -242,13 +242,14 @@ def egger_of(
     shape = fit.params.shape[:-1]
     nothing = np.full(shape, np.nan)
     return EggerTest(
-        slope=fit.params[..., -1],
-        slope_se=fit.bse[..., -1],
-        statistic=fit.tvalues[..., -1],
-        pvalue=fit.pvalues[..., -1],
+        # numbers where there is one data set
+        slope=fit.params[..., -1][()],
+        slope_se=fit.bse[..., -1][()],
+        statistic=fit.tvalues[..., -1][()],
+        pvalue=fit.pvalues[..., -1][()],
         df=df,
-        limit=fit.params[..., 0] if has_limit else nothing,
-        limit_se=fit.bse[..., 0] if has_limit else nothing,
+        limit=(fit.params[..., 0] if has_limit else nothing)[()],
+        limit_se=(fit.bse[..., 0] if has_limit else nothing)[()],
         limit_ci=fit.conf_int(alpha)[..., 0, :] if has_limit else np.full((*shape, 2), np.nan),
         model=model,
         predictor=label,
@@ -313,12 +314,14 @@ class PetPeese(Printed):
     def _choose(self, name: str) -> Array:
         first, second = getattr(self.peese, name), getattr(self.pet, name)
         condition = self.uses_peese[..., None] if name == "ci" else self.uses_peese
-        return np.where(condition, first, second)
+        found: Array = np.where(condition, first, second)[()]
+        return found
 
     @property
     def chosen(self) -> npt.NDArray[np.str_]:
         """Which of "peese" and "pet", (...)."""
-        return np.where(self.uses_peese, "peese", "pet")
+        found: npt.NDArray[np.str_] = np.where(self.uses_peese, "peese", "pet")[()]
+        return found
 
     @property
     def estimate(self) -> Array:
@@ -429,4 +432,4 @@ def conditional(
     """PEESE where PET's one-sided test in a direction rejects at alpha, else PET."""
     z = -direction * pet.statistic
     one_sided = special.ndtr(z) if pet.df is None else special.stdtr(pet.df, z)
-    return PetPeese(pet, peese, np.asarray(one_sided < alpha), one_sided, direction, alpha)
+    return PetPeese(pet, peese, one_sided < alpha, one_sided, direction[()], alpha)
