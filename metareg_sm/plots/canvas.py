@@ -113,6 +113,29 @@ def text_widths(ax: Axes, texts: Sequence[str], bold: bool = False) -> np.ndarra
     return np.array([known[t] for t in texts])
 
 
+def broken(
+    ax: Axes, texts: Sequence[str], rooms: Sequence[float], bold: bool = False
+) -> list[str]:
+    """Texts in as few lines as their rooms allow, for text of 1 point; a long word stays whole."""
+    words = sorted({word for text in texts for word in text.split()})
+    widths = dict(zip(words, text_widths(ax, words, bold), strict=True))
+    joined, alone = text_widths(ax, ["n n", "n"], bold)
+    space = joined - 2.0 * alone
+    found = []
+    for text, room in zip(texts, rooms, strict=True):
+        lines: list[str] = []
+        at = np.inf
+        for word in text.split():
+            at += space + widths[word]
+            if at <= room:
+                lines[-1] += f" {word}"
+            else:
+                lines.append(word)
+                at = widths[word]
+        found.append("\n".join(lines))
+    return found
+
+
 def attach(figure: Figure, ax: Axes, data: pd.DataFrame) -> Figure:
     """Leave the plotted numbers on the figure and on its axes, as `metareg_data`."""
     figure.metareg_data = data
@@ -130,14 +153,23 @@ def dress(ax: Axes, size: float, xlabel: str = "", ylabel: str = "") -> None:
     ax.set_ylabel(ylabel, fontsize=size, labelpad=3.0)
 
 
+def break_labels(ax: Axes) -> None:
+    """Names of the axes in lines that are no longer than these."""
+    for axis, length in zip((ax.xaxis, ax.yaxis), box_in_points(ax), strict=True):
+        label = axis.label
+        text = label.get_text()
+        label.set_text(broken(ax, [text], [1.05 * length / label.get_fontsize()])[0])
+
+
 def thin_ticks(ax: Axes, size: float, which: str = "both") -> None:
-    """Fewer ticks, until their labels stand apart."""
-    from matplotlib.ticker import MaxNLocator
+    """Fewer ticks, until their labels stand apart; their numbers are whole, without an offset."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     width, height = box_in_points(ax)
     for name, axis, length in (("x", ax.xaxis, width), ("y", ax.yaxis, height)):
         if which not in ("both", name):
             continue
+        axis.set_major_formatter(FuncFormatter(tick_text))
         for bins in (8, 6, 5, 4, 3, 2):
             axis.set_major_locator(MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]))
             ticks = [t for t in axis.get_majorticklocs() if _inside(t, axis.get_view_interval())]
@@ -145,6 +177,12 @@ def thin_ticks(ax: Axes, size: float, which: str = "both") -> None:
             extent = text_widths(ax, labels).max(initial=0.0) if name == "x" else 1.2
             if len(ticks) * (extent + 0.8) * size <= length * 1.1:
                 break
+
+
+def tick_text(value: float, _: int | None = None) -> str:
+    """A number at an axis: all of its digits, in powers of ten where it is very large or small."""
+    text, short = f"{value:.10g}", f"{value:g}"
+    return (short if float(short) == float(text) else text).replace("-", "\u2212")
 
 
 def _inside(value: float, view: Any) -> bool:
@@ -157,11 +195,13 @@ def legend_above(ax: Axes, size: float, handles: Sequence[Any] = ()) -> None:
     labels = [h.get_label() for h in handles]
     if not labels:
         return
-    room = box_in_points(ax)[0]
-    widest = (text_widths(ax, labels).max() + 3.6) * size
+    room, beside = box_in_points(ax)[0], 3.6
+    labels = broken(ax, labels, [room / size - beside] * len(labels))
+    widest = (text_widths(ax, labels).max() + beside) * size
     columns = int(np.clip(room // widest, 1, len(labels)))
     ax.legend(
-        handles=handles,
+        handles,
+        labels,
         loc="lower left",
         bbox_to_anchor=(0.0, 1.01),
         ncols=columns,

@@ -359,6 +359,10 @@ def _panel(
             axes, data["number"].to_numpy()[defined], y[defined], area, colours[defined], gid=name
         )
         axes.set_xlim(0.0, k + 1.0)
+        if not defined.any():
+            style = {"ha": "center", "va": "center", "fontsize": cells.size, "color": GREY}
+            axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, **style)
+            axes.yaxis.set_visible(False)
     cells.settle()
     for axes, (name, *_) in zip(cells.axes, panels, strict=True):
         seen = data[np.isfinite(data[name])]

@@ -193,6 +193,8 @@ def forest(
         rule=look.rule,
     )
     layout = lay_out(table, ax, width)
+    if xlim is None:
+        axis = marks.with_room(layout, axis)
     marks.draw(layout, axis, look)
     return attach(layout.figure, layout.host, _data(layout.table.rows, layout.y, blocks, axis))
 

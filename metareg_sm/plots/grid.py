@@ -10,6 +10,7 @@ import numpy as np
 from metareg_sm.plots.canvas import (
     MM,
     box_in_points,
+    break_labels,
     check_axes,
     figure_of,
     new_figure,
@@ -67,6 +68,8 @@ class Grid:
         """Shrink the axes until their labels stand within their cells, too, and in line."""
         pad = 0.5 * _GAP * self.figure.dpi / 72.0
         for _ in range(2):
+            for axes in self.axes:
+                break_labels(axes)
             self.figure.draw_without_rendering()
             outer = [a.get_tightbbox() for a in self.axes]
             core = [a.get_window_extent() for a in self.axes]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,12 +18,13 @@ from metareg_sm.plots.canvas import (
     SMALLEST,
     WIDTHS,
     box_in_points,
+    broken,
     check_axes,
     figure_of,
     new_figure,
     width_in_mm,
 )
-from metareg_sm.plots.table import Table, sides_in_one_line, width_of
+from metareg_sm.plots.table import Table, sides_in_one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,41 +75,28 @@ def _broken(table: Table, ax: Axes, room: float) -> Table:
     if not table.columns:
         return table
     key = table.columns[0].key
-    rows = []
-    for row in table.rows:
-        text = row.cells.get(key, "")
-        if row.kind != "text" and text:
-            text = _lines(text, ax, room - row.indent, row.bold)
-            lines = text.count("\n") + 1
-            height = max(row.height, 1.0 + 0.9 * (lines - 1))
-            rows.append(replace(row, cells={**row.cells, key: text}, height=height))
-        else:
-            rows.append(row)
-    return replace(table, rows=rows)
-
-
-def _lines(text: str, ax: Axes, room: float, bold: bool) -> str:
-    """A text in as few lines as the room allows; a single long word stays whole."""
-    characters = len(text)
-    while characters > 4:
-        wrapped = "\n".join(textwrap.wrap(text, characters, break_long_words=False)) or text
-        if width_of(ax, wrapped.split("\n"), bold) <= room:
-            return wrapped
-        characters -= 1
-    return "\n".join(text.split())
+    return _in_lines(table, ax, key, room, [r.kind != "text" for r in table.rows])
 
 
 def _spanning(table: Table, ax: Axes, room: float, size: float) -> Table:
     """The table with the texts that run across broken into lines."""
-    rows = []
-    for row in table.rows:
-        if row.kind == "text":
-            text = next(iter(row.cells.values()))
-            text = _lines(text, ax, room / size - row.indent, row.bold)
-            height = max(row.height, 1.0 + 0.9 * text.count("\n"))
-            rows.append(replace(row, cells={"": text}, height=height))
-        else:
-            rows.append(row)
+    return _in_lines(table, ax, "", room / size, [r.kind == "text" for r in table.rows])
+
+
+def _in_lines(table: Table, ax: Axes, key: str, room: float, wanted: Sequence[bool]) -> Table:
+    """The table with the texts of one key broken into lines, and rows high enough for them."""
+    rows = list(table.rows)
+    for bold in (False, True):
+        which = [
+            i
+            for i, row in enumerate(rows)
+            if wanted[i] and row.bold == bold and row.cells.get(key, "")
+        ]
+        rooms = [room - rows[i].indent for i in which]
+        texts = broken(ax, [rows[i].cells[key] for i in which], rooms, bold)
+        for i, text in zip(which, texts, strict=True):
+            height = max(rows[i].height, 1.0 + 0.9 * text.count("\n"))
+            rows[i] = replace(rows[i], cells={**rows[i].cells, key: text}, height=height)
     return replace(table, rows=rows)
 
 
@@ -141,7 +128,7 @@ def _solve(table: Table, ax: Axes, width: float, size: float) -> _Solved:
     if size < SMALLEST * 0.999:
         least = needed * SMALLEST / (1.0 - _PANEL) / MM
         raise OptionError(
-            f"The columns of this figure need {least:.0f} mm; there are {width / MM:.0f}. Give a "
+            f"The columns of this figure need {np.ceil(least):.0f} mm; there are {width / MM:.0f}. Give a "
             "greater width (or wider axes), or leave columns out."
         )
     return _Solved(table, widths, size)

@@ -140,9 +140,17 @@ def _line(layout: Layout, axis: Axis, row: Row, y: float, colour: str, width: fl
         zorder=2.0,
         gid="interval",
     )
+    _arrows(layout, axis, (row.lower, row.upper), y, colour)
+
+
+def _arrows(
+    layout: Layout, axis: Axis, ends: tuple[float, float], y: float, colour: str
+) -> None:
+    """Arrows where an interval goes on beyond the axis."""
+    lower, upper = ends
     for beyond, at, marker in (
-        (row.lower < axis.low, low, "<"),
-        (row.upper > axis.high, high, ">"),
+        (lower < axis.low, axis.shown(lower), "<"),
+        (upper > axis.high, axis.shown(upper), ">"),
     ):
         if beyond:
             layout.panel.plot(
@@ -256,10 +264,30 @@ def _prediction(layout: Layout, axis: Axis, style: Style, row: Row, y: float) ->
 
 
 def with_room(layout: Layout, axis: Axis) -> Axis:
-    """The axis with room for half a point of a cloud at its ends."""
-    share = min((0.5 * _POINT * layout.unit + 1.0) / box_in_points(layout.panel)[0], 0.2)
-    more = (axis.high - axis.low) * share / (1.0 - 2.0 * share)
-    return replace(axis, low=axis.low - more, high=axis.high + more)
+    """The axis with room for the whole of every square and point of a cloud."""
+    found = [
+        (
+            np.append(row.cloud, row.estimate),
+            0.5 * layout.unit * np.append(_POINT * np.sqrt(row.cloud_shares), _side(row)) + 1.0,
+        )
+        for row in layout.table.rows
+        if row.kind in ("study", "cloud") and np.isfinite(row.estimate)
+    ]
+    if not found:
+        return axis
+    at, radius = (np.concatenate(part) for part in zip(*found, strict=True))
+    share = np.minimum(radius / box_in_points(layout.panel)[0], 0.2)
+    low, high = axis.low, axis.high
+    # wider limits make marks wider, too
+    for _ in range(5):
+        span = high - low
+        low, high = min(low, *(at - share * span)), max(high, *(at + share * span))
+    return replace(axis, low=float(low), high=float(high))
+
+
+def _side(row: Row) -> float:
+    """Side of the square of a study, in rows."""
+    return _SQUARE * float(np.sqrt(row.share)) if np.isfinite(row.share) else 0.0
 
 
 def _cloud(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None:
@@ -290,6 +318,7 @@ def _cloud(layout: Layout, axis: Axis, style: Style, row: Row, y: float) -> None
             zorder=3.0,
             gid="interval",
         )
+    _arrows(layout, axis, (row.obs_lower, row.obs_upper), y, INK)
     panel.plot(
         [axis.shown(row.estimate)],
         [y],

@@ -10,7 +10,7 @@ import pandas as pd
 
 from metareg_sm._typing import Array, BootstrapInterval
 from metareg_sm.exceptions import OptionError
-from metareg_sm.options import check_alpha, suggestion, whole_number
+from metareg_sm.options import check_alpha, choose, suggestion, whole_number
 from metareg_sm.plots.canvas import (
     COLOURS,
     GREY,
@@ -23,6 +23,7 @@ from metareg_sm.plots.canvas import (
 )
 from metareg_sm.plots.grid import Grid, Locator, grid, host_axes
 from metareg_sm.postestimation.bootstrap import Bootstrap
+from metareg_sm.postestimation.clusters import ClusterPermutation, MixedBootstrap
 from metareg_sm.postestimation.gosh import Gosh
 from metareg_sm.postestimation.permutation import PermutationTest
 
@@ -154,7 +155,7 @@ def _edges(values: Array) -> Array:
     return np.linspace(low, high, _BINS + 1)
 
 
-def _check(record: Any, kind: type, source: str) -> None:
+def _check(record: Any, kind: type | tuple[type, ...], source: str) -> None:
     if not isinstance(record, kind):
         raise OptionError(f"This figure needs what {source} returns; got {type(record).__name__}.")
 
@@ -188,7 +189,7 @@ def _finish(cells: Grid, one_legend: bool = False) -> None:
 
 
 def permutation(
-    record: PermutationTest,
+    record: PermutationTest | ClusterPermutation,
     terms: Sequence[str] | str | None = None,
     *,
     width: float | str = "column",
@@ -198,7 +199,7 @@ def permutation(
 
     Parameters
     ----------
-    record : PermutationTest
+    record : PermutationTest or ClusterPermutation
         What `results.permutation_test()` returns.
     terms : str or sequence of str, optional
         Coefficients; all by default.
@@ -218,7 +219,7 @@ def permutation(
     OptionError
         If it is no such record, or has no such coefficient.
     """
-    _check(record, PermutationTest, "results.permutation_test()")
+    _check(record, (PermutationTest, ClusterPermutation), "results.permutation_test()")
     names = [str(n) for n in record.statistic.index]
     wanted = _chosen(terms, names, "terms")
     data = pd.DataFrame(record.null_distribution, columns=names)[wanted]
@@ -237,7 +238,7 @@ def permutation(
 
 
 def bootstrap(
-    record: Bootstrap,
+    record: Bootstrap | MixedBootstrap,
     quantities: Sequence[str] | str | None = None,
     *,
     kind: BootstrapInterval = "percentile",
@@ -249,12 +250,12 @@ def bootstrap(
 
     Parameters
     ----------
-    record : Bootstrap
+    record : Bootstrap or MixedBootstrap
         What `results.bootstrap()` returns.
     quantities : str or sequence of str, optional
-        Coefficients, "tau2", "i2", "r2"; all by default.
+        Coefficients, "tau2", "i2", "r2", or components of dependent effects; all by default.
     kind : {"percentile", "bca"}
-        Of the interval.
+        Of the interval; of dependent effects there are percentiles.
     alpha : float, default 0.05
         1 minus its coverage.
     width : float or {"column", "page"}, default "column"
@@ -273,10 +274,14 @@ def bootstrap(
     OptionError
         If it is no such record, or has no such quantity.
     """
-    _check(record, Bootstrap, "results.bootstrap()")
+    _check(record, (Bootstrap, MixedBootstrap), "results.bootstrap()")
     alpha = check_alpha(alpha)
     wanted = _chosen(quantities, [str(c) for c in record.distribution.columns], "quantities")
-    ends = record.conf_int(alpha, kind).loc[wanted]
+    if isinstance(record, Bootstrap):
+        ends = record.conf_int(alpha, kind).loc[wanted]
+    else:
+        choose({"percentile": None}, kind, "kind")
+        ends = record.conf_int(alpha).loc[wanted]
     data = record.distribution[wanted].copy()
     cells = grid(len(wanted), ax, width, 0.85, 2)
     for axes, name in zip(cells.axes, wanted, strict=True):

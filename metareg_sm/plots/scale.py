@@ -14,7 +14,7 @@ from metareg_sm._typing import Array
 from metareg_sm.effectsizes import scales
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import choose
-from metareg_sm.plots.canvas import box_in_points, text_widths
+from metareg_sm.plots.canvas import box_in_points, text_widths, tick_text
 from metareg_sm.postestimation.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -203,12 +203,7 @@ def _linear_candidates(low: float, high: float) -> list[Array]:
 
 def _tick_texts(ticks: Array) -> list[str]:
     ticks = np.where(np.abs(ticks) < 1e-12 * np.abs(ticks).max(initial=0.0), 0.0, ticks)
-    if (
-        np.abs(ticks).max(initial=0.0) >= 1e5
-        or 0.0 < np.abs(ticks[ticks != 0.0]).min(initial=1.0) < 1e-4
-    ):
-        return [minus(f"{t:g}") for t in ticks]
-    return [minus(f"{t:.10g}") for t in ticks]
+    return [tick_text(t) for t in ticks]
 
 
 def set_ticks(ax: Axes, size: float, log: bool, axis: str = "x") -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from metareg_sm._typing import Array, Rows
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import whole_number
-from metareg_sm.plots.canvas import GREY, INK, figure_of, text_widths
+from metareg_sm.plots.canvas import GREY, INK, broken, figure_of, text_widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +47,8 @@ def points(
 
 def make_room(ax: Axes, x: Array, y: Array, areas: Any, where: str = "xy") -> None:
     """Widen the limits until every point of an area is inside the axes."""
+    if not np.size(x):
+        return
     figure = figure_of(ax)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
@@ -106,8 +108,8 @@ def name_points(
 ) -> None:
     """Names beside some points: inside the axes, clear of each other and of the named points.
 
-    Each name takes the nearest of many places around its point that is free; one that is not close
-    gets a line to its point. Places that hide other points, or points of lines to `avoid` (n, 2),
+    Each name takes the nearest of many places around its point that is free, in several lines where
+    there is none for one; a name that is not close gets a line to its point. Places that hide other points, or points of lines to `avoid` (n, 2),
     are taken last.
 
     Raises
@@ -131,11 +133,21 @@ def name_points(
     ]
     others = at[np.setdiff1d(np.arange(len(x)), which)]
     lines = np.empty((0, 2)) if avoid is None else ax.transData.transform(avoid)
-    widths = text_widths(ax, [names[i] for i in which]) * size * scale
     height = 1.25 * size * scale
-    for i, width in zip(which, widths, strict=True):
-        box = _free(at[i], radii[i], (width, height), frame, taken, others, lines)
-        if box is None:
+    written = [names[i] for i in which]
+    forms = [written]
+    for share in _LINES:
+        room = share * frame.width / (size * scale)
+        forms.append(broken(ax, written, [room] * len(written)))
+    extents = [text_widths(ax, form) * size * scale for form in forms]
+    for j, i in enumerate(which):
+        for form, widths in zip(forms, extents, strict=True):
+            text = form[j]
+            extent = (widths[j], height * (text.count("\n") + 1))
+            box = _free(at[i], radii[i], extent, frame, taken, others, lines)
+            if box is not None:
+                break
+        else:
             raise OptionError(
                 f"There is no room for the names of {len(which)} studies: name fewer, or give a "
                 "greater width."
@@ -146,7 +158,7 @@ def name_points(
             (box.x0 + 0.5 * box.width, box.y0 + 0.5 * box.height)
         )
         ax.annotate(
-            names[i],
+            text,
             (x[i], y[i]),
             xytext=place,
             textcoords="data",
@@ -166,6 +178,10 @@ def name_points(
             if far
             else None,
         )
+
+
+# shares of the width of the axes in which a name is broken into lines, where it has no room in one
+_LINES = (0.45, 0.3, 0.2)
 
 
 def _within(places: Array, box: Bbox) -> Any:

@@ -91,6 +91,7 @@ def _intervals(
     xlim: Any,
     width: Any,
     ax: Axes | None,
+    alpha: float = 0.05,
 ) -> Figure:
     """One interval a row, the columns of `extra` beside them (heading by column)."""
     lower, upper = frame["ci_lower"].to_numpy(float), frame["ci_upper"].to_numpy(float)
@@ -112,7 +113,8 @@ def _intervals(
         rows.append(Row("study", cells, value, lower[i], upper[i]))
     axis = marks.axis_for(rows, scale, xlim, reference)
     right = [Column(f"data:{c}", heading, "right") for c, heading in extra.items()]
-    right.append(Column("estimate", style.interval_heading("Estimate", "95"), "right"))
+    interval_heading = style.interval_heading("Estimate", f"{100 * (1 - alpha):g}")
+    right.append(Column("estimate", interval_heading, "right"))
     table = Table(
         rows,
         [Column("study", heading)],
@@ -341,4 +343,4 @@ def random_effects(
         frame = frame.sort_values("coef", kind="stable")
     label = "Random effect" if effects == "u" else "True effect"
     look = choose(STYLES, style, "style")
-    return _intervals(frame, heading, Scale(label), look, np.nan, {}, None, width, ax)
+    return _intervals(frame, heading, Scale(label), look, np.nan, {}, None, width, ax, alpha)
