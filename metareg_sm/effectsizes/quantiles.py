@@ -56,8 +56,12 @@ def mean_sd_from_quantiles(
 
     References
     ----------
-    Wan, X., Wang, W., Liu, J. & Tong, T. (2014). BMC Medical Research Methodology 14, 135.
-    Luo, D., Wan, X., Liu, J. & Tong, T. (2018). Statistical Methods in Medical Research 27(6).
+    Wan, X., Wang, W., Liu, J., & Tong, T. (2014). Estimating the sample mean and standard deviation
+    from the sample size, median, range and/or interquartile range. BMC Medical Research
+    Methodology, 14, 135.
+    Luo, D., Wan, X., Liu, J., & Tong, T. (2018). Optimally estimating the sample mean from the
+    sample size, median, mid-range, and/or mid-quartile range. Statistical Methods in Medical
+    Research, 27(6), 1785-1805.
 
     Examples
     --------

@@ -203,8 +203,9 @@ def baujat(
 
     References
     ----------
-    Baujat, B., Mahe, C., Pignon, J.-P., & Hill, C. (2002). A graphical method for exploring
-    heterogeneity in meta-analyses. Statistics in Medicine, 21(18), 2641-2652.
+    Baujat, B., Mahé, C., Pignon, J.-P., & Hill, C. (2002). A graphical method for exploring
+    heterogeneity in meta-analyses: Application to a meta-analysis of 65 trials. Statistics in
+    Medicine, 21(18), 2641-2652.
     """
     fit = plain(results)
     found = _deletions(results).baujat()
@@ -362,11 +363,11 @@ def _panel(
         if not defined.any():
             style = {"ha": "center", "va": "center", "fontsize": cells.size, "color": GREY}
             axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, **style)
-            axes.yaxis.set_visible(False)
+            axes.set_yticks([])
     cells.settle()
     for axes, (name, *_) in zip(cells.axes, panels, strict=True):
         seen = data[np.isfinite(data[name])]
         make_room(axes, seen["number"].to_numpy(), seen[name].to_numpy(), _small(cells.size, k))
-        thin_ticks(axes, cells.size)
+        thin_ticks(axes, cells.size, "both" if len(seen) else "x")
     cells.settle()
     return attach(cells.figure, cells.host, data)

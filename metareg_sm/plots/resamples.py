@@ -124,6 +124,7 @@ def gosh(
         (margin.set_xlim if own == "x" else margin.set_ylim)(edges[own == "y"][[0, -1]])
     _settle_gosh(Grid(figure, host, [main, above, beside], cells, size))
     if study is not None:
+        figure.draw_without_rendering()
         legend_above(above, size)
         _settle_gosh(Grid(figure, host, [main, above, beside], cells, size))
     return attach(figure, host, data)
@@ -137,9 +138,12 @@ def _settle_gosh(cells: Grid) -> None:
     if legend is not None:
         cells.figure.draw_without_rendering()
         extra = (legend.get_window_extent().height + 3.0) / cells.host.get_window_extent().height
-    Grid(cells.figure, cells.host, [main], [cells.cells[0]], cells.size).settle()
+    # a legend of many lines takes its room from the main axes
+    x, y, width, height = cells.cells[0]
+    cell = (x, y, width, height - max(extra - 0.08, 0.0))
+    Grid(cells.figure, cells.host, [main], [cell], cells.size).settle()
     thin_ticks(main, cells.size)
-    Grid(cells.figure, cells.host, [main], [cells.cells[0]], cells.size).settle()
+    Grid(cells.figure, cells.host, [main], [cell], cells.size).settle()
     cells.figure.draw_without_rendering()
     box = main.get_window_extent().transformed(cells.host.transAxes.inverted())
     above.set_axes_locator(

@@ -143,8 +143,9 @@ def name_points(
     for j, i in enumerate(which):
         for form, widths in zip(forms, extents, strict=True):
             text = form[j]
-            extent = (widths[j], height * (text.count("\n") + 1))
-            box = _free(at[i], radii[i], extent, frame, taken, others, lines)
+            # letters are moved to whole pixels, which adds up over lines
+            extent = (widths[j], height * (1.0 + 1.12 * text.count("\n")))
+            box = _free(at[i], radii[i], extent, height, frame, taken, others, lines)
             if box is not None:
                 break
         else:
@@ -195,19 +196,23 @@ def _free(
     point: Array,
     radius: float,
     extent: tuple[float, float],
+    step: float,
     frame: Bbox,
     taken: Sequence[Bbox],
     others: Array,
     lines: Array,
 ) -> Bbox | None:
-    """The nearest free place for a text; of two as near the one that hides fewer points."""
+    """The nearest free place for a text; of two as near the one that hides fewer points.
+
+    Places stand in rings about the point, `step` from one to the next.
+    """
     from matplotlib.transforms import Bbox
 
     width, height = extent
     best: tuple[float, Bbox] | None = None
-    for ring in range(14):
+    for ring in range(18):
         for angle in _DIRECTIONS:
-            reach = radius + 0.25 * height + ring * 0.8 * height
+            reach = radius + (0.25 + 0.8 * ring) * step
             dx, dy = np.cos(angle), np.sin(angle)
             cx = point[0] + dx * (reach + 0.5 * width * abs(dx))
             cy = point[1] + dy * (reach + 0.5 * height)

@@ -182,7 +182,7 @@ class Influence(Printed):
 
         References
         ----------
-        Baujat, B., Mahe, C., Pignon, J.-P., & Hill, C. (2002). A graphical method for exploring
+        Baujat, B., Mahé, C., Pignon, J.-P., & Hill, C. (2002). A graphical method for exploring
         heterogeneity in meta-analyses: Application to a meta-analysis of 65 trials. Statistics in
         Medicine, 21(18), 2641-2652.
         """

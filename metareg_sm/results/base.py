@@ -205,7 +205,8 @@ class ModelResults(ReportResults):
         ----------
         Fisher, D. J., Copas, A. J., Tierney, J. F., & Parmar, M. K. B. (2011). A critical review
         of methods for the assessment of patient-level interactions in individual participant data
-        meta-analysis of randomized trials. Journal of Clinical Epidemiology, 64(9), 949-967.
+        meta-analysis of randomized trials, and guidance for practitioners. Journal of Clinical
+        Epidemiology, 64(9), 949-967.
 
         Examples
         --------

@@ -314,7 +314,8 @@ _ENTRIES = (
         "hs",
         "HS",
         "Hunter-Schmidt",
-        "Hunter, J. E., & Schmidt, F. L. (1990). Methods of Meta-Analysis. Sage.",
+        "Hunter, J. E., & Schmidt, F. L. (1990). Methods of meta-analysis: Correcting error and "
+        "bias in research findings. Sage.",
         Kind.MOMENT,
         hunter_schmidt,
         aliases=("hunter-schmidt",),
@@ -324,8 +325,8 @@ _ENTRIES = (
         "HSk",
         "Hunter-Schmidt with small-sample correction",
         "Brannick, M. T., Potter, S. M., Benitez, B., & Morris, S. B. (2019). Bias and precision "
-        "of alternate estimators in meta-analysis. Organizational Research Methods, 22(2), "
-        "490-514.",
+        "of alternate estimators in meta-analysis: Benefits of blending Schmidt-Hunter and Hedges "
+        "approaches. Organizational Research Methods, 22(2), 490-514.",
         Kind.MOMENT,
         hunter_schmidt_k,
         aliases=("hunter-schmidt-k",),

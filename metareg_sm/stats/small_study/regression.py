@@ -194,9 +194,10 @@ def egger_test(
     References
     ----------
     Egger, M., Davey Smith, G., Schneider, M., & Minder, C. (1997). Bias in meta-analysis detected
-    by a simple, graphical test. BMJ, 315, 629-634.
+    by a simple, graphical test. BMJ, 315(7109), 629-634.
     Sterne, J. A. C., & Egger, M. (2005). Regression methods to detect publication and other bias
-    in meta-analysis. In Publication bias in meta-analysis, 99-110. Wiley.
+    in meta-analysis. In H. R. Rothstein, A. J. Sutton, & M. Borenstein (Eds.), Publication bias in
+    meta-analysis: Prevention, assessment and adjustments (pp. 99-110). Wiley.
 
     Examples
     --------
