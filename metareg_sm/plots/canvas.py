@@ -113,9 +113,7 @@ def text_widths(ax: Axes, texts: Sequence[str], bold: bool = False) -> np.ndarra
     return np.array([known[t] for t in texts])
 
 
-def broken(
-    ax: Axes, texts: Sequence[str], rooms: Sequence[float], bold: bool = False
-) -> list[str]:
+def broken(ax: Axes, texts: Sequence[str], rooms: Sequence[float], bold: bool = False) -> list[str]:
     """Texts in as few lines as their rooms allow, for text of 1 point; a long word stays whole."""
     words = sorted({word for text in texts for word in text.split()})
     widths = dict(zip(words, text_widths(ax, words, bold), strict=True))
@@ -151,6 +149,7 @@ def dress(ax: Axes, size: float, xlabel: str = "", ylabel: str = "") -> None:
         spine.set_linewidth(0.6)
     ax.set_xlabel(xlabel, fontsize=size, labelpad=3.0)
     ax.set_ylabel(ylabel, fontsize=size, labelpad=3.0)
+    break_labels(ax)
 
 
 def break_labels(ax: Axes) -> None:
@@ -182,7 +181,9 @@ def thin_ticks(ax: Axes, size: float, which: str = "both") -> None:
 def tick_text(value: float, _: int | None = None) -> str:
     """A number at an axis: all of its digits, in powers of ten where it is very large or small."""
     text, short = f"{value:.10g}", f"{value:g}"
-    return (short if float(short) == float(text) else text).replace("-", "\u2212")
+    if len(text) > 8 and float(short) == float(text):
+        text = short
+    return text.replace("-", "\u2212")
 
 
 def _inside(value: float, view: Any) -> bool:

@@ -18,6 +18,7 @@ from metareg_sm.plots.canvas import (
     INK,
     PALE,
     attach,
+    box_in_points,
     dress,
     single,
     thin_ticks,
@@ -61,9 +62,14 @@ def _deletions(results: Fitted | Labelled[Fitted]) -> Deletions:
     return found()
 
 
-def _small(size: float, k: int) -> float:
-    """Area of points that all count the same."""
-    return float((0.62 * size * np.clip(1.0 - 0.2 * np.log10(max(k / 20.0, 1.0)), 0.55, 1.0)) ** 2)
+def _small(size: float, k: int, width: float = np.inf) -> float:
+    """Area of points that all count the same; side by side over a width in points, if one is given.
+
+    A point then has up to five times the room of a study along the axis, and no less than 1.5
+    points.
+    """
+    diameter = 0.62 * size * np.clip(1.0 - 0.2 * np.log10(max(k / 20.0, 1.0)), 0.55, 1.0)
+    return float(min(diameter, max(5.0 * width / max(k, 1), 1.5)) ** 2)
 
 
 def standardised_residuals(fit: Fitted) -> Array:
@@ -343,6 +349,7 @@ def _panel(
 ) -> Figure:
     k = len(data)
     cells = grid(len(panels), ax, width, 0.8, 2, 3)
+    area = _small(cells.size, k, 0.75 * box_in_points(cells.axes[0])[0])
     for axes, (name, label, centre, limits) in zip(cells.axes, panels, strict=True):
         y = data[name].to_numpy(dtype=float)
         defined = np.isfinite(y)
@@ -354,7 +361,6 @@ def _panel(
             axes.axhline(value, color=GREY, linewidth=0.6, linestyle=(0, (3, 2)), zorder=0.5)
         beyond = defined & (y < limits[0]) | (y > limits[1]) if limits else np.zeros(k, bool)
         colours = np.where(beyond, COLOURS[1], COLOURS[0])
-        area = _small(cells.size, k)
         axes.plot(data["number"][defined], y[defined], color=PALE, linewidth=0.7, zorder=1.0)
         points(
             axes, data["number"].to_numpy()[defined], y[defined], area, colours[defined], gid=name
@@ -367,7 +373,7 @@ def _panel(
     cells.settle()
     for axes, (name, *_) in zip(cells.axes, panels, strict=True):
         seen = data[np.isfinite(data[name])]
-        make_room(axes, seen["number"].to_numpy(), seen[name].to_numpy(), _small(cells.size, k))
+        make_room(axes, seen["number"].to_numpy(), seen[name].to_numpy(), area)
         thin_ticks(axes, cells.size, "both" if len(seen) else "x")
     cells.settle()
     return attach(cells.figure, cells.host, data)

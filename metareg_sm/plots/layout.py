@@ -117,6 +117,9 @@ def _solve(table: Table, ax: Axes, width: float, size: float) -> _Solved:
     room = width * (1.0 - _PANEL)
     widths = table.widths(ax)
     fixed = _fixed(len(widths))
+    if (sum(widths) + fixed) * _READABLE > room:
+        table = table.with_short_headings(ax)
+        widths = table.widths(ax)
     if (sum(widths) + fixed) * SMALLEST > room and widths:
         # the names of the studies in several lines
         own = max(room / SMALLEST - fixed - sum(widths[1:]), 4.0)
@@ -126,9 +129,9 @@ def _solve(table: Table, ax: Axes, width: float, size: float) -> _Solved:
     wide = width * (1.0 - _WIDE_PANEL) / needed
     size = min(size, max(wide, min(_READABLE, room / needed)))
     if size < SMALLEST * 0.999:
-        least = needed * SMALLEST / (1.0 - _PANEL) / MM
+        least = np.ceil(needed * SMALLEST / (1.0 - _PANEL) / MM)
         raise OptionError(
-            f"The columns of this figure need {np.ceil(least):.0f} mm; there are {width / MM:.0f}. Give a "
+            f"The columns of this figure need {least:.0f} mm; there are {width / MM:.0f}. Give a "
             "greater width (or wider axes), or leave columns out."
         )
     return _Solved(table, widths, size)
@@ -171,7 +174,7 @@ def lay_out(table: Table, ax: Axes | None = None, width: Any = None) -> Layout:
         else:
             points = width_in_mm(width) * MM
         solved = _solve(table, probe, points, base)
-        below, above = _margins(table, probe, points / solved.size)
+        below, above = _margins(solved.table, probe, points / solved.size)
         spanned = _spanning(solved.table, probe, points - 2 * _EDGE * solved.size, solved.size)
         unit = _LINE * solved.size
         height = sum(r.height for r in spanned.rows) * unit + (above + below + 1.0) * solved.size
@@ -181,7 +184,7 @@ def lay_out(table: Table, ax: Axes | None = None, width: Any = None) -> Layout:
         host, figure = ax, figure_of(ax)
         points, height = box_in_points(host)
         solved = _solve(table, host, points, base)
-        below, above = _margins(table, probe, points / solved.size)
+        below, above = _margins(solved.table, probe, points / solved.size)
         spanned = _spanning(solved.table, host, points - 2 * _EDGE * solved.size, solved.size)
         n = sum(r.height for r in spanned.rows)
         size = min(solved.size, height / (1.15 * n + above + below + 1.0))

@@ -33,12 +33,20 @@ class Axis:
         Its ends, before the transformation.
     reference : float
         A pooled effect, for a dashed line; NaN for none.
+    room : (float, float)
+        Beyond the ends, as shown, on an axis that is no linear one of the effects.
     """
 
     scale: Scale
     low: float
     high: float
     reference: float = np.nan
+    room: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def ends(self) -> Array:
+        """Ends of the axis as shown."""
+        return self.scale.shown([self.low, self.high]) + np.array([-1.0, 1.0]) * self.room
 
     def shown(self, value: float) -> float:
         """A value as shown, moved to the nearer end where it is outside."""
@@ -84,8 +92,7 @@ def draw(layout: Layout, axis: Axis, style: Style) -> None:
     panel, size = layout.panel, layout.size
     if axis.scale.log:
         panel.set_xscale("log")
-    ends = axis.scale.shown([axis.low, axis.high])
-    panel.set_xlim(*ends)
+    panel.set_xlim(*axis.ends)
     _vertical_lines(layout, axis)
     for row, y in zip(layout.table.rows, layout.y, strict=True):
         DRAW[row.kind](layout, axis, style, row, float(y))
@@ -143,9 +150,7 @@ def _line(layout: Layout, axis: Axis, row: Row, y: float, colour: str, width: fl
     _arrows(layout, axis, (row.lower, row.upper), y, colour)
 
 
-def _arrows(
-    layout: Layout, axis: Axis, ends: tuple[float, float], y: float, colour: str
-) -> None:
+def _arrows(layout: Layout, axis: Axis, ends: tuple[float, float], y: float, colour: str) -> None:
     """Arrows where an interval goes on beyond the axis."""
     lower, upper = ends
     for beyond, at, marker in (
@@ -277,12 +282,18 @@ def with_room(layout: Layout, axis: Axis) -> Axis:
         return axis
     at, radius = (np.concatenate(part) for part in zip(*found, strict=True))
     share = np.minimum(radius / box_in_points(layout.panel)[0], 0.2)
-    low, high = axis.low, axis.high
+    linear = axis.scale.transform is None or axis.scale.log
+    first, last = (axis.low, axis.high) if linear else axis.ends
+    at = at if linear else axis.scale.shown(at)
+    low, high = float(first), float(last)
     # wider limits make marks wider, too
     for _ in range(5):
         span = high - low
-        low, high = min(low, *(at - share * span)), max(high, *(at + share * span))
-    return replace(axis, low=float(low), high=float(high))
+        low = min(low, float((at - share * span).min()))
+        high = max(high, float((at + share * span).max()))
+    if linear:
+        return replace(axis, low=low, high=high)
+    return replace(axis, room=(float(first) - low, high - float(last))) if first < last else axis
 
 
 def _side(row: Row) -> float:
@@ -355,10 +366,7 @@ def _labels_of_axis(layout: Layout, axis: Axis) -> None:
     table, size, host = layout.table, layout.size, layout.host
     width, height = host.get_xlim()[1], host.get_ylim()[0]
     left, right = layout.x["panel"], layout.x["end"]
-    low, high = (
-        np.log(axis.scale.shown(x)) if axis.scale.log else axis.scale.shown(x)
-        for x in (axis.low, axis.high)
-    )
+    low, high = np.log(axis.ends) if axis.scale.log else axis.ends
     null = axis.scale.null
     middle = 0.5 * (left + right)
     if null is not None and axis.low < null < axis.high:

@@ -94,7 +94,7 @@ def radial(
     reach = [*y, -crit, crit, slope * right - crit, slope * right + crit]
     span = max(reach) - min(reach)
     ax.set_ylim(min(reach) - 0.08 * span, max(reach) + 0.08 * span)
-    arc, end = _arc(figure, ax, scale, x, effect, slope, text)
+    arc, end = _arc(figure, ax, scale, x, effect, slope, text, 0.5 * float(np.sqrt(area)) + 1.5)
     line = np.array([0.0, end])
     ax.fill_between(
         line, slope * line - crit, slope * line + crit, color=PALE, linewidth=0.0, zorder=0.5
@@ -115,8 +115,11 @@ def _arc(
     effect: Array,
     slope: float,
     text: float,
+    radius: float,
 ) -> tuple[Array, float]:
     """An arc about the origin, beyond the studies, that the line of each effect meets at its value.
+
+    Left of a study there is room for the `radius` of its point, in points.
 
     Returns
     -------
@@ -134,22 +137,24 @@ def _arc(
     texts = [minus(f"{float(scale.shown(t)):.3g}") for t in ticks]
     room = (float(text_widths(ax, texts).max(initial=0.0)) + 1.2) * text
     # labels of the axes change with their ends, and the room beside them with those
+    margin = 0.0
     for _ in range(2):
         figure.draw_without_rendering()
         across, up = box_in_points(ax)
         bottom, top = ax.get_ylim()
-        free = across - min(room, 0.4 * across)
+        free = across - min(room, 0.4 * across) - margin
         # so far to the right that a circle through there passes outside of every study
         rise = np.abs(precision * effect) * up / (top - bottom)
         beside = np.sqrt(np.maximum(1.0 - (rise / free) ** 2, 0.1))
         right = 1.04 * float((precision / beside).max())
-        ax.set_xlim(0.0, right * across / free)
+        margin = max(radius - float(precision.min()) / right * free, 0.0)
+        ax.set_xlim(-margin * right / free, (across - margin) * right / free)
         thin_ticks(ax, text)
     for _ in range(2):
         figure.draw_without_rendering()
     across, up = box_in_points(ax)
     # one unit up over one unit across, in points
-    unit = up / (top - bottom) / (across / ax.get_xlim()[1])
+    unit = up / (top - bottom) / (across / np.ptp(ax.get_xlim()))
 
     def at(slopes: Array, radius: float) -> tuple[Array, Array]:
         x = radius / np.sqrt(1.0 + (slopes * unit) ** 2)

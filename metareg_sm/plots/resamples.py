@@ -284,7 +284,7 @@ def bootstrap(
     if isinstance(record, Bootstrap):
         ends = record.conf_int(alpha, kind).loc[wanted]
     else:
-        choose({"percentile": None}, kind, "kind")
+        choose({"percentile": "percentile"}, kind, "kind")
         ends = record.conf_int(alpha).loc[wanted]
     data = record.distribution[wanted].copy()
     cells = grid(len(wanted), ax, width, 0.85, 2)

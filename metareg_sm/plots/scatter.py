@@ -106,21 +106,24 @@ def name_points(
     size: float,
     avoid: Array | None = None,
 ) -> None:
-    """Names beside some points: inside the axes, clear of each other and of the named points.
+    """Names beside some points: inside the axes, clear of other texts and of the named points.
 
     Each name takes the nearest of many places around its point that is free, in several lines where
-    there is none for one; a name that is not close gets a line to its point. Places that hide other points, or points of lines to `avoid` (n, 2),
-    are taken last.
+    there is none for one; a name that is not close gets a line to its point. Places that hide other
+    points, or points of lines to `avoid` (n, 2), are taken last.
 
     Raises
     ------
     OptionError
         If there is no room for so many.
     """
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     if not len(which):
         return
+    # a name that hides points can be read
+    halo = withStroke(linewidth=0.25 * size, foreground="white")
     figure = figure_of(ax)
     figure.draw_without_rendering()
     scale = figure.dpi / 72.0
@@ -131,6 +134,7 @@ def name_points(
         Bbox.from_extents(px - r, py - r, px + r, py + r)
         for (px, py), r in zip(at[which], radii[which], strict=True)
     ]
+    taken += [text.get_window_extent() for text in ax.texts]
     others = at[np.setdiff1d(np.arange(len(x)), which)]
     lines = np.empty((0, 2)) if avoid is None else ax.transData.transform(avoid)
     height = 1.25 * size * scale
@@ -169,6 +173,7 @@ def name_points(
             color=INK,
             annotation_clip=False,
             zorder=6.0,
+            path_effects=[halo],
             arrowprops={
                 "arrowstyle": "-",
                 "color": GREY,

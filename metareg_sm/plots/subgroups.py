@@ -12,6 +12,7 @@ from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.studies import Studies
 from metareg_sm.exceptions import OptionError
+from metareg_sm.plots.scale import written
 from metareg_sm.plots.studies import predictions_at
 from metareg_sm.plots.styles import Style
 from metareg_sm.postestimation.fitted import Fitted, Tau2Fitted
@@ -47,14 +48,16 @@ def tau2_text(tau2: float) -> str:
 
 def q_text(q: float, df: int, pvalue: float, i2: float, style: Style) -> str:
     """Q, its test and I2."""
-    return f"I\u00b2 = {100.0 * i2:.0f}%; Q = {q:.2f}, df = {df:.0f}, {style.pvalue(pvalue)}"
+    return (
+        f"I\u00b2 = {100.0 * i2:.0f}%; Q = {written(q, 2)}, df = {df:.0f}, {style.pvalue(pvalue)}"
+    )
 
 
 def test_text(statistic: float, df: tuple[float, float | None], p: float, style: Style) -> str:
     """An F or chi-squared statistic with its p-value."""
     if df[1] is None:
-        return f"\u03c7\u00b2({df[0]:.0f}) = {statistic:.2f}, {style.pvalue(p)}"
-    return f"F({df[0]:.0f}, {df[1]:.4g}) = {statistic:.2f}, {style.pvalue(p)}"
+        return f"\u03c7\u00b2({df[0]:.0f}) = {written(statistic, 2)}, {style.pvalue(p)}"
+    return f"F({df[0]:.0f}, {df[1]:.4g}) = {written(statistic, 2)}, {style.pvalue(p)}"
 
 
 def independent_tau2(fit: Fitted) -> Tau2Fitted | None:

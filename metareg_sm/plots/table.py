@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from metareg_sm._typing import Array
-from metareg_sm.plots.canvas import text_widths
+from metareg_sm.plots.canvas import broken, text_widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -106,11 +106,26 @@ class Table:
         """Lines that the headings take."""
         return max((c.heading.count("\n") + 1 for c in self.columns if c.heading), default=0)
 
+    def with_short_headings(self, ax: Axes) -> Table:
+        """The table with headings in lines that are no wider than what stands below them."""
+        bare = replace(
+            self,
+            left=[replace(c, heading="") for c in self.left],
+            right=[replace(c, heading="") for c in self.right],
+        )
+        found = []
+        for column, width in zip(self.columns, bare.widths(ax), strict=True):
+            lines = column.heading.split("\n")
+            heading = "\n".join(broken(ax, lines, [width] * len(lines), True))
+            found.append(replace(column, heading=heading))
+        n = len(self.left)
+        return replace(self, left=found[:n], right=found[n:])
+
     def widths(self, ax: Axes) -> list[float]:
         """Widths of the columns for text of 1 point."""
         found = []
         for column in self.columns:
-            widest = width_of(ax, [column.heading], True)
+            widest = width_of(ax, column.heading.split("\n"), True)
             for bold in (False, True):
                 rows = [r for r in self.rows if r.kind != "text" and r.bold == bold]
                 texts = [r.cells.get(column.key, "") for r in rows]

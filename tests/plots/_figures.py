@@ -62,9 +62,10 @@ def shown_texts(fig):
 
 
 def assert_tidy(fig):
-    """No text leaves the figure, no two texts overlap, no point is cut by its axes."""
+    """No text leaves the figure, no two texts overlap, no legend covers axes."""
     texts = shown_texts(fig)
     assert texts
+    assert_legends_beside(fig)
     # of an annotation the text alone, without the line to its point
     boxes = [Text.get_window_extent(t) for t in texts]
     frame = fig.bbox
@@ -84,6 +85,19 @@ def assert_tidy(fig):
         for j in np.flatnonzero((x > 1.0) & (y > 1.0)):
             first, second = texts[i].get_text(), texts[i + 1 + j].get_text()
             raise AssertionError(f"{first!r} and {second!r} overlap by {x[j]:.1f} x {y[j]:.1f}")
+
+
+def assert_legends_beside(fig):
+    """No legend stands upon axes that show something."""
+    for ax in every_axes(fig):
+        if ax.get_legend() is None:
+            continue
+        legend = ax.get_legend().get_window_extent()
+        for other in (a for a in every_axes(fig) if a.axison):
+            box = other.get_window_extent()
+            across = min(legend.x1, box.x1) - max(legend.x0, box.x0)
+            up = min(legend.y1, box.y1) - max(legend.y0, box.y0)
+            assert min(across, up) <= 1.0, f"a legend covers {across:.0f} x {up:.0f} of axes"
 
 
 def assert_points_inside(fig):
