@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from statsmodels.iolib.summary import Summary
 
     from metareg_sm.design.variances import Variances
+    from metareg_sm.results.metareg import MetaRegResults
 
 __all__ = ["ScreenResult", "screen"]
 
@@ -324,7 +325,7 @@ def _check_model(model: MetaReg) -> None:
         raise DesignError(f"it does not vary in the {model.nobs} studies that are complete.")
 
 
-def _row(res: Any) -> dict[str, Any]:
+def _row(res: MetaRegResults) -> dict[str, Any]:
     slopes = np.flatnonzero(~(res.model.exog == 1.0).all(axis=0))
     row: dict[str, Any] = {"nobs": int(res.nobs), "coef": np.nan, "se": np.nan}
     if len(slopes) == 1:

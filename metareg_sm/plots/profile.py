@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -190,14 +190,15 @@ def _names(fit: Fitted, components: list[str] | str | None) -> list[str] | None:
 Curve = tuple[Array, Array, dict[str, float]]
 
 
-def _curves(fit: Any, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
+def _curves(fit: Fitted, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
     """Values, log-likelihoods, and the maximum with its interval, of each component."""
+    # a protocol with properties cannot be asked by isinstance without computing them
     if hasattr(fit, "profile_variance"):
-        return _of_variances(fit, wanted, alpha)
+        return _of_variances(cast(Profiled, fit), wanted, alpha)
     if hasattr(fit, "profile_scale"):
-        return _of_scale(fit, wanted, alpha)
+        return _of_scale(cast(ScaleProfiled, fit), wanted, alpha)
     if hasattr(fit, "studies") and hasattr(fit, "estimator"):
-        return {"tau2": _of_tau2(fit, alpha)}
+        return {"tau2": _of_tau2(cast(Tau2Fitted, fit), alpha)}
     raise OptionError("This model cannot profile the likelihood of its variance components.")
 
 

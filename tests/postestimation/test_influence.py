@@ -59,7 +59,11 @@ def floats(values):
 
 
 def same(found, expected, what, rtol=RTOL):
-    """Equal relative to the largest value of the vector, and NaN in the same places."""
+    """Equal, and NaN in the same places.
+
+    A value near 0 among larger ones is a difference of numbers of their size: it is compared to
+    5e-10 of the largest.
+    """
     expected = floats(expected)
     size = np.nanmax(np.abs(expected), initial=0.0)
     assert_allclose(

@@ -55,8 +55,9 @@ def close(actual, expected, rtol, what, atol=0.0):
 def check_coefficients(res, expected, rtol, case, atol_se=0.0):
     """Compare se, statistic, p-value and interval with a block of metafor's.
 
-    `atol_se` is the tolerance of an interval's ends in standard errors: an end near 0 is the
-    difference of two larger numbers.
+    `atol_se` is the tolerance of statistics and of intervals' ends, in standard errors: a
+    coefficient near 0 is a difference of outcomes, and an end near 0 one of larger numbers, which
+    metafor knows to so many digits of these.
     """
     at = order(case)
     se = np.asarray(res.bse)[at]
