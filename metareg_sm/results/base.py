@@ -294,7 +294,7 @@ class ModelResults(ReportResults):
         References
         ----------
         Egger, M., Davey Smith, G., Schneider, M., & Minder, C. (1997). Bias in meta-analysis
-        detected by a simple, graphical test. BMJ, 315, 629-634.
+        detected by a simple, graphical test. BMJ, 315(7109), 629-634.
 
         Rodgers, M. A., & Pustejovsky, J. E. (2021). Evaluating meta-analytic methods to detect
         selective reporting in the presence of dependent effect sizes. Psychological Methods, 26(2),
