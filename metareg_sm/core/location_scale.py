@@ -1,26 +1,40 @@
 """Location-scale meta-regression: ln tau_i^2 = z_i'alpha.
 
 Viechtbauer & López-López (2022, Research Synthesis Methods 13, 697-715). Coefficients of the
-location are profiled out; y_i ~ N(x_i'beta, v_i + tau_i^2).
+location are profiled out; y_i ~ N(x_i'beta, v_i + tau_i^2). Leading axes are anything: starts of a
+search, selections of the studies.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.mixed.profile import LOG_2PI, LeastSquares, least_squares
+from metareg_sm.core.mixed.moments import Heights
+from metareg_sm.core.mixed.profile import LOG_2PI
 from metareg_sm.core.studies import residuals
+from metareg_sm.core.wls import WLSFit, wls
 
 # ln tau^2 changes by this much in a step at most
 _LONGEST = 3.0
 # tau^2 over v below which a study tells nothing about alpha
 _NOTHING = 1e-10
-_HALVINGS = 20
+# No tau^2 is that small, over v or of itself, unless alpha grows without end.
+_RUN_OFF, _LEAST = 1e-100, 1e-250
+# Twice the rise that a step promises below which it needs no test, and is the last one.
+_NEAR, _LAST, _FLAT = 1e-7, 1e-12, 1e-13
+# Eigenvalues of the information below which the likelihood is flat.
+_CURVED = 1e-10
+# A step is shortened by this factor until it leads up, and to this fraction of itself.
+_SHORTER, _SHORTEST = 0.4, 1e-8
+# Climbs, and what their number times that of the studies may reach: large data have one maximum.
+_STARTS, _FEW = 2, 2000
+# Log-likelihoods that differ by less are one maximum.
+_SAME = 1e-6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,36 +43,29 @@ class ScalePoint:
 
     Attributes
     ----------
-    alpha : ndarray, (m,)
+    alpha : ndarray, (..., m)
         Coefficients of the scale.
-    value : float
-        Log-likelihood.
-    gradient : ndarray, (m,)
-        Score.
-    observed, expected : ndarray, (m, m)
-        Observed and expected information.
-    tau2 : ndarray, (k,)
+    heights : Heights
+        Log-likelihood, score, observed and expected information.
+    tau2 : ndarray, (..., k)
         Variances of the true effects.
-    fit : LeastSquares
-        Least squares of the whitened data.
+    fit : WLSFit
+        Regression of the residuals on the basis of the location.
     """
 
     alpha: Array
-    value: float
-    gradient: Array
-    observed: Array
-    expected: Array
+    heights: Heights
     tau2: Array
-    fit: LeastSquares
+    fit: WLSFit
 
 
 @dataclass(frozen=True, eq=False)
 class LocationScale:
-    """One data set with a design of the location and of the scale.
+    """Studies with a design of the location and of the scale.
 
     Attributes
     ----------
-    columns : ndarray, (p+1, k)
+    X, e : ndarray, (k, p), (k,)
         Orthonormal basis of the design, and the least-squares residuals of the outcomes.
     v : ndarray, (k,)
         Sampling variances.
@@ -68,14 +75,18 @@ class LocationScale:
         Map from coefficients of Z to those of the design of the scale.
     ols, to_params : ndarray
         Coefficients of the basis by ordinary least squares, and the map to those of the design.
+    counts : ndarray, (..., k)
+        1 for studies that count, 0 for those that are left out.
     """
 
-    columns: Array
+    X: Array
+    e: Array
     v: Array
     Z: Array
     to_alpha: Array
     ols: Array
     to_params: Array
+    counts: Array
 
     @classmethod
     def build(cls, y: Array, v: Array, location: Basis, scale_basis: Basis) -> LocationScale:
@@ -88,18 +99,22 @@ class LocationScale:
         location, scale_basis : Basis
             Orthonormal bases of the two designs.
         """
-        e = residuals(y, location.Z)
         k = len(y)
         size = math.sqrt(k)
-        Z = np.ascontiguousarray(scale_basis.Z.T * size)
         return cls(
-            np.vstack([location.Z.T, e]),
+            location.Z,
+            residuals(y, location.Z),
             v,
-            Z,
+            np.ascontiguousarray(scale_basis.Z.T * size),
             scale_basis.to_params * size,
             y @ location.Z,
             location.to_params,
+            np.ones(k),
         )
+
+    def of(self, counts: Array) -> LocationScale:
+        """The studies that count alone, (..., k)."""
+        return replace(self, counts=counts)
 
     @property
     def k(self) -> int:
@@ -109,210 +124,263 @@ class LocationScale:
     @property
     def p(self) -> int:
         """Number of linearly independent coefficients of the location."""
-        return len(self.columns) - 1
+        return self.X.shape[1]
 
     def tau2(self, alpha: Array) -> Array:
-        """Variances of the true effects, (k,)."""
-        # beyond e^600 their squares are infinite
-        return np.exp(np.clip(alpha @ self.Z, -600.0, 300.0))
+        """Variances of the true effects, (..., k)."""
+        return variances(alpha @ self.Z)
 
-    def point(self, alpha: Array, reml: bool) -> ScalePoint | None:
-        """Log-likelihood with derivatives; None where the weighted design is singular."""
+    def _regression(self, alpha: Array, reml: bool) -> tuple[Array, Array, WLSFit, Array]:
+        """tau2, weights, the regression and the log-likelihood; -inf where R is singular."""
         tau2 = self.tau2(alpha)
         total = self.v + tau2
-        root = 1.0 / np.sqrt(total)
-        fit = least_squares(root * self.columns)
-        if fit is None:
-            return None
-        n = self.k - self.p if reml else self.k
-        value = -0.5 * (n * LOG_2PI + float(np.log(total).sum()) + fit.rss)
-        leverage = np.einsum("pk,pk->k", fit.Q, fit.Q)
-        share = tau2 / total
-        trace = 1.0 - leverage if reml else 1.0
-        slope = 0.5 * share * (fit.residuals**2 - trace)
-        D = share * self.Z
-        F = D * fit.residuals
-        inside = F @ fit.Q.T
-        average = F @ F.T - inside @ inside.T
-        weight = 1.0 - 2.0 * leverage if reml else np.ones(self.k)
-        traces = (D * weight) @ D.T
+        weights = self.counts / total
+        fit = wls(self.e, weights, self.X)
+        n = self.counts.sum(-1) - (self.p if reml else 0)
+        value = -0.5 * (n * LOG_2PI + (self.counts * np.log(total)).sum(-1) + fit.rss)
+        half = np.diagonal(fit.inverse, axis1=-2, axis2=-1)
+        defined = np.isfinite(half).all(-1) & np.isfinite(value)
         if reml:
-            value -= 0.5 * fit.logdet
-            H = np.einsum("mk,pk,rk->mpr", D, fit.Q, fit.Q, optimize=True).reshape(len(D), -1)
-            traces = traces + H @ H.T
-        return ScalePoint(
-            alpha,
-            value,
-            self.Z @ slope,
-            average - 0.5 * traces - (self.Z * slope) @ self.Z.T,
-            0.5 * traces,
-            tau2,
-            fit,
-        )
+            value = value + np.log(np.abs(half)).sum(-1)
+        return tau2, weights, fit, np.where(defined, value, -np.inf)
 
-    def loglike(self, alpha: Array, reml: bool) -> float:
-        """Log-likelihood; -inf where the weighted design is singular."""
-        total = self.v + self.tau2(alpha)
-        fit = least_squares(self.columns / np.sqrt(total))
-        if fit is None:
-            return -math.inf
-        n = self.k - self.p if reml else self.k
-        value = -0.5 * (n * LOG_2PI + float(np.log(total).sum()) + fit.rss)
-        return value - 0.5 * fit.logdet if reml else value
+    def point(self, alpha: Array, reml: bool) -> ScalePoint:
+        """Log-likelihood with derivatives."""
+        tau2, weights, fit, value = self._regression(alpha, reml)
+        share = weights * tau2
+        trace = 1.0 - fit.leverage if reml else 1.0
+        slope = 0.5 * share * (fit.wresid**2 - trace)
+        D = share[..., None, :] * self.Z
+        F = D * fit.wresid[..., None, :]
+        inside = F @ fit.Q
+        average = F @ _turned(F) - inside @ _turned(inside)
+        weight = 1.0 - 2.0 * fit.leverage if reml else np.ones_like(share)
+        traces = (D * weight[..., None, :]) @ _turned(D)
+        if reml:
+            Q = fit.Q[..., None, :, :]
+            H = _turned(Q) @ (D[..., None] * Q)
+            H = H.reshape(*H.shape[:-2], -1)
+            traces = traces + H @ _turned(H)
+        observed = average - 0.5 * traces - (self.Z * slope[..., None, :]) @ self.Z.T
+        heights = Heights(value, slope @ self.Z.T, observed, 0.5 * traces)
+        return ScalePoint(alpha, heights, tau2, fit)
+
+    def loglike(self, alpha: Array, reml: bool) -> Array:
+        """Log-likelihood, (...,); -inf where the weighted design is singular."""
+        return self._regression(alpha, reml)[3]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def variances(log_variances: Array) -> Array:
+    """exp, of what squares in floating point hold."""
+    return np.exp(np.clip(log_variances, -600.0, 300.0))
+
+
+def _turned(matrices: Array) -> Array:
+    return np.swapaxes(matrices, -1, -2)
+
+
+@dataclass(frozen=True, eq=False)
 class ScaleFit:
-    """A maximum of the likelihood of a location-scale model.
+    """Maxima of the likelihood of a location-scale model.
+
+    Leading axes are those of the problem: none, or the selections of the studies.
 
     Attributes
     ----------
-    params, cov_unscaled : ndarray, (p,), (p, p)
-        Coefficients of the location and (X'WX)^-1.
-    alpha : ndarray, (q,)
-        Coefficients of the scale.
-    cov_alpha : ndarray, (q, q)
-        Inverse of the observed information; nan at a boundary.
-    tau2 : ndarray, (k,)
-        Variances of the true effects.
-    loglike : float
-        Log-likelihood.
-    converged : bool
+    problem : LocationScale
+        The studies.
+    point : ScalePoint
+        The highest maximum.
+    converged : ndarray of bool, (...,)
         Whether the score is 0 within rounding.
-    boundary : bool
-        The likelihood grows towards tau^2 = 0 in some direction of alpha, which has no maximum.
-    others : tuple of float
-        Log-likelihoods of other maxima that were met.
+    climbs : ndarray, (starts, ...)
+        Log-likelihoods where the climbs ended.
     """
 
-    params: Array
-    cov_unscaled: Array
-    alpha: Array
-    cov_alpha: Array
-    tau2: Array
-    loglike: float
-    converged: bool
-    boundary: bool
-    others: tuple[float, ...]
+    problem: LocationScale
+    point: ScalePoint
+    converged: Mask
+    climbs: Array
+
+    @property
+    def params(self) -> Array:
+        """Coefficients of the location, (..., p)."""
+        params: Array = (self.problem.ols + self.point.fit.params) @ self.problem.to_params.T
+        return params
+
+    @property
+    def cov_unscaled(self) -> Array:
+        """(X'WX)^-1, (..., p, p)."""
+        half = self.problem.to_params @ self.point.fit.inverse
+        cov: Array = half @ _turned(half)
+        return cov
+
+    @property
+    def alpha(self) -> Array:
+        """Coefficients of the scale, (..., q)."""
+        alpha: Array = self.point.alpha @ self.problem.to_alpha.T
+        return alpha
+
+    @property
+    def cov_alpha(self) -> Array:
+        """Inverse of the observed information, (..., q, q); NaN at a boundary."""
+        observed, to_alpha = self.point.heights.observed, self.problem.to_alpha
+        defined = ~self.boundary & (np.linalg.eigvalsh(observed)[..., 0] > 0.0)
+        defined = defined[..., None, None]
+        inverse = np.linalg.inv(np.where(defined, observed, np.eye(len(to_alpha))))
+        return np.where(defined, to_alpha @ inverse @ to_alpha.T, np.nan)
+
+    @property
+    def tau2(self) -> Array:
+        """Variances of the true effects, (..., k)."""
+        return self.point.tau2
+
+    @property
+    def loglike(self) -> Array:
+        """Log-likelihood, (...,); -inf where it is undefined at every start."""
+        return self.point.heights.value
+
+    @property
+    def boundary(self) -> Mask:
+        """Where the likelihood grows towards tau^2 = 0 in some direction of alpha, (...,).
+
+        It has no maximum there.
+        """
+        tau2, v, absent = self.tau2, self.problem.v, self.problem.counts == 0.0
+        flat: Mask = np.linalg.eigvalsh(self.point.heights.expected)[..., 0] < 1e-8
+        nothing = ((tau2 < _NOTHING * v) | absent).all(-1)
+        return flat | nothing | ((tau2 <= np.maximum(_RUN_OFF * v, _LEAST)) & ~absent).any(-1)
+
+    @property
+    def others(self) -> tuple[float, ...]:
+        """Log-likelihoods of other maxima that were met, where there are no leading axes."""
+        lower = self.climbs[(self.climbs < self.loglike - _SAME) & np.isfinite(self.climbs)]
+        return tuple(sorted({round(float(value), 6) for value in lower}))
 
 
 def climb_scale(
     problem: LocationScale, start: Array, reml: bool, maxiter: int = 200
-) -> tuple[ScalePoint, bool] | None:
-    """Climb to a maximum: the point, and whether the score is 0."""
-    point = problem.point(start, reml)
-    if point is None:
-        return None
+) -> tuple[Array, Array, Mask]:
+    """Climb from many starts in step.
+
+    Parameters
+    ----------
+    problem : LocationScale
+        The studies; those that count are the same for all starts, or (B, k).
+    start : ndarray, (B, m)
+        Where climbs begin.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    maxiter : int
+        Evaluations at most.
+
+    Returns
+    -------
+    alpha : ndarray, (B, m)
+        Where they end.
+    value : ndarray, (B,)
+        The log-likelihood there.
+    converged : ndarray of bool, (B,)
+        Whether the score is 0 there.
+    """
+
+    def heights(alpha: Array, lanes: Codes) -> Heights:
+        own = problem if problem.counts.ndim == 1 else problem.of(problem.counts[lanes])
+        return own.point(alpha, reml).heights
+
+    alpha, lanes = start.copy(), np.arange(len(start))
+    converged = np.zeros(len(start), dtype=bool)
+    at = heights(alpha, lanes)
+    value, length = at.value.copy(), np.ones(len(start))
+    going = np.isfinite(value)
     for _ in range(maxiter):
-        step, rise, definite = _step(point)
-        if rise < 1e-22 or (not definite and rise < 1e-16):
-            return point, True
-        longest = float(np.abs(step @ problem.Z).max())
-        step = step * min(1.0, _LONGEST / longest)
-        new = _search(problem, point, step, rise, reml)
-        if new is None:
-            return point, rise < 1e-9 * max(1.0, abs(point.value))
-        if definite and rise < 1e-14 and _step(new)[1] >= rise:
-            return point, True
-        point = new
-    return point, False
+        lanes, length = lanes[going], length[going]
+        if not lanes.size:
+            break
+        at = Heights(*(part[going] for part in at))
+        step, rise, definite = _steps(at)
+        longest = np.abs(step @ problem.Z).max(-1)
+        step *= np.minimum(1.0, _LONGEST / np.maximum(longest, _LONGEST))[:, None]
+        last = (definite & (rise < _LAST)) | (rise < _FLAT)
+        alpha[lanes[last]] += step[last]
+        # no rise can be told from rounding, or this lane is given up
+        stuck = length < _SHORTEST
+        small = stuck & (rise < 1e-9 * np.maximum(1.0, np.abs(at.value)))
+        converged[lanes] = last | small
+        going = ~(last | stuck)
+        tried = alpha[lanes] + length[:, None] * step
+        new = heights(tried, lanes)
+        up = (new.value > at.value) | ((rise < _NEAR) & np.isfinite(new.value))
+        up &= going
+        alpha[lanes[up]], value[lanes[up]] = tried[up], new.value[up]
+        for old, found in zip(at, new, strict=True):
+            old[up] = found[up]
+        length = np.where(up, 1.0, _SHORTER * length)
+    return alpha, value, converged
 
 
-def _search(
-    problem: LocationScale, point: ScalePoint, step: Array, rise: float, reml: bool
-) -> ScalePoint | None:
-    length = 1.0
-    for _ in range(_HALVINGS):
-        new = problem.point(point.alpha + length * step, reml)
-        if new is not None and (rise < 1e-7 or new.value > point.value):
-            return new
-        length *= 0.4
-    return None
+def _steps(at: Heights) -> tuple[Array, Array, Mask]:
+    """Newton steps, or scoring steps where the likelihood is not concave.
+
+    With the rise that they promise, twice, and where the likelihood is concave, not just flat.
+    """
+    values, vectors = np.linalg.eigh(at.observed)
+    convex = values[:, 0] < -_CURVED
+    definite: Mask = values[:, 0] > _CURVED
+    if convex.any():
+        values[convex], vectors[convex] = np.linalg.eigh(at.expected[convex])
+    along = (at.gradient[:, None] @ vectors)[:, 0]
+    step = (vectors @ (along / np.maximum(values, 1e-12))[..., None])[..., 0]
+    return step, (at.gradient * step).sum(-1), definite
 
 
-def _step(point: ScalePoint) -> tuple[Array, float, bool]:
-    """Newton step, or a scoring step where the likelihood is not concave."""
-    values, vectors = np.linalg.eigh(point.observed)
-    definite = bool(values[0] > 1e-10)
-    if not definite:
-        values, vectors = np.linalg.eigh(point.expected)
-    along = vectors.T @ point.gradient
-    step = vectors @ (along / np.maximum(values, 1e-12))
-    return step, float(point.gradient @ step), definite
+def scale_starts(problem: LocationScale) -> Array:
+    """Coefficients of the scale to begin climbs from, (starts, ..., m).
+
+    Equal tau^2 of several sizes, and slopes.
+    """
+    counts, k = problem.counts, problem.counts.sum(-1)
+    variance = (counts * problem.e**2).sum(-1) / np.maximum(k - problem.p, 1.0)
+    typical = (counts * problem.v).sum(-1) / k
+    tau2 = np.maximum(variance - typical, 0.05 * typical)
+    ones = problem.Z.mean(1)
+    equal = [np.log(size * tau2)[..., None] * ones for size in (1.0, 0.1, 0.01)]
+    slopes = 1.5 * np.eye(len(ones))
+    return np.stack([*equal, *(equal[0] + sign * s for s in slopes for sign in (-1.0, 1.0))])
 
 
-def scale_starts(problem: LocationScale) -> list[Array]:
-    """Coefficients of the scale to begin climbs from: equal tau^2 of several sizes, and slopes."""
-    e = problem.columns[-1]
-    variance, typical = float(e @ e) / max(problem.k - problem.p, 1), float(problem.v.mean())
-    tau2 = max(variance - typical, 0.05 * typical)
-    ones = problem.Z @ np.ones(problem.k) / problem.k
-    found = [math.log(size * tau2) * ones for size in (1.0, 0.1, 0.01)]
-    for j in range(len(problem.Z)):
-        for slope in (-1.5, 1.5):
-            tilted = found[0].copy()
-            tilted[j] += slope
-            found.append(tilted)
-    return found
-
-
-def maximize_scale(
-    problem: LocationScale, reml: bool, start: Array | None = None, n_starts: int = 4
-) -> ScaleFit | None:
+def maximize_scale(problem: LocationScale, reml: bool, start: Array | None = None) -> ScaleFit:
     """Global maximum of the likelihood of a location-scale model, from several starts.
 
     Parameters
     ----------
     problem : LocationScale
-        The data.
+        The studies, and selections of them that are fitted together.
     reml : bool
         Restricted likelihood, else maximum likelihood.
     start : ndarray, (m,), optional
         Coefficients of the orthonormal basis of the scale to begin with.
-    n_starts : int
-        Number of climbs.
 
     Returns
     -------
-    ScaleFit or None
-        None where the likelihood is undefined at every start.
+    ScaleFit
     """
-    candidates = sorted(scale_starts(problem), key=lambda a: -problem.loglike(a, reml))
+    counts = problem.counts.reshape(-1, problem.k)
+    together = problem.of(counts)
+    begin = scale_starts(together)
+    order = np.argsort(-together.loglike(begin, reml), axis=0, kind="stable")
+    begin = np.take_along_axis(begin, order[..., None], 0)
     if start is not None:
-        candidates.insert(0, start)
-    climbs = [climb_scale(problem, a, reml) for a in candidates[:n_starts]]
-    found = [c for c in climbs if c is not None]
-    if not found:
-        return None
-    point, converged = max(found, key=lambda c: c[0].value)
-    others = sorted({round(c[0].value, 6) for c in found if c[0].value < point.value - 1e-6})
-    return scale_fit(problem, point, converged, tuple(others))
-
-
-def scale_fit(
-    problem: LocationScale,
-    point: ScalePoint,
-    converged: bool,
-    others: tuple[float, ...],
-) -> ScaleFit:
-    """Record of a maximum in the coefficients of the designs."""
-    fit = point.fit
-    half = problem.to_params @ fit.inverse
-    boundary = bool(np.linalg.eigvalsh(point.expected)[0] < 1e-8) or bool(
-        np.all(point.tau2 < _NOTHING * problem.v)
-    )
-
-    cov_alpha = np.full(problem.to_alpha.shape, np.nan)
-    if not boundary and np.linalg.eigvalsh(point.observed)[0] > 0.0:
-        cov_alpha = problem.to_alpha @ np.linalg.inv(point.observed) @ problem.to_alpha.T
+        begin = np.concatenate([np.broadcast_to(start, (1, *begin.shape[1:])), begin])
+    begin = begin[: max(_STARTS, _FEW // problem.k)]
+    lanes = problem.of(np.tile(counts, (len(begin), 1)))
+    alpha, value, converged = climb_scale(lanes, begin.reshape(-1, begin.shape[-1]), reml)
+    each, lead = begin.shape[:2], problem.counts.shape[:-1]
+    value = value.reshape(each)
+    best, own = value.argmax(0), np.arange(len(counts))
     return ScaleFit(
-        problem.to_params @ (problem.ols + fit.params),
-        half @ half.T,
-        problem.to_alpha @ point.alpha,
-        cov_alpha,
-        point.tau2,
-        point.value,
-        converged,
-        boundary,
-        others,
+        problem,
+        problem.point(alpha.reshape(begin.shape)[best, own].reshape(*lead, -1), reml),
+        converged.reshape(each)[best, own].reshape(lead),
+        value.reshape(len(begin), *lead),
     )

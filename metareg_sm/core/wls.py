@@ -25,8 +25,9 @@ class WLSFit:
         Diagonal of the hat matrix X(X'WX)^-1X'W.
     rss : ndarray, (...)
         Weighted residual sum of squares.
-    inverse : ndarray, (..., p, p)
-        R^-1 of W^1/2 X = QR.
+    Q, inverse : ndarray, (..., k, p) and (..., p, p)
+        Orthonormal basis of the weighted design, and R^-1 of W^1/2 X = QR; infinite where R is
+        singular.
     """
 
     params: Array
@@ -34,6 +35,7 @@ class WLSFit:
     wresid: Array
     leverage: Array
     rss: Array
+    Q: Array
     inverse: Array
 
 
@@ -45,7 +47,7 @@ def wls(y: Array, weights: Array, X: Array) -> WLSFit:
     y : ndarray, (..., k)
         Outcomes.
     weights : ndarray, (..., k)
-        Positive weights, for meta-regression 1/(v + tau2).
+        Weights, for meta-regression 1/(v + tau2); 0 leaves a study out.
     X : ndarray, (k, p) or (..., k, p)
         Design of full column rank.
 
@@ -68,12 +70,14 @@ def wls(y: Array, weights: Array, X: Array) -> WLSFit:
         step = np.matmul(wresid[..., None, :], Q)[..., 0, :]
         wresid = wresid - np.matmul(Q, step[..., None])[..., 0]
         coefs = coefs + step
-    inverse = np.linalg.inv(R)
+    regular = np.asarray(np.diagonal(R, axis1=-2, axis2=-1).all(-1))[..., None, None]
+    inverse = np.where(regular, np.linalg.inv(np.where(regular, R, np.eye(R.shape[-1]))), np.inf)
     return WLSFit(
         params=np.matmul(inverse, coefs[..., None])[..., 0],
         cov_unscaled=np.matmul(inverse, np.swapaxes(inverse, -1, -2)),
         wresid=wresid,
         leverage=np.einsum("...kp,...kp->...k", Q, Q),
         rss=np.einsum("...k,...k->...", wresid, wresid),
+        Q=Q,
         inverse=inverse,
     )

@@ -15,6 +15,7 @@ from metareg_sm._compat import handle_formula_data
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import design_basis, orthonormalize
 from metareg_sm.core.location_scale import LocationScale
+from metareg_sm.core.mixed.moments import Heights
 from metareg_sm.core.studies import residuals
 from metareg_sm.design import values
 from metareg_sm.design.formula import explained, formula_error
@@ -268,23 +269,23 @@ class LocationScaleMetaReg(KnownVarianceModel):
         -------
         float
         """
-        return self.likelihood.loglike(self._working(params), reml)
+        return float(self.likelihood.loglike(self._working(params), reml))
 
     def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """First derivative of `loglike`, (q,)."""
-        point = self.likelihood.point(self._working(params), reml)
-        if point is None:
-            raise OptionError("The likelihood is undefined at these parameters.")
-        score: Array = np.linalg.inv(self.likelihood.to_alpha).T @ point.gradient
+        score: Array = np.linalg.inv(self.likelihood.to_alpha).T @ self._at(params, reml).gradient
         return score
 
     def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
         """Second derivative of `loglike`, (q, q)."""
-        point = self.likelihood.point(self._working(params), reml)
-        if point is None:
-            raise OptionError("The likelihood is undefined at these parameters.")
         inverse = np.linalg.inv(self.likelihood.to_alpha)
-        return -(inverse.T @ point.observed @ inverse)
+        return -(inverse.T @ self._at(params, reml).observed @ inverse)
+
+    def _at(self, params: npt.ArrayLike, reml: bool) -> Heights:
+        heights = self.likelihood.point(self._working(params), reml).heights
+        if not np.isfinite(heights.value):
+            raise OptionError("The likelihood is undefined at these parameters.")
+        return heights
 
     def _working(self, params: npt.ArrayLike) -> Array:
         given = np.atleast_1d(np.asarray(params, dtype=float)).ravel()
@@ -357,7 +358,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
         found = run.maximum
         regression = self._regression(found.tau2)
         names = tuple(f"ln tau2: {name}" for name in self.scale_terms.names)
-        se = np.sqrt(np.diagonal(found.cov_alpha))
+        cov_alpha = found.cov_alpha
+        se = np.sqrt(np.diagonal(cov_alpha))
         components = VarianceComponents(
             names,
             found.alpha,
@@ -381,7 +383,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 correction=correction,
                 groups=groups,
                 use_t=use_t,
-                scale=ScaleEstimate(found.alpha, found.cov_alpha, found.tau2, found.loglike),
+                scale=ScaleEstimate(found.alpha, cov_alpha, found.tau2, float(found.loglike)),
             )
         )
 

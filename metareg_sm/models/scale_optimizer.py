@@ -109,17 +109,18 @@ def optimize_scale(
     k, q = problem.k, len(problem.to_alpha)
     begin = start
     if begin is None:
-        begin = max(scale_starts(problem), key=lambda a: problem.loglike(a, reml))
+        starts = scale_starts(problem)
+        begin = starts[problem.loglike(starts, reml).argmax()]
 
     def slopes(alpha: Array) -> tuple[Array, Array]:
-        point = problem.point(alpha, reml)
-        if point is None:
+        at = problem.point(alpha, reml).heights
+        if not np.isfinite(at.value):
             return np.zeros(q), np.eye(q)
-        return -point.gradient / k, point.observed / k
+        return -at.gradient / k, at.observed / k
 
     alpha, retvals, settings = run_optimizer(
         (
-            lambda a: -problem.loglike(a, reml) / k,
+            lambda a: -float(problem.loglike(a, reml)) / k,
             lambda a: slopes(a)[0],
             lambda a: slopes(a)[1],
         ),
@@ -130,10 +131,10 @@ def optimize_scale(
         keywords,
     )
     found = maximize_scale(problem, reml, alpha)
-    if found is None:
+    if not np.isfinite(found.loglike):
         raise DesignError("The likelihood of the scale is undefined at every start.")
     value = problem.loglike(alpha, reml)
-    near = found.loglike - value <= _SAME * max(1.0, abs(found.loglike))
+    near = found.loglike - value <= _SAME * max(1.0, abs(float(found.loglike)))
     retvals["converged"] = bool((near or retvals["converged"]) and found.converged)
     retvals["other_maxima"] = list(found.others)
     settings["start_params"] = problem.to_alpha @ begin

@@ -91,7 +91,7 @@ def heterogeneity(fit: ScaleFitted) -> ScaleHeterogeneity:
             table.endog, table.vi, null_basis(fit), design_basis(fit.scale_exog)
         )
         found = maximize_scale(problem, fit.reml)
-        if found is None:
+        if not np.isfinite(found.loglike):
             raise DesignError("The model without moderators of the mean cannot be fitted.")
         null = float(found.tau2.mean())
     s2 = float(typical_variance(studies))

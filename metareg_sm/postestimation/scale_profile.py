@@ -61,18 +61,18 @@ class _Held:
         """Maximum over the others from a start, and where it is."""
         start = begin + (value - self.row @ begin) / (self.row @ self.row) * self.row
         if not self.free.shape[1]:
-            return self.problem.loglike(start, self.reml), start
+            return float(self.problem.loglike(start, self.reml)), start
 
         def down(g: Array) -> tuple[float, Array]:
-            point = self.problem.point(start + self.free @ g, self.reml)
-            if point is None:
+            at = self.problem.point(start + self.free @ g, self.reml).heights
+            if not np.isfinite(at.value):
                 return math.inf, np.zeros_like(g)
-            return -point.value, -(point.gradient @ self.free)
+            return -float(at.value), -(at.gradient @ self.free)
 
         def curvature(g: Array) -> Array:
             point = self.problem.point(start + self.free @ g, self.reml)
-            assert point is not None
-            return self.free.T @ point.observed @ self.free
+            bend: Array = self.free.T @ point.heights.observed @ self.free
+            return bend
 
         found = optimize.minimize(
             down,

@@ -87,19 +87,19 @@ def test_textbook(reml):
         value += 0.5 * p * np.log(2 * np.pi)
         value += 0.5 * (np.linalg.slogdet(X.T @ X)[1] - np.linalg.slogdet(XWX)[1])
     point = built.point(alpha, reml)
-    assert_allclose(point.value, value, rtol=1e-12)
+    assert_allclose(point.heights.value, value, rtol=1e-12)
     assert_allclose(built.loglike(alpha, reml), value, rtol=1e-12)
     M = P if reml else W
     S = [np.diag(tau2 * z) for z in built.Z]
     expected = [[0.5 * np.trace(M @ a @ M @ b) for a in S] for b in S]
-    assert_allclose(point.expected, expected, rtol=1e-10)
+    assert_allclose(point.heights.expected, expected, rtol=1e-10)
     h = 1e-5 * np.eye(3)
     up = [built.point(alpha + step, reml) for step in h]
     down = [built.point(alpha - step, reml) for step in h]
-    slope = [(a.value - b.value) / 2e-5 for a, b in zip(up, down, strict=True)]
-    bend = [(a.gradient - b.gradient) / 2e-5 for a, b in zip(up, down, strict=True)]
-    assert_allclose(point.gradient, slope, rtol=1e-6, atol=1e-8)
-    assert_allclose(point.observed, -np.array(bend), rtol=1e-6, atol=1e-7)
+    slope = [(a.heights.value - b.heights.value) / 2e-5 for a, b in zip(up, down, strict=True)]
+    bend = [(a.heights.gradient - b.heights.gradient) / 2e-5 for a, b in zip(up, down, strict=True)]
+    assert_allclose(point.heights.gradient, slope, rtol=1e-6, atol=1e-8)
+    assert_allclose(point.heights.observed, -np.array(bend), rtol=1e-6, atol=1e-7)
 
 
 @settings(max_examples=20, deadline=None)
