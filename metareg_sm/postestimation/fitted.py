@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from metareg_sm.stats.components import VarianceComponents
     from metareg_sm.stats.covariance import Covariance, CovarianceType
     from metareg_sm.stats.gls import WeightedRegression
+    from metareg_sm.stats.refits import Refits, Selections
 
 
 Fit = TypeVar("Fit", bound="Fitted")
@@ -99,6 +100,10 @@ class Fitted(Protocol):
     @property
     def method(self) -> str:
         """Label of the estimator of the variances."""
+
+    @property
+    def covariance_type(self) -> CovarianceType:
+        """How the covariance was computed."""
 
     @property
     def cov_label(self) -> str:
@@ -213,12 +218,18 @@ class Fitted(Protocol):
         """The same model and options with one more moderator, its last coefficient."""
 
 
+class Deletable(Fitted, Protocol):
+    """A fit that is repeated on selections of its studies, all at once."""
+
+    def fits_without(self, codes: Codes, n: int) -> Refits:
+        """Fits that lack the studies of one code each."""
+
+    def fits_to(self, counts: Selections, n: int) -> Refits:
+        """Fits to n selections of the studies."""
+
+
 class Tau2Fitted(Fitted, Protocol):
     """A fit whose random part is tau2 alone."""
-
-    @property
-    def covariance_type(self) -> CovarianceType:
-        """How the covariance was computed."""
 
     @property
     def tau2(self) -> float:

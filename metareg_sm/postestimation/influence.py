@@ -11,23 +11,25 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
-from metareg_sm._typing import Array, Mask
+from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.design.groups import group_codes
 from metareg_sm.design.values import row_label
 from metareg_sm.design.variances import align, column
-from metareg_sm.exceptions import DesignError, FewStudiesWarning
+from metareg_sm.exceptions import DesignError, FewStudiesWarning, IdentificationWarning
 from metareg_sm.options import check_alpha
-from metareg_sm.postestimation.fitted import Tau2Fitted
+from metareg_sm.postestimation.fitted import Deletable, Tau2Fitted
 from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats import influence as stats
+from metareg_sm.stats import refits as kernel
 from metareg_sm.stats.batch import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
-from metareg_sm.stats.resampling import ResampledModel
+from metareg_sm.stats.refits import Refits, Selections
+from metareg_sm.stats.scale_refits import ScaleRefits
 
 __all__ = ["Influence", "cumulative", "get_influence", "leave_one_out"]
 
-_WHAT = "Fitting without some studies"
+WHAT = "Fitting without some studies"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -191,18 +193,25 @@ class Influence(Printed):
         )
 
 
-def get_influence(fit: Tau2Fitted, groups: Any = None) -> Influence:
+def get_influence(fit: Deletable, groups: Any = None) -> Influence:
     """Deletion diagnostics; see `MetaRegResults.get_influence`."""
+    codes, labels = deletions(fit, groups)
+    return diagnostics(fit, fit.fits_without(codes, len(labels)), groups is None, codes, labels)
+
+
+def diagnostics(
+    fit: Deletable, fits: Refits, by_study: bool, codes: Codes, labels: pd.Index
+) -> Influence:
+    """What fits that lack some of the studies say."""
+    _tell(fits, labels, "Without", fits.reason > 0, "summary_frame()")
     table, params = fit.table, np.asarray(fit.params)
     k, p = table.exog.shape
     studies = _labels(fit)
-    codes, labels = _deletions(fit, groups)
-    fits = _refits(fit, codes, len(labels))
     to_params = table.basis.to_params
     d = stats.deletion_statistics(
         fit.regression, table.vi, table.exog, to_params, fit.scale, fits, codes
     )
-    single = {"dffits": d.dffits, "leverage": d.leverage} if groups is None else {}
+    single = {"dffits": d.dffits, "leverage": d.leverage} if by_study else {}
     with np.errstate(divide="ignore", invalid="ignore"):
         standardised = d.fitted_change / d.fitted_se
     return Influence(
@@ -225,32 +234,33 @@ def get_influence(fit: Tau2Fitted, groups: Any = None) -> Influence:
         names=fit.terms.names,
         labels=labels,
         codes=codes,
-        by_study=groups is None,
+        by_study=by_study,
         _standardised_change=standardised,
         _studies=studies,
     )
 
 
-def leave_one_out(fit: Tau2Fitted, groups: Any = None, alpha: float = 0.05) -> pd.DataFrame:
+def leave_one_out(fit: Deletable, groups: Any = None, alpha: float = 0.05) -> pd.DataFrame:
     """Fits without each study; see `MetaRegResults.leave_one_out`."""
     alpha = check_alpha(alpha)
-    codes, labels = _deletions(fit, groups)
-    fits = _refits(fit, codes, len(labels))
+    codes, labels = deletions(fit, groups)
+    fits = fit.fits_without(codes, len(labels))
     nobs = len(codes) - np.bincount(codes)
     return _frame(fit, fits, nobs, labels, alpha, "Without", np.ones(len(labels), dtype=bool))
 
 
-def cumulative(fit: Tau2Fitted, order: Any = None, alpha: float = 0.05) -> pd.DataFrame:
+def cumulative(fit: Deletable, order: Any = None, alpha: float = 0.05) -> pd.DataFrame:
     """Fits to the first studies in an order; see `MetaRegResults.cumulative`."""
     alpha, k = check_alpha(alpha), len(fit.table.endog)
     at = np.arange(k) if order is None else _positions(fit, order)
-    fits = stats.refit_selections(*_problem(fit), k, stats.first_of(at))
+    fits = fit.fits_to(kernel.first_of(at), k)
     nobs = np.arange(1, k + 1)
     # that the first few cannot be fitted goes without saying
-    return _frame(fit, fits, nobs, _labels(fit)[at], alpha, "Up to", nobs > fit.table.basis.rank)
+    expected = fits.reason != Reason.TOO_FEW_STUDIES
+    return _frame(fit, fits, nobs, _labels(fit)[at], alpha, "Up to", expected)
 
 
-def _deletions(fit: Tau2Fitted, groups: Any) -> tuple[stats.Codes, pd.Index]:
+def deletions(fit: Deletable, groups: Any) -> tuple[Codes, pd.Index]:
     """Which deletion each study belongs to, and labels of the deletions."""
     if groups is None:
         return np.arange(len(fit.table.endog)), _labels(fit)
@@ -263,33 +273,57 @@ def _deletions(fit: Tau2Fitted, groups: Any) -> tuple[stats.Codes, pd.Index]:
     return codes, labels
 
 
-def _refits(fit: Tau2Fitted, codes: stats.Codes, n: int) -> stats.Refits:
-    """Fits that lack the studies of one code each."""
-    if n == len(codes):
-        return stats.refit_deletions(*_problem(fit), fit.tau2, np.argsort(codes))
-    return stats.refit_selections(*_problem(fit), n, stats.without_groups(codes))
+def fits_without(fit: Tau2Fitted, codes: Codes, n: int) -> Refits:
+    """Fits with one tau2 that lack the studies of one code each."""
+    if n < len(codes):
+        return fits_to(fit, kernel.without_groups(codes), n)
+    table, refit = fit.table, refit_of(fit, WHAT, same_studies=True)
+    lacks = np.argsort(codes)
+    return kernel.refit_deletions(table.endog, table.vi, _resid(fit), refit, fit.tau2, lacks)
 
 
-def _problem(fit: Tau2Fitted) -> tuple[Array, Array, Array, ResampledModel]:
-    """Outcomes, variances, residuals, and how selections of the studies are fitted."""
-    table, regression = fit.table, fit.regression
-    refit = refit_of(fit, _WHAT, same_studies=True)
-    return table.endog, table.vi, regression.resid * np.sqrt(regression.variances), refit
+def fits_to(fit: Tau2Fitted, counts: Selections, n: int) -> Refits:
+    """Fits with one tau2 to n selections of the studies."""
+    table, refit = fit.table, refit_of(fit, WHAT, same_studies=True)
+    return kernel.refit_selections(table.endog, table.vi, _resid(fit), refit, n, counts)
 
 
-def _labels(fit: Tau2Fitted) -> pd.Index:
+def _resid(fit: Tau2Fitted) -> Array:
+    return fit.regression.resid * np.sqrt(fit.regression.variances)
+
+
+def _labels(fit: Deletable) -> pd.Index:
     labels = fit.table.rows.labels
     return pd.RangeIndex(len(fit.table.endog)) if labels is None else labels
 
 
-def _reasons(fits: stats.Refits) -> npt.NDArray[np.object_]:
+def _reasons(fits: Refits) -> npt.NDArray[np.object_]:
     reason = np.full(len(fits.reason), "", dtype=object)
     for at in np.flatnonzero(fits.reason):
-        reason[at] = stats.TEXTS[Reason(fits.reason[at])]
+        reason[at] = kernel.TEXTS[Reason(fits.reason[at])]
     return reason
 
 
-def _positions(fit: Tau2Fitted, order: Any) -> npt.NDArray[np.intp]:
+def _tell(fits: Refits, labels: pd.Index, word: str, unforeseen: Mask, where: str) -> None:
+    """Warn of selections that could not be fitted."""
+    reasons, unbounded = _reasons(fits), fits.reason == Reason.UNBOUNDED
+    for rows, category in (
+        (np.flatnonzero(unforeseen & ~unbounded), FewStudiesWarning),
+        (np.flatnonzero(unforeseen & unbounded), IdentificationWarning),
+    ):
+        if not rows.size:
+            continue
+        i = int(rows[0])
+        numbers = ": the fit is NaN" if np.isnan(fits.tau2[i]) else ""
+        others = f" ({rows.size} such rows)" if rows.size > 1 else ""
+        warnings.warn(
+            f"{word} {row_label(labels, i)} {reasons[i]}{numbers}{others}; see {where}.",
+            category,
+            stacklevel=5,
+        )
+
+
+def _positions(fit: Deletable, order: Any) -> npt.NDArray[np.intp]:
     """Positions of the studies in ascending order of some values; ties stay as they are."""
     rows, k = fit.table.rows, len(fit.table.endog)
     if isinstance(order, str):
@@ -315,8 +349,8 @@ def _positions(fit: Tau2Fitted, order: Any) -> npt.NDArray[np.intp]:
 
 
 def _frame(
-    fit: Tau2Fitted,
-    fits: stats.Refits,
+    fit: Deletable,
+    fits: Refits,
     nobs: npt.NDArray[np.intp],
     labels: pd.Index,
     alpha: float,
@@ -325,19 +359,15 @@ def _frame(
 ) -> pd.DataFrame:
     """Coefficients of each fit, one row a fit and term."""
     reasons, names = _reasons(fits), fit.terms.names
-    unforeseen = np.flatnonzero((fits.reason > 0) & expected)
-    if unforeseen.size:
-        i = int(unforeseen[0])
-        numbers = ": the fit is NaN" if np.isnan(fits.tau2[i]) else ""
-        others = f" ({unforeseen.size} such rows)" if unforeseen.size > 1 else ""
-        warnings.warn(
-            f"{word} {row_label(labels, i)} {reasons[i]}{numbers}{others}; see attrs['reasons'].",
-            FewStudiesWarning,
-            stacklevel=4,
-        )
+    _tell(fits, labels, word, (fits.reason > 0) & expected, "attrs['reasons']")
     coef = np.asarray(fit.params) + fits.change
     se = fits.standard_errors(fit.table.basis.to_params)
-    df = (nobs[:, None] - fit.table.basis.rank).astype(float) if fit.use_t else None
+    lost = np.full(len(names), fit.table.basis.rank)
+    if isinstance(fits, ScaleRefits):
+        names = [*names, *fit.components.names]
+        coef, se = np.hstack([coef, fits.alpha]), np.hstack([se, fits.alpha_se])
+        lost = np.append(lost, np.full(fits.alpha.shape[1], fits.alpha.shape[1]))
+    df = (nobs[:, None] - lost).astype(float) if fit.use_t else None
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = coef / se
     ends = interval(coef, se, alpha, df)

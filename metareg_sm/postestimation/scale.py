@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.location_scale import LocationScale, maximize_scale
 from metareg_sm.core.studies import Studies
@@ -20,6 +20,8 @@ from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
 from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.printing import Printed
 from metareg_sm.stats.heterogeneity import q_residual, q_test, r2, typical_variance
+from metareg_sm.stats.refits import Selections
+from metareg_sm.stats.scale_refits import ScaleRefits
 
 
 class ScaleFitted(Fitted, Protocol):
@@ -39,6 +41,16 @@ class ScaleFitted(Fitted, Protocol):
 
     def refit_by_ml(self) -> Labelled[ScaleFitted]:
         """The same model by maximum likelihood."""
+
+
+class ScaleDeletable(ScaleFitted, Protocol):
+    """A fit of a location-scale model that is repeated on selections of its studies."""
+
+    def fits_without(self, codes: Codes, n: int) -> ScaleRefits:
+        """Fits that lack the studies of one code each."""
+
+    def fits_to(self, counts: Selections, n: int) -> ScaleRefits:
+        """Fits to n selections of the studies."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from metareg_sm._typing import Array
-from metareg_sm.results.small_study import SmallStudyResults
+from metareg_sm.results.base import ModelResults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from metareg_sm._typing import Codes
     from metareg_sm.postestimation.influence import Influence
+    from metareg_sm.stats.refits import Refits, Selections
 
 
-class InfluenceResults(SmallStudyResults):
+class InfluenceResults(ModelResults):
     """Fits without some of the studies, and diagnostics of them."""
+
+    def fits_without(self, codes: Codes, n: int) -> Refits:
+        """Fits that lack the studies of one code each, all at once."""
+        raise NotImplementedError
+
+    def fits_to(self, counts: Selections, n: int) -> Refits:
+        """Fits to n selections of the studies, all at once."""
+        raise NotImplementedError
 
     @property
     def resid_pearson(self) -> Array:

@@ -10,7 +10,7 @@ from metareg_sm._typing import Array, BootstrapScheme, PermutationScheme, Seed
 from metareg_sm.exceptions import MetaRegError
 from metareg_sm.printing import Overview
 from metareg_sm.results.base import ModelResultsWrapper
-from metareg_sm.results.influence import InfluenceResults
+from metareg_sm.results.small_study import SmallStudyResults
 from metareg_sm.results.tau2 import Tau2Options
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MetaRegResults", "MetaRegResultsWrapper", "Tau2Options"]
 
 
-class MetaRegResults(InfluenceResults):
+class MetaRegResults(SmallStudyResults):
     """Results of a meta-regression.
 
     Everything that statsmodels' likelihood results have, and what meta-regression adds. `params`

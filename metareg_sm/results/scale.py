@@ -21,12 +21,16 @@ from metareg_sm.postestimation.scale import (
     scale_wald_test,
 )
 from metareg_sm.postestimation.scale_profile import profile_intervals, profile_scale
-from metareg_sm.results.base import ModelResults
+from metareg_sm.results.influence import InfluenceResults
 from metareg_sm.results.inherited import Unavailable
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 if TYPE_CHECKING:
+    from metareg_sm._typing import Codes
+    from metareg_sm.postestimation.scale_influence import ScaleInfluence
     from metareg_sm.results.location_scale import LocationScaleResultsWrapper
+    from metareg_sm.stats.refits import Selections
+    from metareg_sm.stats.scale_refits import ScaleRefits
 
 _ONE_TAU2 = (
     "it takes one tau2 for all studies. egger_test() and pet_peese() keep the moderators of the "
@@ -58,7 +62,7 @@ class ScaleEstimate:
     loglike: float
 
 
-class ScaleResults(ModelResults):
+class ScaleResults(InfluenceResults):
     """A fit whose heterogeneity has moderators."""
 
     def __init__(self, *args: Any, scale: ScaleEstimate, **kwargs: Any) -> None:
@@ -204,6 +208,63 @@ class ScaleResults(ModelResults):
 
     def _fit_options(self) -> dict[str, Any]:
         return {**super()._fit_options(), "reml": self.reml}
+
+    def fits_without(self, codes: Codes, n: int) -> ScaleRefits:
+        """Fits that lack the studies of one code each, all at once."""
+        from metareg_sm.postestimation.scale_influence import fits_without
+
+        return fits_without(self, codes, n)
+
+    def fits_to(self, counts: Selections, n: int) -> ScaleRefits:
+        """Fits to n selections of the studies, all at once."""
+        from metareg_sm.postestimation.scale_influence import fits_to
+
+        return fits_to(self, counts, n)
+
+    def get_influence(self, groups: Any = None) -> ScaleInfluence:
+        """Deletion diagnostics: which studies drive the fit.
+
+        Parameters
+        ----------
+        groups : str or array_like, optional
+            A column of the data, or labels of the studies: studies that share one are deleted
+            together. Each study by itself by default.
+
+        Returns
+        -------
+        ScaleInfluence
+            What `MetaReg` has, and `scale_params_not_obsi`, `dfbetas_scale` and more of alpha,
+            which is estimated anew for every deletion.
+
+        Raises
+        ------
+        OptionError
+            If the covariance type is a sandwich.
+        DesignError
+            If moderators are redundant, or groups do not match the studies.
+
+        References
+        ----------
+        Viechtbauer, W., & Cheung, M. W.-L. (2010). Outlier and influence diagnostics for
+        meta-analysis. Research Synthesis Methods, 1(2), 112-125.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> writing = metareg_sm.datasets.bangertdrowns2004.load_pandas().data
+        >>> res = metareg_sm.LocationScaleMetaReg.from_formula(
+        ...     "yi ~ 1", writing, vi="vi", scale_formula="~ grade"
+        ... ).fit()
+        >>> frame = res.get_influence().summary_frame()
+        >>> frame.loc[45, ["student_resid", "cooks_d", "dfb_ln tau2: grade"]].astype(float).round(3)
+        student_resid         3.460
+        cooks_d               0.305
+        dfb_ln tau2: grade    0.000
+        Name: 45, dtype: float64
+        """
+        from metareg_sm.postestimation.scale_influence import get_influence
+
+        return get_influence(self, groups)
 
     def refit_by_ml(self) -> LocationScaleResultsWrapper:
         """The same model by maximum likelihood."""

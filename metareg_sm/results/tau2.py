@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._compat import cached_data, cached_value
-from metareg_sm._typing import Array, Tau2Interval
+from metareg_sm._typing import Array, Codes, Tau2Interval
 from metareg_sm.core.studies import Studies
-from metareg_sm.results.base import ModelResults
+from metareg_sm.results.influence import InfluenceResults
 
 if TYPE_CHECKING:
     from metareg_sm.core.tau2 import Estimator
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from metareg_sm.postestimation.fitted import Labelled, Tau2Fitted
     from metareg_sm.postestimation.heterogeneity import Heterogeneity
     from metareg_sm.results.metareg import MetaRegResultsWrapper
+    from metareg_sm.stats.refits import Refits, Selections
 
 __all__ = ["Tau2Options", "Tau2Results"]
 
@@ -40,7 +41,7 @@ class Tau2Options:
     genq_weights: Array | None = None
 
 
-class Tau2Results(ModelResults):
+class Tau2Results(InfluenceResults):
     """A fit whose random part is tau2 alone."""
 
     def __init__(self, *args: Any, options: Tau2Options, **kwargs: Any) -> None:
@@ -59,6 +60,18 @@ class Tau2Results(ModelResults):
     def genq_weights(self) -> Array | None:
         """The caller's weights of the estimator "genq"."""
         return self._options.genq_weights
+
+    def fits_without(self, codes: Codes, n: int) -> Refits:
+        """Fits that lack the studies of one code each, all at once."""
+        from metareg_sm.postestimation.influence import fits_without
+
+        return fits_without(self, codes, n)
+
+    def fits_to(self, counts: Selections, n: int) -> Refits:
+        """Fits to n selections of the studies, all at once."""
+        from metareg_sm.postestimation.influence import fits_to
+
+        return fits_to(self, counts, n)
 
     @property
     def studies(self) -> Studies:

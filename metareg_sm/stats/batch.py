@@ -32,6 +32,8 @@ class Reason(IntEnum):
     ZERO_VARIANCE = 4
     OUT_OF_RANGE = 5
     NOT_CERTIFIED = 6
+    REDUNDANT_SCALE = 7
+    UNBOUNDED = 8
 
 
 # Cells in one block: large enough that the calls for a block cost little beside its arithmetic.

@@ -18,7 +18,7 @@ from metareg_sm.core.search import maximize
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.exceptions import DesignError, FewStudiesWarning, MetaRegError, OptionError
 from metareg_sm.postestimation.resampling import refit_of
-from metareg_sm.stats.influence import refit_selections, without_groups
+from metareg_sm.stats.refits import refit_selections, without_groups
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
 COV_TYPES = {"z": "nonrobust", "knha": "knapp-hartung", "adhoc": "knapp-hartung-adhoc"}

@@ -10,10 +10,10 @@ from metareg_sm import MetaReg
 from metareg_sm.core.likelihood import DirectProfile
 from metareg_sm.core.tau2 import ESTIMATORS
 from metareg_sm.postestimation.resampling import refit_of
-from metareg_sm.stats import influence
-from metareg_sm.stats.influence import refit_deletions, refit_selections, without_groups
+from metareg_sm.stats import refits
 from metareg_sm.stats.left_out import LeftOut
 from metareg_sm.stats.left_out_many import MANY, LeftOutMany
+from metareg_sm.stats.refits import refit_deletions, refit_selections, without_groups
 
 ALL = sorted({entry.name for entry in ESTIMATORS.values()})
 # so many studies that nodes stand for them in each band of variances
@@ -48,15 +48,15 @@ def both(y, v, X, tau2, **options):
     # the most precise, those that matter most, and some that are neither
     leverage = (Z * Z).sum(1)
     some = np.unique([*range(9), *np.argsort(v)[:9], *np.argsort(-leverage)[:9]])
-    found, accurate = influence._by_nodes(y, v, resid, refit, res.tau2, np.arange(k))
+    found, accurate = refits._by_nodes(y, v, resid, refit, res.tau2, np.arange(k))
     at = np.cumsum(accurate) - 1
     lack = without_groups(np.arange(k))
     known = refit_selections(y, v, resid, refit, len(some), lambda rows: lack(some[rows]))
     whole = refit_deletions(y, v, resid, refit, res.tau2, some)
     kept = accurate[some]
     return (
-        found.some(at[some[kept]]),
-        known.some(kept),
+        refits.some(found, at[some[kept]]),
+        refits.some(known, kept),
         accurate,
         whole,
         known,
