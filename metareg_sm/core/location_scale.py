@@ -345,8 +345,10 @@ def scale_starts(problem: LocationScale) -> Array:
     tau2 = np.maximum(variance - typical, 0.05 * typical)
     ones = problem.Z.mean(1)
     equal = [np.log(size * tau2)[..., None] * ones for size in (1.0, 0.1, 0.01)]
-    slopes = 1.5 * np.eye(len(ones))
-    return np.stack([*equal, *(equal[0] + sign * s for s in slopes for sign in (-1.0, 1.0))])
+    slopes = np.eye(len(ones))
+    return np.stack(
+        [*equal, *(equal[0] + size * s for s in slopes for size in (-5.0, -1.5, 1.5, 5.0))]
+    )
 
 
 def maximize_scale(problem: LocationScale, reml: bool, start: Array | None = None) -> ScaleFit:

@@ -27,6 +27,7 @@ from metareg_sm.plots.grid import grid
 from metareg_sm.plots.scatter import chosen, make_room, name_points, points
 from metareg_sm.plots.studies import names_of, weights_of
 from metareg_sm.postestimation.fitted import Fitted, Labelled, plain
+from metareg_sm.postestimation.scale_influence import ScaleInfluence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,7 @@ def baujat(
 
     Parameters
     ----------
-    results : MetaRegResults
+    results : MetaRegResults or LocationScaleResults
         A fit with `get_influence`.
     label : int or "all", default 5
         Name so many studies, those with the largest sum of both coordinates over their maxima.
@@ -243,7 +244,7 @@ def influence(
 
     Parameters
     ----------
-    results : MetaRegResults or MixedMetaRegResults
+    results : MetaRegResults, LocationScaleResults or MixedMetaRegResults
         A fit with `get_influence` or `leave_one_cluster_out`.
     labels : str or sequence of str, optional
         Columns that name the studies in `metareg_data`, as in `forest`.
@@ -256,8 +257,9 @@ def influence(
     -------
     Figure
         `metareg_data`: one row a study: number, rstudent, dffits, cooks_distance, cov_ratio,
-        tau2_deleted, hat, weight; or one row a cluster: number, cooks_distance, cov_ratio, and the
-        variances, correlations and coefficients without it.
+        tau2_deleted, hat, weight, and dfb_* of the scale of a location-scale fit; or one row a
+        cluster: number, cooks_distance, cov_ratio, and the variances, correlations and
+        coefficients without it.
 
     Raises
     ------
@@ -268,7 +270,8 @@ def influence(
     -----
     Dashed lines: 0 and plus or minus 1.96 for deleted residuals; plus or minus 3 sqrt(p/(k - p))
     for DFFITS; the median of chi-squared with p degrees of freedom for Cook's distance; 1 for the
-    ratio of covariances; the estimate from all studies for tau2; p/k and 3 p/k for leverages.
+    ratio of covariances; the estimate from all studies for tau2, the mean of all studies where it
+    differs; p/k and 3 p/k for leverages; plus or minus 1 for DFBETAS of the scale.
     Studies beyond a threshold are marked. Clusters are the outermost grouping's; the lines are the
     estimates from all of them.
 
@@ -307,17 +310,23 @@ def _of_studies(
         index=names_of(fit, labels),
     )
     large = float(found.dffits[1])
-    tau2 = [float(v) for v in fit.components.values] if len(fit.components.names) == 1 else []
     median = float(2.0 * special.gammaincinv(0.5 * p, 0.5))
-    return data, [
+    panels: list[Panel] = [
         ("rstudent", "Deleted residual", [0.0], [-1.96, 1.96]),
         ("dffits", "DFFITS", [0.0], [-large, large]),
         ("cooks_distance", "Cook's distance", [], [-np.inf, median]),
         ("cov_ratio", "Covariance ratio", [1.0], []),
-        ("tau2_deleted", "\u03c4\u00b2 without the study", tau2, []),
+        ("tau2_deleted", "\u03c4\u00b2 without the study", [fit.between_variance], []),
         ("hat", "Leverage", [p / k], [-np.inf, 3.0 * p / k]),
         ("weight", "Weight (fraction)", [1.0 / k], []),
     ]
+    if isinstance(found, ScaleInfluence):
+        # tau2 is the mean of the studies; what each does to its moderators
+        for name, values in zip(found.scale_names, found.dfbetas_scale.T, strict=True):
+            column, shown = f"dfb_{name}", name.replace("tau2", "\u03c4\u00b2")
+            data[column] = values
+            panels.append((column, f"DFBETAS, {shown}", [0.0], [-1.0, 1.0]))
+    return data, panels
 
 
 def _of_clusters(fit: Fitted, found: pd.DataFrame) -> tuple[pd.DataFrame, list[Panel]]:

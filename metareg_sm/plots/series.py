@@ -22,7 +22,7 @@ from metareg_sm.plots.scale import (
 from metareg_sm.plots.studies import names_of
 from metareg_sm.plots.styles import STYLES, Style
 from metareg_sm.plots.table import Column, Row, Table
-from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
+from metareg_sm.postestimation.fitted import Deletable, Fitted, Labelled, plain
 from metareg_sm.stats.reference import interval
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _intervals(
 
 
 def leave_one_out(
-    fits: pd.DataFrame | Tau2Fitted | Labelled[Tau2Fitted],
+    fits: pd.DataFrame | Deletable | Labelled[Deletable],
     term: str | None = None,
     *,
     groups: Any = None,
@@ -147,7 +147,7 @@ def leave_one_out(
 
     Parameters
     ----------
-    fits : DataFrame or MetaRegResults
+    fits : DataFrame, MetaRegResults or LocationScaleResults
         What `results.leave_one_out()` returns, or the fit of all studies.
     term : str, optional
         The coefficient; the first by default.
@@ -178,12 +178,18 @@ def leave_one_out(
     frame, name = _term(table, term)
     if reference is None:
         fit = None if isinstance(fits, pd.DataFrame) else plain(fits)
-        reference = np.nan if fit is None else float(fit.params[fit.terms.names.index(name)])
+        reference = np.nan if fit is None else _estimates(fit)[name]
     return _refits(frame, name, "Omitted", names, reference, transform, xlim, style, width, ax)
 
 
+def _estimates(fit: Fitted) -> dict[str, float]:
+    """Coefficients and parameters of the heterogeneity by name."""
+    names = [*fit.components.names, *fit.terms.names]
+    return dict(zip(names, [*fit.components.values, *np.asarray(fit.params)], strict=True))
+
+
 def cumulative(
-    fits: pd.DataFrame | Tau2Fitted | Labelled[Tau2Fitted],
+    fits: pd.DataFrame | Deletable | Labelled[Deletable],
     term: str | None = None,
     *,
     order: Any = None,
@@ -200,7 +206,7 @@ def cumulative(
 
     Parameters
     ----------
-    fits : DataFrame or MetaRegResults
+    fits : DataFrame, MetaRegResults or LocationScaleResults
         What `results.cumulative()` returns, or the fit of all studies.
     term : str, optional
         The coefficient; the first by default.
@@ -272,7 +278,7 @@ def _refits(
         frame = frame.set_axis(_renamed(frame.index, labels))
     extra = {"tau2": "\u03c4\u00b2"} if "tau2" in frame.columns else {}
     look = choose(STYLES, style, "style")
-    scale = _scale(transform, name)
+    scale = _scale(transform, name.replace("ln tau2:", "ln \u03c4\u00b2:"))
     return _intervals(frame, heading, scale, look, reference, extra, xlim, width, ax)
 
 

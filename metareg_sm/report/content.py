@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import special
 
@@ -54,15 +53,11 @@ class Deletions(Protocol):
 
     @property
     def params_not_obsi(self) -> Array:
-        """Coefficients without the studies, (n, p)."""
+        """Coefficients without the studies, (n, p); NaN where nothing is left to fit."""
 
     @property
     def tau2_deleted(self) -> Array:
         """Heterogeneity without them, (n,)."""
-
-    @property
-    def reason(self) -> npt.NDArray[np.object_]:
-        """Why a deletion leaves nothing to fit; empty where it does not."""
 
 
 class ClusterRefits(Protocol):
@@ -80,20 +75,17 @@ class ClusterDeletions:
     influential: Mask
     params_not_obsi: Array
     tau2_deleted: Array
-    reason: npt.NDArray[np.object_]
 
     @classmethod
     def of(cls, found: ClusterRefits) -> ClusterDeletions:
         """Influential are clusters that move the estimates beyond the middle of their region."""
         params = found.params.to_numpy(dtype=float)
         median = 2.0 * float(special.gammaincinv(0.5 * params.shape[1], 0.5))
-        fitted = np.isfinite(params).all(axis=1)
         return cls(
             found.params.index,
             np.asarray(found.cooks_distance.to_numpy(dtype=float) > median, dtype=bool),
             params,
             np.full(len(params), np.nan),
-            np.where(fitted, "", "not fitted").astype(object),
         )
 
 
@@ -285,10 +277,10 @@ def _permutation(
     n = whole_number(permutation, "permutation")
     if has_tau2(fit):
         return permutation_test(fit, n, "rows", rng)
-    by_cluster = getattr(fit, "permutation_test", None)
-    if by_cluster is None:
-        raise OptionError(
-            f"permutation= needs permutation_test(), which {type(fit).__name__} does not have."
-        )
+    asked: Any = fit
+    try:
+        by_cluster = asked.permutation_test
+    except AttributeError as error:
+        raise OptionError(f"permutation= needs permutation_test(). {error}") from error
     found: Permutation = by_cluster(n, rng)
     return found

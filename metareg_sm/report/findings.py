@@ -16,6 +16,7 @@ from metareg_sm.postestimation.fitted import Tau2Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
 from metareg_sm.postestimation.permutation import PermutationTest
+from metareg_sm.postestimation.scale_influence import ScaleInfluence
 from metareg_sm.report.content import Content, Deletions
 from metareg_sm.report.methods import counted, listed, random_part, with_symbols
 from metareg_sm.report.scale import term_name
@@ -364,7 +365,7 @@ def _range(values: Array, decimals: int, digits: int = 1) -> list[Part]:
 
 def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
     one, several = content.deleted
-    good = np.asarray(found.reason == "", dtype=bool)
+    good = np.isfinite(found.params_not_obsi.sum(axis=1))
     marked = np.flatnonzero(found.influential & good)
     if len(marked):
         who = listed([str(found.labels[int(i)]) for i in marked])
@@ -391,7 +392,22 @@ def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
     if has_tau2(content.fit) and content.fit.estimator is not None:
         decimals = decimals_for(content.fit.tau2_se)
         ranges.append([TAU2, " from ", *_range(found.tau2_deleted[good], decimals, 2)])
+    unbounded = 0
+    if isinstance(found, ScaleInfluence):
+        alpha, se = found.scale_params_not_obsi[good], content.fit.components.se
+        bounded = np.isfinite(alpha.sum(axis=1))
+        unbounded = int((~bounded).sum())
+        for j, name in enumerate(found.scale_names if bounded.any() else ()):
+            ends = _range(alpha[bounded, j], decimals_for(float(se[j])))
+            ranges.append([*with_symbols(f"{name} from "), *ends])
     yield (f"Without one {one} at a time, ", *_joined(ranges, "; "), ".")
+    if unbounded:
+        yield (
+            f"Without {counted(unbounded, one, several)} the likelihood grew towards a "
+            "heterogeneity of 0, where ln ",
+            TAU2,
+            " has no estimate.",
+        )
     if not good.all():
         n = int((~good).sum())
         yield (f"Without {counted(n, one, several)} the model could not be fitted.",)

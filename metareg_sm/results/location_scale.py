@@ -29,6 +29,11 @@ class LocationScaleResults(ScaleResults):
     """
 
     bootstrap = Unavailable("statsmodels' refits without the sampling variances.")
+    permutation_test = Unavailable(
+        "studies whose heterogeneity differs by the moderators of the scale are not exchangeable. "
+        "Those of the scale are tested by lr_test_scale(), those of the mean by t_test() and, with "
+        "reml=False, by compare_lr_test()."
+    )
 
     _heading = "Location-Scale Meta-Regression"
 

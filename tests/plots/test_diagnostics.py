@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from pandas.testing import assert_frame_equal
 from scipy.stats import norm
 
-from metareg_sm import MetaReg, MixedMetaReg, datasets
+from metareg_sm import LocationScaleMetaReg, MetaReg, MixedMetaReg, datasets
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.plots import baujat, influence
 
@@ -181,6 +181,53 @@ def test_influence_of_clusters(width):
     (drawn,) = by_gid(fig, "cooks_distance")
     colours = np.unique(drawn.get_facecolors(), axis=0, return_counts=True)[1]
     assert sorted(colours) == [1, 10]
+
+
+def location_scale():
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    model = LocationScaleMetaReg.from_formula(
+        "yi ~ grade", writing, vi="vi", scale_formula="~ grade"
+    )
+    return model.fit()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_influence_on_the_scale(width):
+    res = location_scale()
+    found = res.get_influence()
+    fig = res.plot_influence(width=width)
+    assert_allclose(width_of(fig), width)
+    assert_tidy(fig)
+    assert_points_inside(fig)
+    data = fig.metareg_data
+    scale = ["dfb_ln tau2: Intercept", "dfb_ln tau2: grade"]
+    assert list(data.columns[-2:]) == scale
+    expected = {
+        "rstudent": found.resid_studentized_external,
+        "dffits": found.dffits[0],
+        "cooks_distance": found.cooks_distance[0],
+        "cov_ratio": found.cov_ratio,
+        "tau2_deleted": found.tau2_deleted,
+        "hat": found.hat_matrix_diag,
+        **dict(zip(scale, found.dfbetas_scale.T, strict=True)),
+    }
+    for name, values in expected.items():
+        assert_allclose(data[name], values)
+        (drawn,) = by_gid(fig, name)
+        assert_allclose(drawn.get_offsets()[:, 1], values)
+    labels = [ax.get_ylabel() for ax in every_axes(fig) if ax.get_ylabel()]
+    assert labels[-2:] == ["DFBETAS, ln \u03c4\u00b2: Intercept", "DFBETAS, ln \u03c4\u00b2: grade"]
+    # the line that tau2 is compared with is the mean of all studies
+    (drawn,) = by_gid(fig, "tau2_deleted")
+    lines = [line.get_ydata()[0] for line in drawn.axes.lines if len(line.get_ydata()) == 2]
+    assert_allclose(lines, [res.tau2.mean()])
+
+
+def test_baujat_of_a_location_scale_fit():
+    res = location_scale()
+    expected = res.get_influence().baujat()
+    data = res.plot_baujat(labels="author").metareg_data
+    assert_allclose(data, expected)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from metareg_sm import MetaReg, plots
+from metareg_sm import LocationScaleMetaReg, MetaReg, datasets, plots
 from metareg_sm.exceptions import OptionError
 
 from ._figures import (
@@ -55,6 +55,22 @@ def test_the_first_term_is_shown_and_ratios_have_their_axis():
     assert_allclose(fig.metareg_data["shown"], np.exp(frame.xs("Intercept", level=1)["coef"]))
     assert "exp(Intercept) (log scale)" in written(fig)
     assert fig.axes[0].child_axes[0].get_xscale() == "log"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_coefficient_of_the_scale_without_each_study(width):
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    model = LocationScaleMetaReg.from_formula("yi ~ 1", writing, vi="vi", scale_formula="~ grade")
+    res = model.fit()
+    fig = res.plot_leave_one_out("ln tau2: grade", labels="author", width=width)
+    assert_tidy(fig)
+    expected = res.leave_one_out().xs("ln tau2: grade", level="term")
+    assert_allclose(fig.metareg_data["estimate"], expected["coef"])
+    assert "ln \u03c4\u00b2: grade" in written(fig)
+    (line,) = by_gid(fig, "reference")
+    assert_allclose(line.get_xdata(), res.scale_params["grade"])
+    beta = res.plot_leave_one_out().metareg_data["estimate"]
+    assert_allclose(beta, res.get_influence().params_not_obsi[:, 0])
 
 
 def test_a_fit_that_failed_has_a_row_that_says_so():

@@ -40,11 +40,12 @@ parts <- function(s, rows, alpha, reml) {
 # scoring, then Newton; NULL where alpha runs off
 polished <- function(s, rows, alpha, reml) {
   begin <- parts(s, rows, alpha, reml)
-  for (i in 1:60) {
+  for (i in 1:200) {
     at <- parts(s, rows, alpha, reml)
-    if (min(eigen(at$expected, only.values = TRUE)$values) < 1e-7) return(NULL)
-    good <- min(eigen(at$observed, only.values = TRUE)$values) > 1e-6
-    alpha <- alpha + drop(solve(if (good) at$observed else at$expected, at$score))
+    if (min(at$tau2 / s$v[rows]) < 1e-8) return(NULL)
+    good <- min(eigen(at$observed, only.values = TRUE)$values) > 0
+    step <- drop(solve(if (good) at$observed else at$expected, at$score, tol = 0))
+    alpha <- alpha + step * min(1, 2 / max(abs(s$Z[rows, ] %*% step)))
   }
   at <- parts(s, rows, alpha, reml)
   stopifnot(max(abs(at$score)) < 1e-9, at$value >= begin$value - 1e-9, at$value < begin$value + 1e-6)

@@ -675,6 +675,52 @@ def test_reports_of_a_location_scale_model_state_where_they_predict(formula):
     assert [float(g) for g in shown.groups()] == pytest.approx([low, high], abs=6e-4)
 
 
+def test_influence_on_a_location_scale_fit_is_told():
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    model = LocationScaleMetaReg.from_formula(
+        "yi ~ grade", writing, vi="vi", scale_formula="~ grade"
+    )
+    res = model.fit()
+    found = res.get_influence()
+    text = res.report(influence=True)
+    assert "without each study in turn, and influence was judged by DFFITS, Cook's" in text
+    assert found.influential.sum() == 1
+    assert f"1 study was influential ({found.labels[found.influential][0]})." in text
+    number = r"(-?[\d.]+) to (-?[\d.]+)"
+    sentence = re.search(
+        rf"Without one study at a time, grade from {number}; ln τ²: Intercept from {number}; "
+        rf"ln τ²: grade from {number}\.",
+        text,
+    )
+    shown = np.array([float(g) for g in sentence.groups()]).reshape(3, 2)
+    values = np.column_stack([found.params_not_obsi[:, 1], found.scale_params_not_obsi])
+    ends = np.column_stack([values.min(0), values.max(0)])
+    np.testing.assert_allclose(shown, ends, atol=6e-3)
+    assert "could not be fitted" not in text
+    assert "1 study was influential" in res.to_html(influence=True)
+
+
+@pytest.mark.filterwarnings("ignore::metareg_sm.exceptions.IdentificationWarning")
+def test_deletions_without_a_maximum_are_told():
+    classes = datasets.raudenbush1985.load_pandas().data
+    res = LocationScaleMetaReg.from_formula(
+        "yi ~ weeks", classes, vi="vi", scale_formula="~ setting"
+    ).fit()
+    found = res.get_influence()
+    n = int((found.reason != "").sum())
+    assert n == np.isnan(found.scale_params_not_obsi[:, 0]).sum() == 2
+    text = res.report(influence=True)
+    assert "Without 2 studies the likelihood grew towards a heterogeneity of 0, where ln τ²" in text
+    assert "could not be fitted" not in text
+
+
+def test_permutations_of_a_location_scale_fit_are_refused_with_the_reason():
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    model = LocationScaleMetaReg.from_formula("yi ~ 1", writing, vi="vi", scale_formula="~ grade")
+    with pytest.raises(OptionError, match="moderators of the scale are not exchangeable"):
+        model.fit().report(permutation=99)
+
+
 def test_influence_of_clusters_is_told():
     schools = datasets.konstantopoulos2011.load_pandas().data
     res = MixedMetaReg.from_formula("yi ~ 1", schools, vi="vi", random="1 | district/school").fit()

@@ -108,8 +108,10 @@ def test_weights_of_a_variance_of_zero(bcg):
         sm.graphics.plot_fit(res, "ablat")
 
 
-def test_influence_plot(res):
+@pytest.mark.parametrize("name", ["metareg", "scale"])
+def test_influence_plot(fits, name):
     pytest.importorskip("matplotlib").use("Agg")
+    res = fits[name]
     figure = sm.graphics.influence_plot(res)
     points = figure.axes[0].collections[0].get_offsets()
     influence = res.get_influence()
