@@ -177,6 +177,8 @@ PARTS = [
     "Overview",
     "Participants",
     "RandomTerm",
+    "Refits",
+    "ScaleRefits",
     "Studies",
     "StudyTable",
     "Terms",
@@ -235,6 +237,7 @@ def records(bcg):
     return {
         "influence": res.get_influence(),
         "groups": res.get_influence(groups="alloc"),
+        "scale influence": scaled.get_influence(),
         "egger": mean.egger_test(),
         "rank": mean.rank_correlation_test(),
         "pet": mean.pet_peese(),

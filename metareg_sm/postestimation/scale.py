@@ -163,6 +163,6 @@ def lr_test_scale(fit: ScaleFitted) -> LRTest:
     constant = design_basis(np.ones((len(table.endog), 1)))
     problem = LocationScale.build(table.endog, table.vi, table.basis, constant)
     equal = maximize_scale(problem, fit.reml)
-    if equal is None:
+    if not np.isfinite(equal.loglike):
         raise ComparisonError("The model of equal heterogeneity cannot be fitted.")
-    return likelihood_ratio(fit.llf, equal.loglike, 0, len(rows), False)
+    return likelihood_ratio(fit.llf, float(equal.loglike), 0, len(rows), False)
