@@ -215,7 +215,7 @@ def test_influence_on_the_scale(width):
         assert_allclose(data[name], values)
         (drawn,) = by_gid(fig, name)
         assert_allclose(drawn.get_offsets()[:, 1], values)
-    labels = [ax.get_ylabel() for ax in every_axes(fig) if ax.get_ylabel()]
+    labels = [" ".join(ax.get_ylabel().split()) for ax in every_axes(fig) if ax.get_ylabel()]
     assert labels[-2:] == ["DFBETAS, ln \u03c4\u00b2: Intercept", "DFBETAS, ln \u03c4\u00b2: grade"]
     # the line that tau2 is compared with is the mean of all studies
     (drawn,) = by_gid(fig, "tau2_deleted")
