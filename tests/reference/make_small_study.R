@@ -3,9 +3,9 @@
 #   Rscript make_small_study.R           small_study.json
 #
 # Each case holds its outcomes, variances and moderators, so that nothing else is needed to use it.
-# Selection models are maximised by nlm and by Nelder-Mead, both with tight control, and the higher
-# of the two likelihoods is kept. Egger's regressions start from several values of tau2. The last two
-# fits of trim and fill are made again by rma(), which can be told to be tight.
+# Likelihoods are maximised from several starts, and again from where that ended until nothing is
+# gained. Where metafor cannot be told to be tight, its own steps are taken again with rma():
+# the last two fits of trim and fill, and selection models whose tau2 goes to 0.
 
 suppressMessages({
   library(metafor)
@@ -239,25 +239,84 @@ tes_of <- function(d) {
   out
 }
 
-select_one <- function(m, steps, alternative) {
-  controls <- list(
-    list(optimizer = "nlm", gradtol = 1e-10, steptol = 1e-12, iterlim = 2000),
-    list(optimizer = "Nelder-Mead", reltol = 1e-16, maxit = 20000)
-  )
-  best <- NULL
-  message <- ""
-  for (control in controls) {
-    x <- tryCatch(suppressWarnings(
-      selmodel(m, type = "stepfun", steps = steps, alternative = alternative, control = control)),
-      error = function(e) conditionMessage(e))
-    if (is.character(x)) message <- x
-    else if (is.null(best) || x$fit.stats["ll", "ML"] > best$fit.stats["ll", "ML"]) best <- x
+# One selection model from a start (list of beta, tau2, delta; any may be absent).
+select_from <- function(m, steps, alternative, optimizer, start = NULL, r = NULL) {
+  tuning <- switch(optimizer, nlm = list(gradtol = 1e-10, steptol = 1e-12, iterlim = 2000),
+                   list(reltol = 1e-16, maxit = 20000))
+  control <- c(list(optimizer = optimizer), tuning, if (!is.null(r)) list(hessianCtrl = list(r = r)),
+               if (!is.null(start$beta)) list(beta.init = start$beta),
+               if (!is.null(start$tau2) && m$method != "EE") list(tau2.init = start$tau2),
+               if (!is.null(start$delta)) list(delta.init = start$delta))
+  tryCatch(suppressWarnings(
+    selmodel(m, type = "stepfun", steps = steps, alternative = alternative, control = control,
+             skiphes = is.null(r))),
+    error = function(e) conditionMessage(e))
+}
+
+ll_of <- function(x) if (is.list(x)) x$fit.stats["ll", "ML"] else -Inf
+
+on_boundary <- function(x, held) {
+  is.list(held) && x$tau2 < 1e-6 * median(x$vi) && ll_of(held) > ll_of(x) - 1e-9
+}
+
+# The best of all starts, begun again from where it ended until nothing is gained.
+select_best <- function(m, steps, alternative, held = NULL) {
+  J <- length(steps)
+  starts <- c(list(NULL), lapply(c(.1, .01), function(w) list(delta = c(1, rep(w, J - 1)))))
+  if (is.list(held)) {
+    starts <- c(starts, lapply(c(1e-3, .3) * median(m$vi), function(t) {
+      list(beta = as.vector(held$beta), tau2 = t, delta = held$delta)
+    }))
   }
-  if (is.null(best)) return(list(refused = message))
-  x <- best
-  out <- list(beta = arr(x$beta), se = arr(x$se), tau2 = x$tau2, tau2_se = x$se.tau2,
-              delta = arr(x$delta), delta_se = arr(x$se.delta), llf = x$fit.stats["ll", "ML"],
-              llf0 = x$ll0, lrt = x$LRT, lrt_df = x$LRTdf, lrt_pvalue = x$LRTp,
+  found <- lapply(starts, function(s) select_from(m, steps, alternative, "nlm", s))
+  found <- c(found, list(select_from(m, steps, alternative, "Nelder-Mead")))
+  best <- found[[which.max(vapply(found, ll_of, 0))]]
+  if (is.character(best)) return(best)
+  point <- function(x) {
+    list(beta = as.vector(x$beta), tau2 = max(x$tau2, 1e-8), delta = x$delta)
+  }
+  # a weight at metafor's bound of 100 has no maximum
+  if (max(best$delta) < 99 && !on_boundary(best, held)) {
+    for (turn in 1:10) {
+      before <- ll_of(best)
+      for (optimizer in c("Nelder-Mead", "nlm")) {
+        x <- select_from(m, steps, alternative, optimizer, point(best))
+        if (ll_of(x) > ll_of(best)) best <- x
+      }
+      if (ll_of(best) - before < 1e-13) break
+    }
+  }
+  # Once more, from there, for the Hessian, which is extrapolated r times: too few leave an error
+  # where coefficients are nearly one direction, too many magnify rounding.
+  for (optimizer in c("nlm", "Nelder-Mead")) {
+    tried <- lapply(c(4, 6, 8, 10), function(r) {
+      select_from(m, steps, alternative, optimizer, point(best), r)
+    })
+    if (optimizer == "nlm" && ll_of(tried[[1]]) < ll_of(best) - 1e-13) next
+    if (!all(vapply(tried, is.list, TRUE))) return(best)
+    change <- vapply(1:3, function(i) {
+      se <- lapply(tried[c(i, i + 1)], function(x) c(x$se, x$se.delta, x$se.tau2))
+      max(abs(se[[1]] / se[[2]] - 1), -Inf, na.rm = TRUE)
+    }, 0)
+    return(tried[[which.min(change)]])
+  }
+}
+
+select_one <- function(d, method, steps, alternative, held) {
+  x <- if (method == "EE") held
+       else select_best(model(d, method), steps, alternative, held)
+  if (is.character(x)) return(list(refused = x))
+  llf0 <- x$ll0
+  # metafor varies log(tau2): on the boundary tau2 only nears 0, and the Hessian, a numerical one,
+  # is taken across it. The same maximum without tau2 has no such trouble.
+  boundary <- method == "ML" && on_boundary(x, held)
+  s <- if (boundary) held else x
+  lrt <- max(0, 2 * (ll_of(s) - llf0))
+  out <- list(beta = arr(s$beta), se = arr(s$se), tau2 = s$tau2,
+              tau2_se = if (boundary) NA else s$se.tau2, boundary = boundary,
+              delta = arr(s$delta), delta_se = arr(s$se.delta), llf = ll_of(s),
+              llf0 = llf0, lrt = lrt, lrt_df = x$LRTdf,
+              lrt_pvalue = pchisq(lrt, x$LRTdf, lower.tail = FALSE),
               counts = arr(x$ptable$k), profile = NULL)
   if (length(steps) == 2 && alternative != "two.sided") {
     ci <- tryCatch(suppressWarnings(confint(x, delta = 2, control = list(tol = 1e-10))),
@@ -268,15 +327,18 @@ select_one <- function(m, steps, alternative) {
 }
 
 selection_of <- function(d) {
-  specs <- expand.grid(method = c("ML", "EE"), alternative = c("greater", "less", "two.sided"),
-                       steps = 1:3, stringsAsFactors = FALSE)
-  all_steps <- list(.025, c(.05, .5), c(.025, .1, .5))
-  lapply(seq_len(nrow(specs)), function(i) {
-    s <- specs[i, ]
-    steps <- all_steps[[s$steps]]
-    c(list(method = s$method, alternative = s$alternative, steps = arr(steps)),
-      select_one(model(d, s$method), c(steps, 1), s$alternative))
-  })
+  out <- list()
+  for (steps in list(.025, c(.05, .5), c(.025, .1, .5))) {
+    for (alternative in c("greater", "less", "two.sided")) {
+      held <- select_best(model(d, "EE"), c(steps, 1), alternative)
+      for (method in c("ML", "EE")) {
+        out[[length(out) + 1]] <- c(
+          list(method = method, alternative = alternative, steps = arr(steps)),
+          select_one(d, method, c(steps, 1), alternative, held))
+      }
+    }
+  }
+  out
 }
 
 out <- parallel::mclapply(cases, mc.cores = 2, mc.preschedule = FALSE, FUN = function(d) {
@@ -289,7 +351,7 @@ out <- parallel::mclapply(cases, mc.cores = 2, mc.preschedule = FALSE, FUN = fun
 meta <- list(script = "make_small_study.R", R = as.character(getRversion()),
              packages = list(metafor = as.character(packageVersion("metafor")),
                              metadat = as.character(packageVersion("metadat"))),
-             control = "rma: threshold=1e-12, maxiter=20000, tol=1e-14; tes: rel.tol=1e-10; selmodel: nlm, Nelder-Mead")
+             control = "rma: threshold=1e-12, maxiter=20000, tol=1e-14; selmodel: nlm and Nelder-Mead from several starts, restarted; tes: rel.tol=1e-10")
 con <- file(file.path(here, "small_study.json"), "wb")
 writeLines(enc2utf8(ser(list(meta = meta, cases = out))), con, sep = "\n", useBytes = TRUE)
 close(con)
