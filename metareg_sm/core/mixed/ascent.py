@@ -62,6 +62,7 @@ def ascend(
     start: Array,
     lower: Array,
     upper: Array,
+    moved: Callable[[Array, Array], Array],
     last: float = LAST,
     canonical: Callable[[Array], Array] | None = None,
 ) -> Ascent:
@@ -75,6 +76,8 @@ def ascend(
         Working parameters to begin with.
     lower, upper : ndarray, (m,)
         Ends of the parameters.
+    moved : callable
+        Where scoring steps (n, m) lead from parameters (n, m).
     last : float
         Newton decrement whose step is not followed by another.
     canonical : callable, optional
@@ -103,7 +106,11 @@ def ascend(
 
     for _ in range(_MOST if lanes.size else 0):
         step, decrement, definite = steps(here, at, lower, upper)
-        following = np.minimum(np.maximum(here + step, lower), upper)
+        to = here + step
+        if not definite.all():
+            far = ~definite
+            to[far] = moved(here[far], step[far])
+        following = np.minimum(np.maximum(to, lower), upper)
         done = (decrement < last) & (definite | (decrement < _NOTHING))
         if done.any():
             leave(done, following, True)

@@ -176,6 +176,16 @@ class Correlated:
         H[..., -1, -1] = (sd * ((M * bend) @ sd)).sum((-1, -2))
         return H
 
+    def moved(self, phi: Array, step: Array) -> Array:
+        """Where a scoring step leads: that of the variances."""
+        found = phi + step
+        if not self.homogeneous:
+            sd, by = phi[..., :-1], step[..., :-1]
+            squared = sd * (sd + 2.0 * by)
+            inside = by > -0.4 * sd
+            found[..., :-1] = np.where(inside, np.sqrt(np.where(inside, squared, 0.0)), sd + by)
+        return found
+
     def start(self, variances: Array, rho: float) -> Array:
         """Working parameters of given variances (q,) and about a given correlation."""
         low, high = self.correlation.bounds

@@ -62,6 +62,13 @@ class Structure(Protocol):
         """Second derivatives of sum(M * G) for symmetric M (..., q, q), (..., m, m)."""
         ...
 
+    def moved(self, phi: Array, step: Array) -> Array:
+        """Where a scoring step (..., m) far from a maximum leads.
+
+        It is one of G: small standard deviations, taken as the parameters, would overshoot.
+        """
+        ...
+
     def start(self, variances: Array, rho: float) -> Array:
         """Working parameters of given variances (q,) and about a given correlation."""
         ...

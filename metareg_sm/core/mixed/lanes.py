@@ -121,12 +121,22 @@ class Lanes:
         last : float
             Newton decrement whose step is not followed by another.
         """
-        lower, upper = self.problem.bounds
+        problem = self.problem
+        lower, upper = problem.bounds
         if fixed is not None:
             lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
         if outcome is None:
-            return ascend(self.heights, starts, lower, upper, last, self.problem.canonical)
-        return ascend(lambda phi, at: self.heights(phi, outcome[at]), starts, lower, upper, last)
+            return ascend(
+                self.heights, starts, lower, upper, problem.moved, last, problem.canonical
+            )
+        return ascend(
+            lambda phi, at: self.heights(phi, outcome[at]),
+            starts,
+            lower,
+            upper,
+            problem.moved,
+            last,
+        )
 
 
 def _top(value: Array, point: Sequence[int]) -> list[float]:

@@ -206,6 +206,12 @@ class MixedLikelihood:
                 found.append(np.array([structure.reported(lane).values for lane in ends]))
         return np.concatenate(found, axis=1)
 
+    def moved(self, phi: Array, step: Array) -> Array:
+        """Where scoring steps (B, m) lead from working parameters (B, m)."""
+        pairs = zip(self.terms, self.slices, strict=True)
+        found = [t.structure.moved(phi[:, at], step[:, at]) for t, at in pairs]
+        return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
+
     def canonical(self, phi: Array) -> Array:
         """The one phi of all that make the same G that comparisons use."""
         pairs = zip(self.terms, self.slices, strict=True)

@@ -77,6 +77,10 @@ class Linear:
         """Second derivatives of sum(M * G) for a symmetric M, (..., m, m)."""
         return np.zeros((*phi.shape, phi.shape[-1]))
 
+    def moved(self, phi: Array, step: Array) -> Array:
+        """Where a scoring step leads: G is linear."""
+        return phi + step
+
     def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002 (no correlation)
         """Working parameters of given variances (q,) and about a given correlation."""
         traces = np.trace(self.parts, axis1=1, axis2=2)

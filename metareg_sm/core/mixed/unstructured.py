@@ -13,6 +13,8 @@ from metareg_sm.core.mixed.covariances import Held, Kind, Reported, unit, varian
 # Standard deviation, in units of the problem, below which a level has none: a climb to 0, which is
 # no end of these parameters, stops within rounding of it.
 _ZERO = 1e-10
+# Least eigenvalue, over the largest, of a G that a scoring step may lead to.
+_INSIDE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,26 @@ class Unstructured:
         H: Array = 2.0 * (self._flat @ MB.reshape(*MB.shape[:-2], -1).swapaxes(-1, -2))
         return H
 
+    def moved(self, phi: Array, step: Array) -> Array:
+        """Where a scoring step leads: that of G, where it leaves G well inside."""
+        found = phi + step
+        if self._held:
+            return found
+        L = self.factor(phi)
+        change = self.factor(step) @ L.swapaxes(-1, -2)
+        G = L @ L.swapaxes(-1, -2) + change + change.swapaxes(-1, -2)
+        values = np.linalg.eigvalsh(G)
+        inside = values[..., 0] > _INSIDE * values[..., -1]
+        if inside.any():
+            i, j = self._entries
+            found[inside] = np.linalg.cholesky(G[inside])[..., i, j]
+        return found
+
+    @property
+    def _held(self) -> bool:
+        """Whether something of L is held."""
+        return bool(self.constant.any()) or len(self.parts) < self.q * (self.q + 1) // 2
+
     def start(self, variances: Array, rho: float) -> Array:
         """Working parameters of given variances (q,) and about a given correlation."""
         q = self.q
@@ -112,7 +134,7 @@ class Unstructured:
 
     def canonical(self, phi: Array) -> Array:
         """The one phi of all that make the same G that comparisons use."""
-        if self.constant.any() or len(phi) < self.q * (self.q + 1) // 2:
+        if self._held:
             return phi
         i, j = self._entries
         signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
