@@ -17,6 +17,7 @@ import pandas as pd
 from metareg_sm._typing import Array, Codes, Mask, Rows, Seed
 from metareg_sm.core.basis import Basis, design_basis
 from metareg_sm.core.mixed.deletions import deletions
+from metareg_sm.core.mixed.identify import flat_directions
 from metareg_sm.core.mixed.refits import Refits, refits
 from metareg_sm.core.mixed.siblings import products_of_others
 from metareg_sm.core.mixed.solution import MixedSolution
@@ -124,15 +125,16 @@ def leave_one_cluster_out(fit: MixedFitted, groups: Any) -> ClusterInfluence:
     """Fits without each cluster; see `MixedMetaRegResults.leave_one_cluster_out`."""
     codes, labels = clusters_of(fit, groups)
     defined = _identified(fit, codes)
-    if not defined.all():
-        _tell_undefined(list(labels[~defined]))
     found = _without_each(fit, codes, np.flatnonzero(defined))
     J, p, m = len(labels), len(fit.params), len(fit.components.names)
     params, variances = np.full((J, p), np.nan), np.full((J, m), np.nan)
     ratio = np.full(J, np.nan)
     params[defined], variances[defined] = found.params, found.components
+    lost = np.isnan(params).all(1)
+    if lost.any():
+        _tell_undefined(list(labels[lost]))
     full = np.linalg.slogdet(fit.regression.unscaled)[1]
-    ratio[defined] = np.exp(np.linalg.slogdet(found.cov_unscaled)[1] - full)
+    ratio[~lost] = np.exp(np.linalg.slogdet(found.cov_unscaled[~lost[defined]])[1] - full)
     change = params - np.asarray(fit.params)
     cook = np.einsum("gp,gp->g", change, np.linalg.solve(np.asarray(fit.cov_params()), change.T).T)
     return ClusterInfluence(
@@ -158,20 +160,30 @@ def _identified(fit: MixedFitted, codes: Codes) -> Mask:
 
 
 def _without_each(fit: MixedFitted, codes: Codes, deleted: Codes) -> Refits:
-    """Fits without some clusters: together, and one by one what is left."""
+    """Fits without some clusters: together, and one by one what is left.
+
+    Rows of those without which variances are no longer identified are NaN.
+    """
     table, start = fit.table, _start(fit)
     found = deletions(fit.solution, table.endog, table.basis.Z, codes, deleted)
     if found is None:
         found = _nothing(fit, len(deleted))
-    for i in np.flatnonzero(~found.converged).tolist():
+    left = np.flatnonzero(~found.converged).tolist()
+    flat = bool(left) and bool(flat_directions(fit.solution.problem, fit.reml))
+    for i in left:
         one = refitted(*subset(fit, np.flatnonzero(codes != deleted[i])), fit.reml, start)
-        _put(found, i, one)
+        if flat or not flat_directions(one.problem, fit.reml):
+            _put(found, i, one)
+        else:
+            for part in (found.params, found.cov_unscaled, found.components):
+                part[i] = np.nan
     return found
 
 
 def _tell_undefined(labels: list[Any]) -> None:
     warnings.warn(
-        f"Without {_shown(labels)} a coefficient or a level is not identified; those rows are NaN.",
+        f"Without {_shown(labels)} a coefficient, a level or a variance is not identified; those "
+        "rows are NaN.",
         FewStudiesWarning,
         stacklevel=4,
     )

@@ -102,7 +102,8 @@ class MixedMetaRegResults(ComponentResults):
         -------
         ClusterInfluence
             `params`, `components`, `cooks_distance`, `cov_ratio`: one row a cluster. Clusters that
-            hold several groups of each crossed term are labelled by those of the coarsest.
+            hold several groups of each crossed term are labelled by those of the coarsest. Rows
+            are NaN, and a warning says which, where what is left does not identify the model.
 
         Notes
         -----

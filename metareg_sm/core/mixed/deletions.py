@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm.core.mixed.identify import inner_point
 from metareg_sm.core.mixed.lanes import Lanes
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.moments import Many, Profile
@@ -21,6 +22,8 @@ _CHEAP = 20_000
 # Condition of X' Sigma^-1 X, 1 for all data, and squared length of the change of the coefficients
 # by it, above which a deletion is left to a fit in a basis of its own.
 _CONDITION, _FAR = 1e5, 1e4
+# Share of the information of all data, or of a parameter's own, that is doubtfully more than 0.
+_FLAT = 1e-7
 # Share of the mean sampling variance below which a variance is 0, and below which the smallest
 # sampling variance costs levels that are correlated too many digits.
 _NOTHING, _UNEQUAL = 1e-12, 1e-6
@@ -46,14 +49,14 @@ def deletions(
     clusters : ndarray of int, (k,)
         Clusters that hold whole groups of all terms and of V.
     deleted : ndarray of int, (B,)
-        The cluster that each fit lacks; what is left must identify coefficients and variances.
+        The cluster that each fit lacks; what is left must identify the coefficients.
 
     Returns
     -------
     Refits or None
         None where effects are crossed, or terms have many levels, or levels that are correlated
-        have very unequal V: those are fitted one by one, as are the deletions that are not said to
-        have converged.
+        have very unequal V: those are fitted one by one. So are deletions that are not said to have
+        converged; those that may not identify the variances are among them.
     """
     problem = solution.problem
     many = problem.many
@@ -63,13 +66,15 @@ def deletions(
     fit = solution.evaluation.fit
     columns = np.vstack([(Z @ fit.inverse).T, residuals(y, Z) / problem.scale - Z @ fit.params])
     begin = _beginnings(solution, many, len(deleted))
+    whole = Lanes(problem, many, solution.reml)
     step = at_a_time(problem, many, len(begin))
     parts = []
     for at in range(0, len(deleted), step):
         some = deleted[at : at + step]
         lanes = Lanes(problem, many.without(columns, clusters, some), solution.reml)
         phi, converged = highest(lanes, begin, len(some))
-        parts.append(_refits(solution, phi, lanes.values(phi), converged))
+        clear = _identified(lanes, whole, np.arange(len(some)))
+        parts.append(_refits(solution, phi, lanes.values(phi), converged & clear))
     return Refits(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
@@ -81,6 +86,19 @@ def _beginnings(solution: MixedSolution, many: Many, B: int) -> Array:
     lower = np.flatnonzero(found.converged & (found.value < solution.loglike - _SAME))
     lower = lower[np.unique(np.round(found.value[lower] / _SAME), return_index=True)[1]]
     return np.vstack([solution.phi, found.phi[lower], far[: _CHEAP // (B * many.size)]])
+
+
+def _identified(lanes: Lanes, whole: Lanes, which: Codes) -> Mask:
+    """Whether the information of deletions has nothing of a singular one, (B,)."""
+    inside = inner_point(lanes.problem)[None]
+    size = np.sqrt(whole.heights(inside).expected[0].diagonal())
+    size[size == 0.0] = 1.0
+    found = lanes.heights(np.repeat(inside, len(which), axis=0), which).expected
+    scaled = found / (size[:, None] * size)
+    own = np.sqrt(np.maximum(scaled.diagonal(0, 1, 2), _FLAT))
+    correlated = scaled / (own[:, :, None] * own[:, None])
+    clear: Mask = np.linalg.eigvalsh(correlated)[:, 0] > _FLAT
+    return clear & (own**2 > _FLAT).all(1)
 
 
 def _refits(solution: MixedSolution, phi: Array, fit: Profile, converged: Mask) -> Refits:

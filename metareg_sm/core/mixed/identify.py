@@ -47,26 +47,30 @@ def flat_directions(problem: MixedLikelihood, reml: bool) -> list[Flat]:
     list of Flat
         Empty where every parameter is identified.
     """
-    size = problem.typical
+    inside, size = inner_point(problem), problem.typical
     names: list[tuple[int, str]] = []
-    stacks, parts, most = [], [], []
-    for i, term in enumerate(problem.terms):
-        # unequal on purpose: no symmetry shall hide a direction
-        variances: Array = size * (1.0 + 0.1 * np.arange(term.q, dtype=float))
-        phi = term.structure.start(variances, 0.3)
-        parts.append(phi)
-        found = term.structure.reported(phi)
+    stacks, most = [], []
+    for i, (term, at) in enumerate(zip(problem.terms, problem.slices, strict=True)):
+        found = term.structure.reported(inside[at])
         names += [(i, name) for name in found.names]
         stacks.append(found.directions)
         # what a direction could at most tell: the number of groups in which it shows
         most += [np.abs(D).max() * term.n_groups**0.5 / size for D in found.directions]
-    evaluation = problem.evaluate(np.concatenate(parts))
+    evaluation = problem.evaluate(inside)
     if evaluation is None:
         return []
     information = evaluation.information(stacks, reml)
     matrix = information.average if information.expected is None else information.expected
     scaled = matrix / np.outer(most, most)
     return _null_space(scaled, names)
+
+
+def inner_point(problem: MixedLikelihood) -> Array:
+    """Working parameters (m,) away from every end, at which nothing is flat by chance."""
+    # unequal on purpose: no symmetry shall hide a direction
+    most = max(term.q for term in problem.terms)
+    sizes: Array = problem.typical * (1.0 + 0.1 * np.arange(most, dtype=float))
+    return np.concatenate([t.structure.start(sizes[: t.q], 0.3) for t in problem.terms])
 
 
 def _null_space(scaled: Array, names: list[tuple[int, str]]) -> list[Flat]:
