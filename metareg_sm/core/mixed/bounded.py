@@ -8,6 +8,8 @@ from metareg_sm._typing import Array, Mask
 
 # Rounds, after which it is known which coordinates are at an end.
 _ROUNDS = 10
+# Share of the diagonal that keeps matrices regular which rounding made singular.
+_RIDGE = 1e-13
 
 
 def misplaced(H: Array, g: Array, step: Array, low: Array, high: Array) -> Mask:
@@ -31,13 +33,14 @@ def bounded_step(H: Array, g: Array, low: Array, high: Array) -> Array:
         Gradient, and ends of the step.
     """
     step, identity = np.zeros(g.shape), np.eye(g.shape[1])
+    ridge = _RIDGE * H * identity
     for _ in range(_ROUNDS):
         for j in range(g.shape[1]):
             left = g[:, j] - (H[:, j] * step).sum(1)
             best = step[:, j] + left / H[:, j, j]
             step[:, j] = np.minimum(np.maximum(best, low[:, j]), high[:, j])
         ends = (step <= low) | (step >= high)
-        inner = np.where(ends[:, :, None] | ends[:, None, :], identity, H)
+        inner = np.where(ends[:, :, None] | ends[:, None, :], identity, H) + ridge
         rest = np.where(ends, 0.0, g - (H @ step[..., None])[..., 0])
         move = np.linalg.solve(inner, rest[..., None])[..., 0]
         room = np.where(move > 0.0, high - step, step - low)

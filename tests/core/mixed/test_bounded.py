@@ -39,6 +39,13 @@ def test_no_step_in_the_box_is_better(seed, m):
         assert (rise(others) <= rise(step) + 1e-9).all()
 
 
+def test_matrices_that_rounding_made_singular():
+    H = np.array([[[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 1e31]]])
+    g, low, high = np.array([[1.0, 0.5, 1.0]]), np.full((1, 3), -0.5), np.full((1, 3), 2.0)
+    step = bounded_step(H, g, low, high)
+    assert_allclose(step, [[2.0, 2.0, 1e-31]])
+
+
 # two standard deviations, of which each alone is best at 0: stopped both, the step leads down
 PHI = np.array([2.56, 2.61])
 GRADIENT, HESSIAN = np.array([0.54, -0.78]), np.array([[0.85, -0.82], [-0.82, 0.84]])

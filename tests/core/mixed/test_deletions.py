@@ -153,16 +153,14 @@ def test_fits_without_each_cluster(seed, kind):
             np.diag(known) + sum(map(spread, terms, G), np.zeros((len(y), len(y))))
             for G in (ours, theirs)
         )
+        # single climbs of G = LL' near 0 end with scores of 1e-8, at curvatures of 1e-3
+        tol = 1e-9 if terms[0].q == 1 else 1e-6
         size = np.sqrt(np.diagonal(other))
-        assert_allclose(sigma / np.outer(size, size), other / np.outer(size, size), atol=1e-9)
+        assert_allclose(sigma / np.outer(size, size), other / np.outer(size, size), atol=tol)
         se = np.sqrt(np.diagonal(one.cov_unscaled))
-        assert_allclose(found.params[i] / se, one.params / se, rtol=1e-9, atol=1e-9)
-        assert_allclose(
-            found.cov_unscaled[i] / np.outer(se, se),
-            one.cov_unscaled / np.outer(se, se),
-            rtol=1e-8,
-            atol=1e-8,
-        )
+        assert_allclose(found.params[i] / se, one.params / se, rtol=tol, atol=tol)
+        ratio = found.cov_unscaled[i] / np.outer(se, se)
+        assert_allclose(ratio, one.cov_unscaled / np.outer(se, se), atol=10.0 * tol)
 
 
 def covariances(terms, components):
