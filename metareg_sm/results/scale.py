@@ -259,7 +259,7 @@ class ScaleResults(InfluenceResults):
         >>> frame.loc[45, ["student_resid", "cooks_d", "dfb_ln tau2: grade"]].astype(float).round(3)
         student_resid         3.460
         cooks_d               0.305
-        dfb_ln tau2: grade    0.000
+        dfb_ln tau2: grade    0.304
         Name: 45, dtype: float64
         """
         from metareg_sm.postestimation.scale_influence import get_influence

@@ -16,7 +16,7 @@ from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.refits import Refits, Selections
 
 # Numbers that the evaluations of some selections may hold at a time.
-_ROOM = 4_000_000
+_ROOM = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
