@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from metareg_sm import MetaReg, effect_size
+from metareg_sm import LocationScaleMetaReg, MetaReg, effect_size
 from metareg_sm.effectsizes import MEASURES
+from metareg_sm.exceptions import FewStudiesWarning, IdentificationWarning
 from tests.reference import Case, cases, load, mixed_cases
 
 Table = tuple[list[str], list[list[str]], list[int]]
@@ -218,10 +219,42 @@ def influence() -> Table:
         largest = Largest()
         X = np.asarray(case["X"], dtype=float).reshape(len(case["y"]), -1)
         model = MetaReg(np.array(case["y"]), X, vi=np.array(case["v"]))
-        found = model.fit(cov_type="nonrobust").get_influence()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FewStudiesWarning)
+            found = model.fit(cov_type="nonrobust").get_influence()
         for quantity, ours in names.items():
             largest.add(quantity, ours(found), known[quantity])
         rows.append([f"``{name}``", str(len(case["y"])), *largest.row(names)])
+    return ["data", "k", *names], rows, [24, 6, *[10] * len(names)]
+
+
+def scale_influence() -> Table:
+    """Deletion diagnostics of location-scale models against metafor's refits, REML and ML."""
+    names = {
+        "beta": lambda i: i.params_not_obsi,
+        "alpha": lambda i: i.scale_params_not_obsi,
+        "se_alpha": lambda i: i.scale_bse_not_obsi,
+        "rstudent": lambda i: i.resid_studentized_external,
+        "dffits": lambda i: i.dffits[0],
+        "cook": lambda i: i.cooks_distance[0],
+        "cov_ratio": lambda i: i.cov_ratio,
+    }
+    rows = []
+    for name, methods in load("scale_influence")["cases"].items():
+        case, largest = load("location_scale")["cases"][name], Largest()
+        y, v, X, Z = (np.asarray(case[key], dtype=float) for key in ("y", "v", "X", "Z"))
+        model = LocationScaleMetaReg(y, X, vi=v, scale_exog=Z)
+        for method, known in methods.items():
+            if known is None:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", IdentificationWarning)
+                found = model.fit(reml=method == "REML").get_influence()
+            fitted = [i for i, row in enumerate(known["deleted"]) if row is not None]
+            for quantity, ours in names.items():
+                theirs = [known["deleted"][i][quantity] for i in fitted]
+                largest.add(quantity, ours(found)[fitted], theirs)
+        rows.append([f"``{name}``", str(len(y)), *largest.row(names)])
     return ["data", "k", *names], rows, [24, 6, *[10] * len(names)]
 
 
@@ -284,6 +317,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "validation-clubsandwich": club_sandwich,
     "validation-effect-sizes": effect_sizes,
     "validation-influence": influence,
+    "validation-scale-influence": scale_influence,
     "validation-mixed": mixed,
     "validation-mixed-egger": mixed_egger,
     "validation-small-study": small_study,

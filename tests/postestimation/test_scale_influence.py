@@ -83,7 +83,7 @@ def test_refits_by_metafor(case, method):
         assert found.reason[i] == ""
         for name, values in compared.items():
             size = np.nanmax(np.abs(values))
-            assert_allclose(values[i], row[name], rtol=1e-7, atol=1e-8 * size, err_msg=name)
+            assert_allclose(values[i], row[name], rtol=1e-9, atol=1e-10 * size, err_msg=name)
 
 
 @pytest.mark.parametrize(("case", "method"), KEYS)

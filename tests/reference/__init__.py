@@ -33,6 +33,7 @@ NAMES = (
     "mixed",
     "mixed_mpmath",
     "location_scale",
+    "scale_influence",
 )
 
 _HERE = Path(__file__).resolve().parent
