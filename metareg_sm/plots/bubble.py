@@ -134,7 +134,7 @@ def bubble(
     which = chosen(label, np.abs(fit.regression.resid))
     figure, ax, size = single(ax, width)
     dress(ax, size, str(x), scale.label)
-    areas = areas_of(weights, size)
+    areas = areas_of(ax, weights, size)
     y = scale.shown(outcome)
     lines = []
     grid = np.linspace(values.min(), values.max(), _POINTS)

@@ -176,11 +176,14 @@ def thin_ticks(ax: Axes, size: float, which: str = "both") -> None:
             extent = text_widths(ax, labels).max(initial=0.0) if name == "x" else 1.2
             if len(ticks) * (extent + 0.8) * size <= length * 1.1:
                 break
+        else:
+            # not even two labels have room
+            axis.set_ticks(ticks[:1])
 
 
 def tick_text(value: float, _: int | None = None) -> str:
     """A number at an axis: all of its digits, in powers of ten where it is very large or small."""
-    text, short = f"{value:.10g}", f"{value:g}"
+    text, short = f"{value:.14g}", f"{value:g}"
     if len(text) > 8 and float(short) == float(text):
         text = short
     return text.replace("-", "\u2212")

@@ -10,18 +10,24 @@ import numpy as np
 from metareg_sm._typing import Array, Rows
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import whole_number
-from metareg_sm.plots.canvas import GREY, INK, broken, figure_of, text_widths
+from metareg_sm.plots.canvas import GREY, INK, box_in_points, broken, figure_of, text_widths
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Bbox
 
 
-def areas_of(weights: Array, size: float) -> Array:
+# share of the axes that all points together may cover
+_COVERED = 0.15
+
+
+def areas_of(ax: Axes, weights: Array, size: float) -> Array:
     """Areas in square points, proportional to weights; the more studies the smaller."""
     k = max(len(weights), 1)
     largest = (size * np.clip(3.2 - 0.8 * np.log10(k), 1.0, 2.6)) ** 2
-    return weights / weights.max() * largest
+    shares = weights / weights.max()
+    room = _COVERED * float(np.prod(box_in_points(ax)))
+    return shares * min(largest, max(room / shares.sum(), 4.0))
 
 
 def points(

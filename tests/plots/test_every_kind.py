@@ -136,6 +136,8 @@ MORE = {
 }
 
 
+# few studies say little of the steps of a selection model
+@pytest.mark.filterwarnings("ignore::metareg_sm.exceptions.FewStudiesWarning")
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("k", [5, 200])
 @pytest.mark.parametrize("kind", MORE)
@@ -199,11 +201,31 @@ def test_long_names_are_whole_and_long_headings_stand_in_lines():
 
 def test_ticks_have_no_offset():
     data = studies(20)
-    data["x"] = 1e6 + 1e-3 * data["x"]
+    data["x"] = 1000.0 + 0.01 * data["x"]
     texts = written(MetaReg.from_formula("y ~ x", data, vi="v").fit().plot_bubble("x"))
-    assert not [t for t in texts if t.startswith(("+", "1e"))]
-    ticks = [float(t) for t in texts if t.startswith(("1000000", "999999"))]
+    assert not [t for t in texts if t.startswith("+")]
+    ticks = [float(t) for t in texts if t.startswith(("1000", "999.9"))]
     assert len(ticks) == len(set(ticks)) >= 2
+
+
+def test_ticks_differ_however_small_their_range_is():
+    data = studies(20)
+    data["v"] *= 1e-11
+    texts = written(
+        plots.bootstrap(
+            MetaReg.from_formula("y ~ x", data, vi="v").fit().bootstrap(50, rng=1), "i2"
+        )
+    )
+    ticks = [t for t in texts if t.startswith(("0.99999", "1"))]
+    assert len(ticks) == len(set(ticks)) > 0
+
+
+def test_many_bubbles_leave_room_between_them():
+    data = studies(200).assign(v=0.1)
+    fig = MetaReg.from_formula("y ~ x", data, vi="v").fit().plot_bubble("x", width=89)
+    width, height = fig.axes[0].get_window_extent().size * 72.0 / fig.dpi
+    areas = fig.metareg_data.query("kind == 'study'")["area"]
+    assert areas.sum() <= 0.17 * width * height
 
 
 def test_squares_are_whole_on_any_scale():
