@@ -18,14 +18,14 @@ from metareg_sm.core.studies import residuals
 # Maxima whose log-likelihoods differ by less are one.
 _SAME = 1e-6
 # Numbers, over all lanes and climbs, within which every deletion climbs from everywhere.
-_CHEAP = 20_000
+_CHEAP = 100_000
 # Condition of X' Sigma^-1 X, 1 for all data, and squared length of the change of the coefficients
 # by it, above which a deletion is left to a fit in a basis of its own.
 _CONDITION, _FAR = 1e5, 1e4
 # Share of the information of all data, or of a parameter's own, that is doubtfully more than 0.
 _FLAT = 1e-7
 # Share of the mean sampling variance below which a variance is 0, and below which the smallest
-# sampling variance costs levels that are correlated too many digits.
+# sampling variance makes maxima that only a search of its own finds, and costs digits.
 _NOTHING, _UNEQUAL = 1e-12, 1e-6
 
 
@@ -54,14 +54,13 @@ def deletions(
     Returns
     -------
     Refits or None
-        None where effects are crossed, or terms have many levels, or levels that are correlated
-        have very unequal V: those are fitted one by one. So are deletions that are not said to have
-        converged; those that may not identify the variances are among them.
+        None where effects are crossed, terms have many levels, or V is very unequal: those are
+        fitted one by one. So are deletions that are not said to have converged; those that may not
+        identify the variances are among them.
     """
     problem = solution.problem
     many = problem.many
-    unequal = problem.smallest < _UNEQUAL * problem.typical
-    if many is None or (unequal and any(_correlated(term) for term in problem.terms)):
+    if many is None or problem.smallest < _UNEQUAL * problem.typical:
         return None
     fit = solution.evaluation.fit
     columns = np.vstack([(Z @ fit.inverse).T, residuals(y, Z) / problem.scale - Z @ fit.params])
