@@ -123,13 +123,10 @@ def name_points(
     OptionError
         If there is no room for so many.
     """
-    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     if not len(which):
         return
-    # a name that hides points can be read
-    halo = withStroke(linewidth=0.25 * size, foreground="white")
     figure = figure_of(ax)
     figure.draw_without_rendering()
     scale = figure.dpi / 72.0
@@ -179,7 +176,6 @@ def name_points(
             color=INK,
             annotation_clip=False,
             zorder=6.0,
-            path_effects=[halo],
             arrowprops={
                 "arrowstyle": "-",
                 "color": GREY,
