@@ -34,7 +34,7 @@ def test_rma_mv(name, method):
         assert_allclose(res.heterogeneity.q, expected["QE"], rtol=1e-9)
     if expected["sigma2"]:
         # flatter still than the coefficients
-        assert_allclose(res.vcomp, expected["sigma2"], rtol=2e-5, atol=1e-7)
+        assert_allclose(res.vcomp, expected["sigma2"], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("name", ROBUST)

@@ -37,7 +37,7 @@ def test_metafor(name, method):
     values = reported(METAFOR[name], expected)
     # nlminb stops where the likelihood is flat to 1e-10: the square root of that in parameters
     size = np.where(np.isfinite(components.standard_errors), components.standard_errors, 1.0)
-    assert_allclose(components.values, values, rtol=2e-5, atol=2e-5 * float(size.min()))
+    assert_allclose(components.values, values, rtol=1e-5, atol=1e-5 * float(size.min()))
 
 
 @pytest.mark.parametrize("name", METAFOR)
