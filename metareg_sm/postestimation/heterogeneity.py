@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,9 @@ from metareg_sm.printing import Overview, Printed, number
 from metareg_sm.stats import intervals
 from metareg_sm.stats.heterogeneity import i2_h2, q_decomposition, r2, typical_variance
 from metareg_sm.stats.random_effects import random_effects as predicted_effects
+
+if TYPE_CHECKING:
+    from metareg_sm.postestimation.scale import ScaleFitted
 
 _KINDS = {
     "empty": "the studies vary less than their sampling variances allow for. The ends are NaN.",
@@ -179,11 +183,13 @@ def _intervals(tau2: float, s2: float, found: intervals.Tau2Set) -> pd.DataFrame
     return frame
 
 
-def random_effects(fit: Tau2Fitted) -> pd.DataFrame:
+def random_effects(fit: Tau2Fitted | ScaleFitted) -> pd.DataFrame:
     """Random effects u and shrunken true effects theta; see `MetaRegResults.random_effects`."""
     table = fit.table
     variance = np.einsum("kp,pq,kq->k", table.exog, np.asarray(fit.cov_params()), table.exog)
-    effects = predicted_effects(table.endog, table.vi, fit.fittedvalues, variance, fit.tau2)
+    effects = predicted_effects(
+        table.endog, table.vi, np.asarray(fit.fittedvalues), variance, np.asarray(fit.tau2)
+    )
     return pd.DataFrame(
         {name: getattr(effects, name) for name in ("u", "u_se", "theta", "theta_se")},
         index=table.rows.labels,

@@ -28,6 +28,11 @@ class ScaleFitted(Fitted, Protocol):
     """A fit of a location-scale model."""
 
     @property
+    def tau2(self) -> pd.Series:
+        """Heterogeneity of each study, (k,)."""
+        ...
+
+    @property
     def scale_exog(self) -> Array:
         """Design of the scale, (k, q)."""
 

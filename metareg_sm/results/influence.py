@@ -1,4 +1,4 @@
-"""Which studies drive a fit."""
+"""The studies of a fit: their random effects, and which of them drive it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from metareg_sm._compat import cached_data
 from metareg_sm._typing import Array
 from metareg_sm.results.base import ModelResults
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class InfluenceResults(ModelResults):
-    """Fits without some of the studies, and diagnostics of them."""
+    """Random effects of the studies, fits without some of them, and diagnostics of these."""
 
     def fits_without(self, codes: Codes, n: int) -> Refits:
         """Fits that lack the studies of one code each, all at once."""
@@ -33,6 +34,16 @@ class InfluenceResults(ModelResults):
     def resid_pearson(self) -> Array:
         """Residuals over sqrt(vi + tau2)."""
         return self.regression.resid
+
+    @cached_data
+    def random_effects(self) -> pd.DataFrame:
+        """Predicted random effects u and shrunken true effects theta of the studies.
+
+        Columns u, u_se, theta, theta_se (Raudenbush & Bryk, 1985).
+        """
+        from metareg_sm.postestimation.heterogeneity import random_effects
+
+        return random_effects(self)
 
     def get_influence(self, groups: Any = None) -> Influence:
         """Deletion diagnostics: which studies drive the fit.

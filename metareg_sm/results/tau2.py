@@ -243,13 +243,3 @@ class Tau2Results(InfluenceResults):
         from metareg_sm.postestimation.comparison import compare_lr_test
 
         return compare_lr_test(self, restricted, refit)
-
-    @cached_data
-    def random_effects(self) -> pd.DataFrame:
-        """Predicted random effects u and shrunken true effects theta of the studies.
-
-        Columns u, u_se, theta, theta_se (Raudenbush & Bryk, 1985).
-        """
-        from metareg_sm.postestimation.heterogeneity import random_effects
-
-        return random_effects(self)

@@ -28,7 +28,7 @@ class RandomEffects:
 
 
 def random_effects(
-    y: Array, v: Array, fitted: Array, fitted_var: Array, tau2: float
+    y: Array, v: Array, fitted: Array, fitted_var: Array, tau2: float | Array
 ) -> RandomEffects:
     """Predict the random effects (empirical Bayes).
 
@@ -38,8 +38,8 @@ def random_effects(
         Outcomes and sampling variances.
     fitted, fitted_var : ndarray, (k,)
         x'b and its variance.
-    tau2 : float
-        Heterogeneity.
+    tau2 : float or ndarray, (k,)
+        Heterogeneity, of all studies or of each.
 
     Returns
     -------

@@ -41,6 +41,27 @@ def fit(case, method):
     return LocationScaleMetaReg(y, X, vi=v, scale_exog=Z).fit(reml=method == "REML")
 
 
+# the likelihood of raudenbush1985 has no maximum
+HAVE_A_MAXIMUM = [
+    (case, method)
+    for case in stored("location_scale.json")
+    for method in ("REML", "ML")
+    if (case, method) != ("raudenbush1985", "ML")
+]
+
+
+@pytest.mark.parametrize(("case", "method"), HAVE_A_MAXIMUM)
+def test_random_effects_of_metafor(case, method):
+    expected = stored("location_scale.json")[case]["fits"][method]
+    found = fit(case, method).random_effects
+    for columns, name in ((("u", "u_se"), "ranef"), (("theta", "theta_se"), "blup")):
+        value, se = (found[column] for column in columns)
+        # they move with the scale, at which metafor's optimizers end
+        size = 1e-6 * np.max(expected[name]["se"])
+        assert_allclose(value, expected[name]["pred"], rtol=1e-6, atol=size)
+        assert_allclose(se, expected[name]["se"], rtol=2e-6)
+
+
 KEYS = [
     (case, method)
     for case, fits in stored("scale_influence.json").items()

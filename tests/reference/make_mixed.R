@@ -314,7 +314,8 @@ location_scale <- function(yi, vi, mods, scale, data) {
     }
     fits[[method]] <- list(beta = as.vector(best$beta), se = best$se, alpha = as.vector(best$alpha),
                            se_alpha = best$se.alpha, llf = one(as.numeric(logLik(best))),
-                           tau2 = best$tau2)
+                           tau2 = best$tau2, blup = unclass(blup(best))[c("pred", "se")],
+                           ranef = unclass(ranef(best))[c("pred", "se")])
   }
   list(y = as.vector(yi), v = as.vector(vi), X = unname(model.matrix(mods, data)),
        Z = unname(model.matrix(scale, data)), fits = fits)
