@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from metareg_sm._typing import Array, Codes
-from metareg_sm.core.mixed.moments import Moments, packed, pairs, variables
+from metareg_sm.core.mixed.moments import Moments, pairs, variables
 from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.siblings import Siblings, products_of_others
 
@@ -115,10 +115,8 @@ class Upward:
         gram = f[..., 1:, :] @ rows[0][..., 1:, :].swapaxes(-1, -2)
         gram[0] += static
         for level, siblings in enumerate(self.nested.levels, 1):
-            further = level < len(self.nested.levels)
-            logdet, gram, f = _raised(
-                siblings.sums(f), rows[level], t[level][..., None], logdet, gram, further
-            )
+            f, further = siblings.sums(f), level < len(self.nested.levels)
+            logdet, gram, f = _raised(f, rows[level], t[level], logdet, gram, order, further)
         if order and len(t) > 1:
             places = _of_terms(self.nested.chain)
             logdet, gram = logdet.take(places, axis=0), gram.take(places, axis=0)
@@ -141,117 +139,112 @@ def _with_ones(rows: Array) -> Array:
     return np.ascontiguousarray(np.concatenate([ones, rows], axis=-2))
 
 
-def _raised(
-    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, further: bool
-) -> tuple[Array, Array, Array]:
-    """One level up: log determinant, products and sums with the variance t (..., 1) of the nodes.
+@cache
+def _places(m: int, order: int) -> tuple[list[int], dict[tuple[int, int], int], int]:
+    """Where derivatives by m variables stand: first ones, second ones by pair, and their number."""
+    if not order:
+        return [], {}, 1
+    first = [1 + i for i in range(m)]
+    pairs = {}
+    if order > 1:
+        for j in range(m):
+            for i in range(j + 1):
+                pairs[i, j] = pairs[j, i] = 1 + m + j * (j + 1) // 2 + i
+    return first, pairs, 1 + m + (m * (m + 1) // 2 if order > 1 else 0)
 
-    All have packed derivatives as their first axis; f is (derivatives, ..., p+2, n): precisions and
-    sums. Sums that no further level needs are not moved to the centres of the parents.
+
+def _coefficients(a: Array, t: Array, order: int) -> tuple[Array, Array, Array]:
+    """Values and derivatives of h = 1 / (1 + t a), of t h and of log(1 + t a), (size, ..., n).
+
+    Parameters
+    ----------
+    a : ndarray, (derivatives, ..., n)
+        Precisions and their derivatives by the variances of finer levels.
+    t : ndarray, (..., 1)
+        Variance of the nodes.
+    order : int
+        Derivatives that are wanted.
     """
-    a, b, centre = f[..., 0, :], f[..., 1:, :], rows[..., 1:, :]
-    growth = 1.0 + t * a[0]
-    n = variables(len(f))
-    H = _shrinkage(1.0 / growth, t, a)
-    F = _sums(H[..., None, :], f)
-    sums, moved = F[..., 1:, :], F[..., :1, :] * centre
-    total = np.empty(F.shape[:-2])
-    total[0] = np.log(growth).sum(-1)
-    turned = centre.swapaxes(-1, -2)
-    added = 2.0 * (sums @ turned) + moved @ turned
-    products = _products(sums, b)
-    if n:
-        new, old, mixed = _places(n)
-        k, first, (i, j) = t * H[0], a[1:new], pairs(n)
-        both = first.take(i, axis=0) * first.take(j, axis=0)
-        total[1:new] = (k * first).sum(-1)
-        total[old] = (k * (a[new:] - k * both)).sum(-1) + logdet[new:]
-        precisions = F[: new + 1, ..., 0, :].sum(-1)
-        total[new], total[mixed], total[-1] = precisions[0], precisions[1:new], precisions[new]
-        total[:new] += logdet[:new]
-        flat = products.reshape(-1, added[0].size)
-        times, once = (chosen @ flat for chosen in _chosen(n))
-        added -= t[..., None] * times.reshape(added.shape) + once.reshape(added.shape)
-        added[old] += gram[new:]
-        added[:new] += gram[:new]
-    else:
-        total += logdet
-        added += gram - t[..., None] * products[0]
-    if further:
-        sums += moved
-    return total, added, F
-
-
-def _shrinkage(h: Array, t: Array, a: Array) -> Array:
-    """Derivatives of h = 1 / (1 + t a) by what a (derivatives, ..., n) depends on, and by t."""
     n = variables(len(a))
-    H = np.empty((packed(n + 1) if n else 1, *h.shape))
-    H[0] = h
-    if n:
-        new, old, mixed = _places(n)
-        ha, k, first, (i, j) = h * a[0], t * h, a[1:new], pairs(n)
-        hk = h * k
-        H[1:new] = -hk * first
-        H[new] = -h * ha
-        H[old] = hk * (2.0 * k * first.take(i, axis=0) * first.take(j, axis=0) - a[new:])
-        H[mixed] = h * h * (2.0 * t * ha - 1.0) * first
-        H[-1] = -2.0 * ha * H[new]
-    return H
+    old, old2, _ = _places(n, order)
+    new, new2, size = _places(n + 1, order)
+    shape = np.broadcast_shapes(a.shape[1:], t.shape)
+    H, K, L = np.empty((3, size, *shape))
+    growth = 1.0 + t * a[0]
+    h = np.divide(1.0, growth, out=H[0])
+    k = np.multiply(t, h, out=K[0])
+    np.log(growth, out=L[0])
+    if not order:
+        return H, K, L
+    ha, hh, kh, kk = h * a[0], h * h, k * h, k * k
+    H[new[n]], K[new[n]], L[new[n]] = -h * ha, hh, ha
+    for i in range(n):
+        ai, at = a[old[i]], new[i]
+        H[at], K[at], L[at] = -kh * ai, -kk * ai, k * ai
+    if order < 2:
+        return H, K, L
+    at = new2[n, n]
+    H[at], K[at], L[at] = 2.0 * ha * h * ha, -2.0 * hh * ha, -ha * ha
+    for i in range(n):
+        ai, at = a[old[i]], new2[i, n]
+        H[at], K[at], L[at] = hh * ai * (2.0 * k * a[0] - 1.0), -2.0 * kh * h * ai, hh * ai
+        for j in range(i + 1):
+            aij, aa, at = a[old2[i, j]], ai * a[old[j]], new2[i, j]
+            bend = 2.0 * k * aa - aij
+            H[at], K[at], L[at] = kh * bend, kk * bend, k * (aij - k * aa)
+    return H, K, L
 
 
-def _sums(H: Array, f: Array) -> Array:
-    """Derivatives of h f, where f does not depend on the last variable."""
-    F = H * f[0]
+def _raised(
+    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, order: int, further: bool
+) -> tuple[Array, Array, Array]:
+    """One level up: log determinant, products and sums with the variance of the nodes.
+
+    All have derivatives as their first axis; f is (derivatives, ..., p+2, n): precisions and sums.
+    Sums that no further level needs are not formed.
+    """
     n = variables(len(f))
-    if n:
-        new, old, mixed = _places(n)
-        first, (i, j) = f[1:new], pairs(n)
-        F[1:new] += H[0] * first
-        F[mixed] += H[new] * first
-        F[old] += (
-            H[0] * f[new:]
-            + H.take(1 + i, axis=0) * first.take(j, axis=0)
-            + H.take(1 + j, axis=0) * first.take(i, axis=0)
-        )
+    old, old2, _ = _places(n, order)
+    new, new2, _ = _places(n + 1, order)
+    H, K, L = _coefficients(f[..., 0, :], t[..., None], order)
+    H, K = H[..., None, :], K[..., None, :]
+    centre, b = rows[..., 1:, :], f[..., 1:, :]
+    linear = _products(2.0 * b + f[..., :1, :] * centre, H * centre)
+    square = _products(b, K * b[0])
+    added = linear[0] - square[0]
+    both = linear - 2.0 * square
+    for i in range(n):
+        added[new[i]] += both[old[i], 0]
+        if order > 1:
+            added[new2[i, n]] += both[old[i], new[n]]
+            left = 2.0 * K[0] * b[old[i]]
+            for j in range(i + 1):
+                at = new2[i, j]
+                added[at] += both[old2[i, j], 0] + both[old[i], new[j]] + both[old[j], new[i]]
+                added[at] -= left @ b[old[j]].swapaxes(-1, -2)
+    kept = _kept(n, order)
+    added[kept] += gram
+    total = L.sum(-1)
+    total[kept] += logdet
+    return total, added, _sums(f, H, centre, order) if further else f
+
+
+def _sums(f: Array, H: Array, centre: Array, order: int) -> Array:
+    """Precisions and sums of nodes with their variance, about the centres of their parents."""
+    n = variables(len(f))
+    old, old2, _ = _places(n, order)
+    new, new2, _ = _places(n + 1, order)
+    F = H * f[0]
+    for i in range(n):
+        F[new[i]] += H[0] * f[old[i]]
+        if order > 1:
+            F[new2[i, n]] += H[new[n]] * f[old[i]]
+            for j in range(i + 1):
+                F[new2[i, j]] += (
+                    H[0] * f[old2[i, j]] + H[new[i]] * f[old[j]] + H[new[j]] * f[old[i]]
+                )
+    F[..., 1:, :] += F[..., :1, :] * centre
     return F
-
-
-@cache
-def _places(n: int) -> tuple[int, slice, slice]:
-    """Where, with a variable more than n, its first derivative stands, and second derivatives.
-
-    Those by two of the n, and by one of them and the last; the very last is by that twice.
-    """
-    end = n + 2 + n * (n + 1) // 2
-    return n + 1, slice(n + 2, end), slice(end, end + n)
-
-
-@cache
-def _chosen(n: int) -> tuple[Array, Array]:
-    """Which products make the derivatives of t (h b) b', (derivatives, products) each.
-
-    Products are of any derivative of h b, by n variables and t, and any of b, by the n. The first
-    are those where t is not derived, to be multiplied by it.
-    """
-    new, old = _variables_of(n + 1), _variables_of(n)
-    place = {by: at for at, by in enumerate(new)}
-    times, once = np.zeros((2, len(new), len(new), len(old)))
-    for at, by in enumerate(old):
-        for other, also in enumerate(new):
-            together = tuple(sorted(by + also))
-            if len(together) <= 2:
-                # by a variable twice: each factor is derived once, in two ways
-                times[place[together], other, at] = 2.0 if by and by == also else 1.0
-            if len(together) <= 1:
-                twice = 2.0 if together == (n,) else 1.0
-                once[place[(*together, n)], other, at] = twice
-    return times.reshape(len(new), -1), once.reshape(len(new), -1)
-
-
-def _variables_of(n: int) -> list[tuple[int, ...]]:
-    """Variables that each of the packed derivatives is by."""
-    i, j = pairs(n)
-    return [(), *((v,) for v in range(n)), *zip(i.tolist(), j.tolist(), strict=True)]
 
 
 def _products(left: Array, right: Array) -> Array:
@@ -259,8 +252,6 @@ def _products(left: Array, right: Array) -> Array:
 
     (d, e, ..., c, c): one product of matrices makes them all.
     """
-    if len(right) == 1:
-        return (left @ right.swapaxes(-1, -2))[:, None]
     found = _stacked(left) @ _stacked(right).swapaxes(-1, -2)
     c, lead = left.shape[-2], found.ndim - 2
     parts = found.reshape(*found.shape[:-2], len(left), c, len(right), c)
@@ -272,6 +263,20 @@ def _stacked(rows: Array) -> Array:
     last = rows.ndim - 2
     moved = rows.transpose(*range(1, last), 0, last, last + 1)
     return moved.reshape(*moved.shape[:-3], -1, rows.shape[-1])
+
+
+@cache
+def _kept(n: int, order: int) -> Codes:
+    """Where derivatives by n variables stand among those by one more."""
+    first, pairs, _ = _places(n + 1, order)
+    second = [pairs[i, j] for j in range(n) for i in range(j + 1)] if order > 1 else []
+    return np.array([0, *first[:n], *second], dtype=np.intp)
+
+
+def _variables_of(n: int) -> list[tuple[int, ...]]:
+    """Variables that each of the packed derivatives is by."""
+    i, j = pairs(n)
+    return [(), *((v,) for v in range(n)), *zip(i.tolist(), j.tolist(), strict=True)]
 
 
 @cache
