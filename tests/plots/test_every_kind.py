@@ -29,6 +29,9 @@ from ._figures import (
     written,
 )
 
+# where texts stand, the same under every linear algebra kernel
+pytestmark = pytest.mark.plumbing
+
 LONG = "van den Abcdefgh-Smith-Jones, Krishnamurthy & the Collaborative Group of"
 
 
