@@ -274,4 +274,10 @@ def _least(H: Array) -> Array:
 
 
 def _solve(H: Array, g: Array) -> Array:
-    return np.asarray(np.linalg.solve(H, g[..., None]), dtype=float)[..., 0]
+    try:
+        return np.asarray(np.linalg.solve(H, g[..., None]), dtype=float)[..., 0]
+    except np.linalg.LinAlgError:
+        # beside a standard deviation of almost 0 numbers underflow: the gradient leads on
+        singular = np.linalg.slogdet(H)[0] == 0.0
+        H = np.where(singular[:, None, None], np.eye(H.shape[-1]), H)
+        return np.asarray(np.linalg.solve(H, g[..., None]), dtype=float)[..., 0]

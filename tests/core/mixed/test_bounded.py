@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from metareg_sm.core.mixed.ascent import steps
+from metareg_sm.core.mixed.ascent import _solve, steps
 from metareg_sm.core.mixed.bounded import bounded_step, misplaced
 from metareg_sm.core.mixed.climb import Box, climb, newton_step
 from metareg_sm.core.mixed.lanes import Lanes
@@ -80,3 +80,15 @@ def test_climbs_with_a_held_correlation_end_where_the_score_is_0():
     for phi in reached:
         point = changed.point(phi, False)
         assert_allclose(np.where(box.free(point), point.gradient, 0.0), 0.0, atol=1e-6)
+
+
+def test_a_lane_whose_numbers_underflow_follows_its_gradient():
+    H = np.zeros((2, 2, 2))
+    H[1] = np.eye(2)
+    tiny = Heights(np.zeros(2), np.array([[1e-200, 0.5], [0.5, 0.5]]), H, H.copy())
+    tiny.observed[0] = tiny.expected[0] = np.full((2, 2), 1.0)
+    lower, upper = np.full(2, -np.inf), np.full(2, np.inf)
+    found, _, _ = steps(np.zeros((2, 2)), tiny, lower, upper)
+    assert np.isfinite(found).all()
+    solved = _solve(np.array([np.zeros((2, 2)), np.eye(2)]), np.array([[0.5, 0.25], [1.0, 2.0]]))
+    assert_allclose(solved, [[0.5, 0.25], [1.0, 2.0]])
