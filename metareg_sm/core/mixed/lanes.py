@@ -174,11 +174,8 @@ def _interpolation(n: int, at: int, fine: int) -> tuple[Array, Array]:
     """Places up to a step from one of n points, and weights (n, places) of the polynomial there."""
     low, high = max(at - 1, 0), min(at + 1, n - 1)
     x = np.linspace(low, high, (high - low) * fine + 1)
-    weights = np.ones((n, len(x)))
-    for i in range(n):
-        for j in range(n):
-            if i != j:
-                weights[i] *= (x - j) / (i - j)
+    powers, nodes = np.vander(x, n).T, np.vander(np.arange(float(n)), n).T
+    weights = np.asarray(np.linalg.solve(nodes, powers), dtype=float)
     return x, weights
 
 

@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from metareg_sm._typing import Array, Codes
-from metareg_sm.core.mixed.moments import Moments, pairs, variables
+from metareg_sm.core.mixed.moments import Moments, packed, pairs, variables
 from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.siblings import Siblings, products_of_others
 
@@ -116,7 +116,7 @@ class Upward:
         gram[0] += static
         for level, siblings in enumerate(self.nested.levels, 1):
             f, further = siblings.sums(f), level < len(self.nested.levels)
-            logdet, gram, f = _raised(f, rows[level], t[level], logdet, gram, order, further)
+            logdet, gram, f = _raised(f, rows[level], t[level], logdet, gram, further)
         if order and len(t) > 1:
             places = _of_terms(self.nested.chain)
             logdet, gram = logdet.take(places, axis=0), gram.take(places, axis=0)
@@ -140,53 +140,43 @@ def _with_ones(rows: Array) -> Array:
 
 
 @cache
-def _places(m: int, order: int) -> tuple[list[int], dict[tuple[int, int], int], int]:
-    """Where derivatives by m variables stand: first ones, second ones by pair, and their number."""
-    if not order:
-        return [], {}, 1
-    first = [1 + i for i in range(m)]
-    pairs = {}
-    if order > 1:
-        for j in range(m):
-            for i in range(j + 1):
-                pairs[i, j] = pairs[j, i] = 1 + m + j * (j + 1) // 2 + i
-    return first, pairs, 1 + m + (m * (m + 1) // 2 if order > 1 else 0)
+def _places(m: int) -> tuple[list[int], dict[tuple[int, int], int]]:
+    """Where packed derivatives by m variables stand: first ones, and second ones by pair."""
+    second = {}
+    for at, (i, j) in enumerate(zip(*pairs(m), strict=True), 1 + m):
+        second[int(i), int(j)] = second[int(j), int(i)] = at
+    return list(range(1, 1 + m)), second
 
 
-def _coefficients(a: Array, t: Array, order: int) -> tuple[Array, Array, Array]:
+def _coefficients(a: Array, t: Array) -> tuple[Array, Array, Array]:
     """Values and derivatives of h = 1 / (1 + t a), of t h and of log(1 + t a), (size, ..., n).
 
     Parameters
     ----------
     a : ndarray, (derivatives, ..., n)
-        Precisions and their derivatives by the variances of finer levels.
+        Precisions, and where derivatives are wanted those by the variances of finer levels.
     t : ndarray, (..., 1)
         Variance of the nodes.
-    order : int
-        Derivatives that are wanted.
     """
     n = variables(len(a))
-    old, old2, _ = _places(n, order)
-    new, new2, size = _places(n + 1, order)
     shape = np.broadcast_shapes(a.shape[1:], t.shape)
-    H, K, L = np.empty((3, size, *shape))
+    H, K, L = np.empty((3, packed(n + 1) if n else 1, *shape))
     growth = 1.0 + t * a[0]
     h = np.divide(1.0, growth, out=H[0])
     k = np.multiply(t, h, out=K[0])
     np.log(growth, out=L[0])
-    if not order:
+    if not n:
         return H, K, L
+    old, old2 = _places(n)
+    new, new2 = _places(n + 1)
     ha, hh, kh, kk = h * a[0], h * h, k * h, k * k
     H[new[n]], K[new[n]], L[new[n]] = -h * ha, hh, ha
-    for i in range(n):
-        ai, at = a[old[i]], new[i]
-        H[at], K[at], L[at] = -kh * ai, -kk * ai, k * ai
-    if order < 2:
-        return H, K, L
     at = new2[n, n]
     H[at], K[at], L[at] = 2.0 * ha * h * ha, -2.0 * hh * ha, -ha * ha
     for i in range(n):
-        ai, at = a[old[i]], new2[i, n]
+        ai, at = a[old[i]], new[i]
+        H[at], K[at], L[at] = -kh * ai, -kk * ai, k * ai
+        at = new2[i, n]
         H[at], K[at], L[at] = hh * ai * (2.0 * k * a[0] - 1.0), -2.0 * kh * h * ai, hh * ai
         for j in range(i + 1):
             aij, aa, at = a[old2[i, j]], ai * a[old[j]], new2[i, j]
@@ -196,7 +186,7 @@ def _coefficients(a: Array, t: Array, order: int) -> tuple[Array, Array, Array]:
 
 
 def _raised(
-    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, order: int, further: bool
+    f: Array, rows: Array, t: Array, logdet: Array, gram: Array, further: bool
 ) -> tuple[Array, Array, Array]:
     """One level up: log determinant, products and sums with the variance of the nodes.
 
@@ -204,9 +194,9 @@ def _raised(
     Sums that no further level needs are not formed.
     """
     n = variables(len(f))
-    old, old2, _ = _places(n, order)
-    new, new2, _ = _places(n + 1, order)
-    H, K, L = _coefficients(f[..., 0, :], t[..., None], order)
+    old, old2 = _places(n)
+    new, new2 = _places(n + 1)
+    H, K, L = _coefficients(f[..., 0, :], t[..., None])
     H, K = H[..., None, :], K[..., None, :]
     centre, b = rows[..., 1:, :], f[..., 1:, :]
     linear = _products(2.0 * b + f[..., :1, :] * centre, H * centre)
@@ -215,34 +205,30 @@ def _raised(
     both = linear - 2.0 * square
     for i in range(n):
         added[new[i]] += both[old[i], 0]
-        if order > 1:
-            added[new2[i, n]] += both[old[i], new[n]]
-            left = 2.0 * K[0] * b[old[i]]
-            for j in range(i + 1):
-                at = new2[i, j]
-                added[at] += both[old2[i, j], 0] + both[old[i], new[j]] + both[old[j], new[i]]
-                added[at] -= left @ b[old[j]].swapaxes(-1, -2)
-    kept = _kept(n, order)
+        added[new2[i, n]] += both[old[i], new[n]]
+        left = 2.0 * K[0] * b[old[i]]
+        for j in range(i + 1):
+            at = new2[i, j]
+            added[at] += both[old2[i, j], 0] + both[old[i], new[j]] + both[old[j], new[i]]
+            added[at] -= left @ b[old[j]].swapaxes(-1, -2)
+    kept = _kept(n)
     added[kept] += gram
     total = L.sum(-1)
     total[kept] += logdet
-    return total, added, _sums(f, H, centre, order) if further else f
+    return total, added, _sums(f, H, centre) if further else f
 
 
-def _sums(f: Array, H: Array, centre: Array, order: int) -> Array:
+def _sums(f: Array, H: Array, centre: Array) -> Array:
     """Precisions and sums of nodes with their variance, about the centres of their parents."""
     n = variables(len(f))
-    old, old2, _ = _places(n, order)
-    new, new2, _ = _places(n + 1, order)
+    old, old2 = _places(n)
+    new, new2 = _places(n + 1)
     F = H * f[0]
     for i in range(n):
         F[new[i]] += H[0] * f[old[i]]
-        if order > 1:
-            F[new2[i, n]] += H[new[n]] * f[old[i]]
-            for j in range(i + 1):
-                F[new2[i, j]] += (
-                    H[0] * f[old2[i, j]] + H[new[i]] * f[old[j]] + H[new[j]] * f[old[i]]
-                )
+        F[new2[i, n]] += H[new[n]] * f[old[i]]
+        for j in range(i + 1):
+            F[new2[i, j]] += H[0] * f[old2[i, j]] + H[new[i]] * f[old[j]] + H[new[j]] * f[old[i]]
     F[..., 1:, :] += F[..., :1, :] * centre
     return F
 
@@ -266,23 +252,20 @@ def _stacked(rows: Array) -> Array:
 
 
 @cache
-def _kept(n: int, order: int) -> Codes:
+def _kept(n: int) -> Codes:
     """Where derivatives by n variables stand among those by one more."""
-    first, pairs, _ = _places(n + 1, order)
-    second = [pairs[i, j] for j in range(n) for i in range(j + 1)] if order > 1 else []
-    return np.array([0, *first[:n], *second], dtype=np.intp)
-
-
-def _variables_of(n: int) -> list[tuple[int, ...]]:
-    """Variables that each of the packed derivatives is by."""
-    i, j = pairs(n)
-    return [(), *((v,) for v in range(n)), *zip(i.tolist(), j.tolist(), strict=True)]
+    first, second = _places(n + 1)
+    return np.array(
+        [0, *first[:n], *(second[i, j] for j in range(n) for i in range(j + 1))], dtype=np.intp
+    )
 
 
 @cache
 def _of_terms(chain: tuple[int, ...]) -> Codes:
     """Where derivatives by the variances of the terms stand among those by levels."""
-    levels = sorted(range(len(chain)), key=chain.__getitem__)
-    place = {by: at for at, by in enumerate(_variables_of(len(chain)))}
-    wanted = (tuple(sorted(levels[v] for v in by)) for by in _variables_of(len(chain)))
-    return np.array([place[by] for by in wanted], dtype=np.intp)
+    m = len(chain)
+    first, second = _places(m)
+    level = np.argsort(chain).tolist()
+    i, j = pairs(m)
+    by_two = (second[level[a], level[b]] for a, b in zip(i.tolist(), j.tolist(), strict=True))
+    return np.array([0, *(first[x] for x in level), *by_two], dtype=np.intp)
