@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from statsmodels.base.data import PandasData
 from statsmodels.base.model import LikelihoodModel
 from statsmodels.tools.sm_exceptions import MissingDataError
 
@@ -116,6 +117,7 @@ class KnownVarianceModel(LikelihoodModel):
         self.measure_name: str | None = None
         self.measure_size: float | None = None
         self._kinds: Mapping[Any, str] = {}
+        self._named_index: tuple[list[str], pd.Index] | None = None
         self.participants: Participants | None = None
         if not by_formula:
             self._total = total
@@ -175,6 +177,18 @@ class KnownVarianceModel(LikelihoodModel):
             self._named,
             self._kinds,
         )
+
+    def coefficient_index(self) -> pd.Index | None:
+        """Names of the coefficients as an index; None for arrays, which have no labels.
+
+        Each caller has one of its own: who names it names no other.
+        """
+        if not isinstance(self.data, PandasData):
+            return None
+        names, known = self.data.param_names, self._named_index
+        if known is None or known[0] != names:
+            self._named_index = known = list(names), pd.Index(names, tupleize_cols=False)
+        return known[1].view()
 
     def initialize(self) -> None:
         """Check the studies and prepare the column space of the moderators."""

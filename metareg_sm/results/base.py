@@ -6,7 +6,6 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from statsmodels.base.model import LikelihoodResultsWrapper
 
 from metareg_sm._compat import cached_data, cached_value
 from metareg_sm._typing import Array, EggerModel
@@ -380,13 +379,3 @@ class ModelResults(ReportResults):
 
     def __dir__(self) -> list[str]:
         return available(type(self), list(super().__dir__()))
-
-
-class ModelResultsWrapper(LikelihoodResultsWrapper):
-    """Results of any model with pandas labels."""
-
-    def __repr__(self) -> str:
-        return repr(self._results)
-
-    def __str__(self) -> str:
-        return str(self._results)

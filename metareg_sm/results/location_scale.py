@@ -15,9 +15,9 @@ from metareg_sm.exceptions import DesignError, MetaRegError
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
 from metareg_sm.postestimation.scale import ScaleHeterogeneity, heterogeneity
 from metareg_sm.report.tables import Block, Grid
-from metareg_sm.results.base import ModelResultsWrapper
 from metareg_sm.results.inherited import Unavailable
 from metareg_sm.results.scale import ScaleEstimate, ScaleResults
+from metareg_sm.results.wrapper import ModelResultsWrapper
 
 __all__ = ["LocationScaleResults", "LocationScaleResultsWrapper", "ScaleEstimate"]
 

@@ -9,9 +9,9 @@ import statsmodels.base.wrapper as wrap
 from metareg_sm._typing import Array, BootstrapScheme, PermutationScheme, Seed
 from metareg_sm.exceptions import MetaRegError
 from metareg_sm.printing import Overview
-from metareg_sm.results.base import ModelResultsWrapper
 from metareg_sm.results.small_study import SmallStudyResults
 from metareg_sm.results.tau2 import Tau2Options
+from metareg_sm.results.wrapper import ModelResultsWrapper
 
 if TYPE_CHECKING:
     from metareg_sm.postestimation.bootstrap import Bootstrap

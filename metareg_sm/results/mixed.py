@@ -11,8 +11,8 @@ import statsmodels.base.wrapper as wrap
 from metareg_sm._typing import Array, Seed
 from metareg_sm.report.mixed import components_cells, components_frame, heterogeneity_block
 from metareg_sm.report.tables import Block, Grid
-from metareg_sm.results.base import ModelResultsWrapper
 from metareg_sm.results.components import ComponentResults
+from metareg_sm.results.wrapper import ModelResultsWrapper
 
 if TYPE_CHECKING:
     from metareg_sm.postestimation.clusters import (

@@ -36,6 +36,34 @@ def test_kind_and_labels(bcg_res):
         assert len(getattr(res, name)) == 13
 
 
+@pytest.mark.parametrize("name", ["params", "bse", "tvalues", "pvalues"])
+def test_labels_are_of_each_answer_alone(bcg, name):
+    res = fit(bcg)
+    inner = np.array(getattr(res._results, name))
+    one = getattr(res, name)
+    one.index.name = "term"
+    assert getattr(res, name).index.name is None
+    assert fit(bcg).params.index.name is None
+    assert_series_equal(getattr(res, name), pd.Series(inner, ["Intercept", "ablat", "year"]))
+    plain = MetaReg(bcg["yi"].to_numpy(), res.model.exog, vi=bcg["vi"].to_numpy()).fit()
+    assert type(getattr(plain, name)) is np.ndarray
+    assert_allclose(getattr(plain, name), inner, rtol=1e-9)
+
+
+def test_labels_follow_the_names_of_the_data(bcg):
+    res = fit(bcg)
+    assert list(res.params.index) == ["Intercept", "ablat", "year"]
+    res.model.data.xnames[1] = "latitude"
+    assert (
+        list(res.params.index) == list(res.cov_params().index) == ["Intercept", "latitude", "year"]
+    )
+    again = pickle.loads(pickle.dumps(res))
+    assert list(again.bse.index) == ["Intercept", "latitude", "year"]
+    pairs = res.model.exog[:, 1:]
+    two = MetaReg(bcg["yi"], pd.DataFrame(pairs, columns=[("a", 1), 2]), vi=bcg["vi"]).fit()
+    assert list(two.params.index) == [("a", 1), 2]
+
+
 def test_fitted_values(bcg, bcg_res):
     res = bcg_res
     assert_allclose(res.fittedvalues, res.model.exog @ res.params, rtol=1e-13)
