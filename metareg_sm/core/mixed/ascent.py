@@ -91,18 +91,18 @@ def ascend(
     phi = start.copy()
     converged = np.zeros(len(phi), dtype=bool)
     lanes = np.arange(len(phi))
-    at = heights(phi, lanes)
-    ends = Heights(*(part.copy() for part in at))
+    at = ends = heights(phi, lanes)
     evaluations, here = 1, start
     keep = np.isfinite(at.value)
     if not keep.all():
-        lanes, here, at = lanes[keep], here[keep], _part(at, keep)
+        lanes, here, at = _kept(keep, lanes, here, at)
 
     def leave(away: Mask, where: Array, arrived: Mask | bool) -> None:
         gone = lanes[away]
         phi[gone], converged[gone] = where[away], arrived
-        for old, new in zip(ends, at, strict=True):
-            old[gone] = new[away]
+        if at is not ends:
+            for old, new in zip(ends, at, strict=True):
+                old[gone] = new[away]
 
     for _ in range(_MOST if lanes.size else 0):
         step, decrement, definite = steps(here, at, lower, upper)
@@ -111,19 +111,18 @@ def ascend(
             far = ~definite
             to[far] = moved(here[far], step[far])
         following = np.minimum(np.maximum(to, lower), upper)
-        done = (decrement < last) & (definite | (decrement < _NOTHING))
-        if done.any():
-            leave(done, following, True)
-            lanes, here, step, following, decrement, at = _kept(
-                ~done, lanes, here, step, following, decrement, at
-            )
+        going = ~((decrement < last) & (definite | (decrement < _NOTHING)))
+        if not going.all():
+            leave(~going, following, True)
         if canonical is not None and converged.any():
-            away = _apart(following, decrement, phi, ends, converged, canonical)
-            if not away.all():
-                leave(~away, here, False)
-                lanes, here, step, following, decrement, at = _kept(
-                    away, lanes, here, step, following, decrement, at
-                )
+            ended = phi[converged], ends.expected[converged]
+            known = going & _known(following, decrement, *ended, canonical)
+            leave(known, here, False)
+            going &= ~known
+        if not going.all():
+            lanes, here, step, following, decrement, at = _kept(
+                going, lanes, here, step, following, decrement, at
+            )
         if not lanes.size:
             break
         new = heights(following, lanes)
@@ -137,8 +136,10 @@ def ascend(
             # no rise can be told from rounding, or this lane is given up
             small = 1e-9 * np.maximum(1.0, np.abs(at.value[worse]))
             leave(worse, here, decrement[worse] < small)
-            lanes, following, new = lanes[~worse], following[~worse], _part(new, ~worse)
+            lanes, following, new = _kept(~worse, lanes, following, new)
         here, at = following, new
+        if len(lanes) == len(phi):
+            ends = at
         if not lanes.size:
             break
     leave(np.ones(len(lanes), dtype=bool), here, False)
@@ -179,26 +180,17 @@ def _shortened(
     return _HALVINGS
 
 
-def _apart(
+def _known(
     following: Array,
     decrement: Array,
-    phi: Array,
-    ends: Heights,
-    converged: Mask,
+    ends: Array,
+    expected: Array,
     canonical: Callable[[Array], Array],
 ) -> Mask:
-    """Lanes whose next step does not lead, by the information, to where another one ended."""
-    away = np.ones(len(following), dtype=bool)
-    close = np.flatnonzero(decrement < 1.0)
-    if not close.size:
-        return away
-    there = np.flatnonzero(converged)
-    targets = np.array([canonical(phi[i]) for i in there])
-    for i in close:
-        gap = canonical(following[i]) - targets
-        distance = np.einsum("ni,nij,nj->n", gap, ends.expected[there], gap)
-        away[i] = distance.min() >= _SAME
-    return away
+    """Lanes whose next step leads, by the information, to where another one ended."""
+    gap = canonical(following)[:, None] - canonical(ends)
+    distance = np.einsum("bni,nij,bnj->bn", gap, expected, gap)
+    return np.asarray((decrement < 1.0) & (distance.min(1) < _SAME))
 
 
 def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, Array, Mask]:

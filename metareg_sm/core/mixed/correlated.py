@@ -186,15 +186,16 @@ class Correlated:
             found[..., :-1] = np.where(inside, np.sqrt(np.where(inside, squared, 0.0)), sd + by)
         return found
 
-    def start(self, variances: Array, rho: float) -> Array:
-        """Working parameters of given variances (q,) and about a given correlation."""
+    def start(self, variances: Array, rho: Array | float) -> Array:
+        """Working parameters of given variances (..., q) and about given correlations."""
         low, high = self.correlation.bounds
-        r = min(max(rho, 0.9 * low), 0.9 * high)
-        scale = np.array([variances.mean()]) if self.homogeneous else np.sqrt(variances)
-        return np.append(scale, r)
+        phi = np.empty((*variances.shape[:-1], len(self.kinds)))
+        phi[..., :-1] = variances.mean(-1, keepdims=True) if self.homogeneous else variances**0.5
+        phi[..., -1] = np.clip(rho, 0.9 * low, 0.9 * high)
+        return phi
 
     def canonical(self, phi: Array) -> Array:
-        """The one phi of all that make the same G that comparisons use."""
+        """The one phi (..., m) of all that make the same G that comparisons use."""
         return phi
 
     def reported(self, phi: Array) -> Reported:

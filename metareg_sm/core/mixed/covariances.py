@@ -69,12 +69,12 @@ class Structure(Protocol):
         """
         ...
 
-    def start(self, variances: Array, rho: float) -> Array:
-        """Working parameters of given variances (q,) and about a given correlation."""
+    def start(self, variances: Array, rho: Array | float) -> Array:
+        """Working parameters of given variances (..., q) and about given correlations (...,)."""
         ...
 
     def canonical(self, phi: Array) -> Array:
-        """The one phi of all that make the same G that comparisons use."""
+        """The one phi (..., m) of all that make the same G that comparisons use."""
         ...
 
     def reported(self, phi: Array) -> Reported:

@@ -80,7 +80,7 @@ def deletions(
 def _beginnings(solution: MixedSolution, many: Many, B: int) -> Array:
     """Maxima of the likelihood of all data, the highest first, and, where that is cheap, others."""
     problem = solution.problem
-    far = np.array(starts(problem))
+    far = starts(problem)
     found = Lanes(problem, many, solution.reml).ascend(far)
     lower = np.flatnonzero(found.converged & (found.value < solution.loglike - _SAME))
     lower = lower[np.unique(np.round(found.value[lower] / _SAME), return_index=True)[1]]

@@ -202,7 +202,7 @@ class MixedLikelihood:
             if structure.kinds == ("variance",) * (at.stop - at.start):
                 found.append(own * units)
             else:
-                ends = (structure.canonical(lane) * units for lane in own)
+                ends = structure.canonical(own) * units
                 found.append(np.array([structure.reported(lane).values for lane in ends]))
         return np.concatenate(found, axis=1)
 
@@ -213,9 +213,9 @@ class MixedLikelihood:
         return found[0] if len(found) == 1 else np.concatenate(found, axis=1)
 
     def canonical(self, phi: Array) -> Array:
-        """The one phi of all that make the same G that comparisons use."""
+        """The one phi (..., m) of all that make the same G that comparisons use."""
         pairs = zip(self.terms, self.slices, strict=True)
-        return np.concatenate([t.structure.canonical(phi[s]) for t, s in pairs])
+        return np.concatenate([t.structure.canonical(phi[..., s]) for t, s in pairs], axis=-1)
 
     def evaluate(self, phi: Array) -> Evaluation | None:
         """The regression at working parameters; None where Sigma is singular."""

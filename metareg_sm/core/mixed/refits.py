@@ -69,7 +69,7 @@ def refits(
     if many is None:
         return None
     most = _STARTS if set(problem.kinds) <= {"variance", "sd"} else _CORRELATED
-    begin = np.vstack([start, *starts(problem)[: min(most, _FEW // many.size)]])
+    begin = np.vstack([start, starts(problem)[: min(most, _FEW // many.size)]])
     step = at_a_time(problem, many, len(begin))
     parts = [
         _block(problem, many, Z, outcomes[at : at + step], reml, begin)

@@ -86,7 +86,7 @@ def maximize(
         n_starts = _MANY
     given = starts(problem)
     if fixed is not None and start is not None:
-        given = [np.where(fixed, start, candidate) for candidate in given]
+        given = np.where(fixed, start, given)
     candidates = ranked(problem, reml, given)
     # the highest first, then in turn one that lies far from it and the next best
     order = [candidates[0]]
@@ -200,8 +200,8 @@ def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
         peaks = lanes.peaks(points)
         if room <= len(peaks):
             return peaks
-        return np.vstack([peaks, *starts(problem)[: room - len(peaks)]])
-    given = np.array(starts(problem))
+        return np.vstack([peaks, starts(problem)[: room - len(peaks)]])
+    given = starts(problem)
     room = max(_MANY, 10 * room)
     if room < len(given):
         # the highest, and others far below them
@@ -235,8 +235,8 @@ def _finished(
     return climb(problem, found.phi[lane], reml, fixed)
 
 
-def ranked(problem: MixedLikelihood, reml: bool, candidates: list[Array]) -> list[Array]:
-    """Starts of climbs, the highest first."""
+def ranked(problem: MixedLikelihood, reml: bool, candidates: Array) -> list[Array]:
+    """Starts (n, m) of climbs, the highest first."""
     return sorted(candidates, key=lambda phi: -problem.loglike(phi, reml))
 
 

@@ -3,62 +3,69 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
 from metareg_sm._typing import Array
+from metareg_sm.core.mixed.covariances import Kind
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 
 # Points at most that fill the space of many parameters.
 _MOST = 100
 
 
-def starts(problem: MixedLikelihood) -> list[Array]:
-    """Working parameters to begin climbs from, rough ones included.
+def starts(problem: MixedLikelihood) -> Array:
+    """Working parameters (n, m) to begin climbs from, rough ones included.
 
     Heterogeneity shared out evenly, most of it in one term, little of it, and, where terms have
     several parameters, points that fill the space of variances and correlations evenly (Roberts'
     sequence, which generalises the golden ratio).
     """
     total = max(problem.residual_variance - problem.typical, 0.1 * problem.typical)
-    terms = problem.terms
-    n = len(terms)
+    decades = math.ceil(math.log10(total / max(problem.smallest, 1e-300)))
+    levels = tuple(term.q for term in problem.terms)
+    shares, rho = _shares(levels, problem.kinds, decades)
+    by_term = np.split(total * shares, np.cumsum(levels)[:-1], axis=1)
+    triples = zip(problem.terms, by_term, rho.T, strict=True)
+    return np.concatenate([term.structure.start(v, r) for term, v, r in triples], axis=1)
 
-    def shared(variances: Array, rho: float) -> Array:
-        pairs = zip(terms, variances, strict=True)
-        return np.concatenate([t.structure.start(np.full(t.q, v), rho) for t, v in pairs])
 
-    even = np.full(n, total / n)
-    found = [shared(even, 0.4), shared(0.1 * even, 0.0)]
-    if "correlation" in problem.kinds:
-        found += [shared(even, -1.0), shared(even, 0.95), shared(0.1 * even, 0.95)]
-    decades = np.log10(total / max(problem.smallest, 1e-300))
-    if decades > 2.0:
+@cache
+def _shares(levels: tuple[int, ...], kinds: tuple[Kind, ...], decades: int) -> tuple[Array, Array]:
+    """Variances of all levels over the total, and a correlation for each term, of the starts.
+
+    Parameters
+    ----------
+    levels : tuple of int
+        Levels of each term.
+    kinds : tuple of str
+        What each working parameter is.
+    decades : int
+        How far the smallest sampling variance lies below the total.
+    """
+    n, m, correlated = len(levels), len(kinds), "correlation" in kinds
+    even = np.full(n, 1.0 / n)
+    shared = [(even, 0.4), (0.1 * even, 0.0)]
+    if correlated:
+        shared += [(even, -1.0), (even, 0.95), (0.1 * even, 0.95)]
+    if decades > 2:
         # unequal variances: a maximum may lie anywhere between the smallest of them and the total
-        for size in 10.0 ** -np.arange(2.0, decades + 1.0):
-            found.append(shared(size * even, 0.2))
+        shared += [(10.0**-decade * even, 0.2) for decade in range(2, decades + 1)]
     if n > 1:
-        one = np.eye(n) * 0.9 * total + 0.1 * even
-        found += [shared(variances, 0.4) for variances in one]
-    m = len(problem.kinds)
-    extra = (
-        min(max(4 * max(m - n - 1, 0) ** 2, 8 if "correlation" in problem.kinds else 4), _MOST)
-        if m > 1
-        else 0
-    )
-    if extra > 0:
-        dimension = sum(t.q + (t.q > 1) for t in terms)
-        ratio = _golden(dimension)
-        for i in range(1, extra + 1):
-            u = np.mod(0.5 + i * ratio, 1.0)
-            parts, at = [], 0
-            for t in terms:
-                variances = total / n * 10.0 ** (2.5 * u[at : at + t.q] - 2.0)
-                rho = 2.0 * u[at + t.q] - 1.0 if t.q > 1 else 0.0
-                parts.append(t.structure.start(variances, rho))
-                at += t.q + (t.q > 1)
-            found.append(np.concatenate(parts))
-    return found
+        shared += [(most, 0.4) for most in 0.9 * np.eye(n) + 0.1 * even]
+    variances = np.array([share for share, _ in shared]).repeat(levels, axis=1)
+    rho = np.array([[r] * n for _, r in shared])
+    if m == 1:
+        return variances, rho
+    extra = min(max(4 * max(m - n - 1, 0) ** 2, 8 if correlated else 4), _MOST)
+    # coordinates of the variances of each term, and then that of its correlation
+    several = np.array(levels) > 1
+    ends = np.cumsum(levels + several)[several] - 1
+    u = _filling(sum(levels) + len(ends), extra)
+    rho = np.vstack([rho, np.zeros((extra, n))])
+    rho[-extra:, several] = 2.0 * u[:, ends] - 1.0
+    return np.vstack([variances, 10.0 ** (2.5 * np.delete(u, ends, 1) - 2.0) / n]), rho
 
 
 def grid(problem: MixedLikelihood, points: float) -> list[Array]:
@@ -74,9 +81,13 @@ def grid(problem: MixedLikelihood, points: float) -> list[Array]:
     return [bottom * (top / bottom) ** np.linspace(0.0, 1.0, count)] * m
 
 
-def _golden(dimension: int) -> Array:
-    """Steps of Roberts' sequence: powers of the root of x^(d+1) = x + 1."""
+def _filling(dimension: int, n: int) -> Array:
+    """Points (n, dimension) of Roberts' sequence in the unit cube.
+
+    Its steps are powers of the root of x^(d+1) = x + 1.
+    """
     x = 1.5
     for _ in range(40):
         x = (1.0 + x) ** (1.0 / (dimension + 1))
-    return x ** -np.arange(1.0, dimension + 1)
+    ratio = x ** -np.arange(1.0, dimension + 1)
+    return np.mod(0.5 + np.arange(1.0, n + 1)[:, None] * ratio, 1.0)

@@ -81,14 +81,14 @@ class Linear:
         """Where a scoring step leads: G is linear."""
         return phi + step
 
-    def start(self, variances: Array, rho: float) -> Array:  # noqa: ARG002 (no correlation)
-        """Working parameters of given variances (q,) and about a given correlation."""
-        traces = np.trace(self.parts, axis1=1, axis2=2)
-        weights: Array = np.einsum("mjj,j->m", self.parts, variances) / traces
+    def start(self, variances: Array, rho: Array | float) -> Array:  # noqa: ARG002 (none)
+        """Working parameters of given variances (..., q) and about given correlations."""
+        shares = self.parts.diagonal(0, 1, 2)
+        weights: Array = variances @ shares.T / shares.sum(1)
         return weights
 
     def canonical(self, phi: Array) -> Array:
-        """The one phi of all that make the same G that comparisons use."""
+        """The one phi (..., m) of all that make the same G that comparisons use."""
         return phi
 
     def reported(self, phi: Array) -> Reported:

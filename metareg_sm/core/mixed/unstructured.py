@@ -84,6 +84,12 @@ class Unstructured:
         rows, columns = np.tril_indices(self.q)
         return rows, columns
 
+    @cached_property
+    def _marks(self) -> tuple[Codes, Array]:
+        """The diagonal entry in the column of each entry of L, and which share a row, (m, m)."""
+        rows, columns = self._entries
+        return np.flatnonzero(rows == columns)[columns], np.equal.outer(rows, rows).astype(float)
+
     def matrix(self, phi: Array) -> Array:
         """G, (..., q, q)."""
         L = self.factor(phi)
@@ -115,32 +121,30 @@ class Unstructured:
             found[inside] = np.linalg.cholesky(G[inside])[..., i, j]
         return found
 
-    @property
+    @cached_property
     def _held(self) -> bool:
         """Whether something of L is held."""
         return bool(self.constant.any()) or len(self.parts) < self.q * (self.q + 1) // 2
 
-    def start(self, variances: Array, rho: float) -> Array:
-        """Working parameters of given variances (q,) and about a given correlation."""
-        q = self.q
-        C = np.full((q, q), min(max(rho, -0.9 / (q - 1)), 0.95))
-        np.fill_diagonal(C, 1.0)
-        L = np.zeros((q, q))
-        L[self.order] = np.linalg.cholesky(C) * np.sqrt(variances[self.order])[:, None]
+    def start(self, variances: Array, rho: Array | float) -> Array:
+        """Working parameters of given variances (..., q) and about given correlations."""
+        q, sd = self.q, np.sqrt(variances[..., self.order])
+        r = np.clip(rho, -0.9 / (q - 1), 0.95)[..., None, None]
+        L = np.empty((*sd.shape, q))
+        L[..., self.order, :] = np.linalg.cholesky(np.where(np.eye(q) > 0.0, 1.0, r))
+        L[..., self.order, :] *= sd[..., None]
         # parts share no entries; what is held stays
-        phi: Array = self._flat @ (L - self.constant).ravel()
-        phi[: self.scales] = np.sqrt(variances[self.order[: self.scales]])
+        phi: Array = (L - self.constant).reshape(*sd.shape[:-1], -1) @ self._flat.T
+        phi[..., : self.scales] = sd[..., : self.scales]
         return phi
 
     def canonical(self, phi: Array) -> Array:
-        """The one phi of all that make the same G that comparisons use."""
+        """The one phi (..., m) of all that make the same G that comparisons use."""
         if self._held:
             return phi
-        i, j = self._entries
-        signs = np.where(phi[i == j] < 0.0, -1.0, 1.0)
-        found = phi * signs[j]
-        found[np.bincount(i, found**2)[i] < _ZERO**2] = 0.0
-        return found
+        diagonal, row = self._marks
+        found = np.where(phi[..., diagonal] < 0.0, -phi, phi)
+        return np.where((found * found) @ row < _ZERO**2, 0.0, found)
 
     def reported(self, phi: Array) -> Reported:
         """Variances and correlations."""

@@ -75,7 +75,7 @@ def test_outcomes(kind):
 @pytest.mark.parametrize("kind", BATCHED)
 def test_climbs_end_where_single_ones_do(kind):
     _, _, built = made(kind)
-    begin = np.array(starts(built)[:6])
+    begin = starts(built)[:6]
     lanes = Lanes(built, built.many, True)
     every = lanes.ascend(begin, outcome=np.zeros(len(begin), dtype=int))
     assert every.converged.mean() > 0.7

@@ -181,6 +181,19 @@ def test_structures_know_their_bounds():
         assert structure(name, 1).matrix(np.array([2.0])).tolist() == [[2.0]]
 
 
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structures_start_many_climbs_at_once(name):
+    made = structure(name, 3, np.array([0.0, 1.0, 3.0]))
+    variances = np.array([[1.0, 2.0, 3.0], [0.5, 0.1, 4.0], [0.0, 2.0, 1.0]])
+    rho = np.array([0.3, -1.0, 0.99])
+    every = made.start(variances, rho)
+    one = [made.start(v, float(r)) for v, r in zip(variances, rho, strict=True)]
+    assert_allclose(every, one, rtol=1e-12)
+    assert_allclose(made.canonical(every), [made.canonical(phi) for phi in one], rtol=1e-12)
+    G = made.matrix(made.canonical(every))
+    assert_allclose(G, made.matrix(every), rtol=1e-12, atol=1e-15)
+
+
 @pytest.mark.parametrize("name", [*STRUCTURES, "two"])
 def test_held_components(name):
     rng = np.random.default_rng(12)
