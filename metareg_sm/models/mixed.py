@@ -17,7 +17,7 @@ from metareg_sm.core.mixed.identify import Flat, flat_directions
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 from metareg_sm.core.mixed.solution import solve
 from metareg_sm.core.mixed.terms import components
-from metareg_sm.design.random import parse_random, random_terms
+from metareg_sm.design.random import component_names, parse_random, random_terms
 from metareg_sm.design.rows import as_frame
 from metareg_sm.design.values import index_of
 from metareg_sm.design.variances import Variances
@@ -428,6 +428,12 @@ class MixedMetaReg(KnownVarianceModel):
     def containment(self) -> Array:
         """Degrees of freedom of the coefficients by the groupings that contain them, (p,)."""
         return containment_df(self.exog, groupings(self), self.basis.rank)
+
+    @cached_property
+    def component_names(self) -> tuple[str, ...]:
+        """Printed names of the variances and correlations, in the order of the terms."""
+        labels = self.likelihood.components
+        return tuple(component_names(self.random_terms, labels.terms, labels.names))
 
     def independent_blocks(self) -> Codes:
         """Finest groups of effects that are independent of each other, (k,)."""

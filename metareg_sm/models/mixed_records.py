@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cached_property
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.solution import MixedSolution
 from metareg_sm.core.mixed.terms import first_codes
-from metareg_sm.design.random import component_names
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
@@ -100,14 +99,14 @@ def reported_covariance(
     if not contained:
         return found
     df = model.containment
-    short = np.flatnonzero(df <= 0.0)
-    if short.size:
+    smallest = float(df.min())
+    if smallest <= 0.0:
+        short = model.exog_names[np.flatnonzero(df <= 0.0)[0]]
         raise DesignError(
-            f"df='contain' leaves no degrees of freedom for {model.exog_names[short[0]]!r}: there "
-            "are no more groups within which it is constant than coefficients. Use "
-            "df='residual', or fewer moderators."
+            f"df='contain' leaves no degrees of freedom for {short!r}: there are no more groups "
+            "within which it is constant than coefficients. Use df='residual', or fewer moderators."
         )
-    return replace(found, df=float(df.min()), coefficient_df=df)
+    return Covariance(found.cov, found.scale, smallest, found.sandwich, found.description, df)
 
 
 def variance_components(
@@ -115,9 +114,9 @@ def variance_components(
 ) -> VarianceComponents:
     """Variances and correlations of a fit."""
     found = solution.components()
-    names = component_names(model.random_terms, found.terms, found.names)
+    names = model.component_names
     return VarianceComponents(
-        tuple(names),
+        names,
         found.values,
         found.standard_errors,
         found.values,
@@ -125,7 +124,7 @@ def variance_components(
         "reml" if solution.reml else "ml",
         len(names),
         run.optimization,
-        tuple(name for name, end in zip(names, found.boundary, strict=True) if end),
+        tuple(compress(names, found.boundary)),
         "conf_int_variance",
     )
 

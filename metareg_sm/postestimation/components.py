@@ -265,7 +265,7 @@ def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
 def profile_variance(fit: MixedFitted, name: str, values: Array) -> Array:
     """Profile log-likelihood; see `MixedMetaRegResults.profile_variance`."""
     i = position(name, fit.components.names, "name")
-    terms = fit.solution.components().terms
+    terms = fit.solution.problem.components.terms
     profile = _Profile(fit.solution, terms[i], list(terms[:i]).count(terms[i]), 0.0)
     return np.array([profile(float(value)) for value in values])
 

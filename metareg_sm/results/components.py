@@ -142,7 +142,7 @@ class ComponentResults(ModelResults):
     @cached_value
     def component_rows(self) -> list[tuple[int, bool]]:
         """Term of each component, and whether it is the first of its term."""
-        terms = self.solution.components().terms
+        terms = self.solution.problem.components.terms
         return [(term, term not in terms[:i]) for i, term in enumerate(terms)]
 
     @property

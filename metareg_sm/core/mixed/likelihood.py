@@ -25,6 +25,8 @@ from metareg_sm.core.studies import residuals
 
 # Levels of a term beyond which derivatives by pairs of entries of G would cost more than they save.
 _WIDE = 6
+# Correlations so close to -1 or 1 are there, where their parameters have no ends.
+_END = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +66,25 @@ class Slope(NamedTuple):
     value: float
     gradient: Array
     evaluation: Evaluation
+
+
+class ComponentLabels(NamedTuple):
+    """Variances and correlations of all terms, whatever their values.
+
+    Attributes
+    ----------
+    terms : tuple of int
+        Term of each component, in the order of the terms.
+    names : tuple of str
+        "variance", "variance[j]", "rho" or "rho[i,j]" within its term, levels from 0.
+    low, high : ndarray, (m,)
+        Where a component is at an end of its range.
+    """
+
+    terms: tuple[int, ...]
+    names: tuple[str, ...]
+    low: Array
+    high: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +196,27 @@ class MixedLikelihood:
         """Working parameters in units of the outcome over those that the likelihood takes, (m,)."""
         power = {"variance": 2, "sd": 1, "free": 1, "correlation": 0}
         return np.array([self.scale ** power[kind] for kind in self.kinds])
+
+    @cached_property
+    def components(self) -> ComponentLabels:
+        """Which variances and correlations are reported."""
+        terms: list[int] = []
+        names: list[str] = []
+        low, high = [], []
+        for i, term in enumerate(self.terms):
+            structure = term.structure
+            # the names are the same at all parameters
+            own = structure.reported(structure.start(np.ones(term.q), 0.3)).names
+            ends = [float(end[-1]) for end in structure.bounds]
+            if not math.isfinite(ends[0]):
+                ends = [_END - 1.0, 1.0 - _END]
+            for name in own:
+                variance = name.startswith("variance")
+                low.append(0.0 if variance else ends[0])
+                high.append(math.inf if variance else ends[1])
+            terms += [i] * len(own)
+            names += own
+        return ComponentLabels(tuple(terms), tuple(names), np.array(low), np.array(high))
 
     def n(self, reml: bool) -> int:
         """Degrees of freedom: k - p for restricted, k for maximum likelihood."""

@@ -117,32 +117,20 @@ class MixedSolution:
 
     def components(self) -> Components:
         """Variances and correlations with the inverse of their information."""
-        problem = self.problem
+        problem, labels = self.problem, self.problem.components
         phi = self.phi * problem.units
-        terms: list[int] = []
-        names: list[str] = []
-        values, stacks, ends = [], [], []
-        for i, (term, at) in enumerate(zip(problem.terms, problem.slices, strict=True)):
-            found = term.structure.reported(phi[at])
-            terms += [i] * len(found.names)
-            names += found.names
-            values.append(found.values)
-            stacks.append(found.directions / problem.scale**2)
-            ends.append(_at_end(found.names, found.values, term.structure.bounds))
-        information = self.evaluation.information(stacks, self.reml)
+        pairs = zip(problem.terms, problem.slices, strict=True)
+        found = [term.structure.reported(phi[at]) for term, at in pairs]
+        information = self.evaluation.information([f.directions for f in found], self.reml)
         kind: Literal["expected", "average"] = "expected"
         matrix = information.expected
         if matrix is None:
             matrix, kind = information.average, "average"
-        joined = np.concatenate(values)
-        return Components(
-            tuple(terms),
-            tuple(names),
-            joined,
-            inverse_information(matrix),
-            np.concatenate(ends),
-            kind,
-        )
+        values = np.concatenate([f.values for f in found])
+        # directions are in units of the outcome, the evaluation in those of the problem
+        cov = inverse_information(matrix) * problem.scale**4
+        ends = (values <= labels.low) | (values >= labels.high)
+        return Components(labels.terms, labels.names, values, cov, ends, kind)
 
     def effects(self) -> list[Effects]:
         """Predicted random effects of each term, one row a group."""
@@ -150,37 +138,31 @@ class MixedSolution:
         return [Effects(e.u * s, e.cov * s**2) for e in self.evaluation.effects()]
 
 
-def _at_end(names: tuple[str, ...], values: Array, bounds: tuple[Array, Array]) -> Mask:
-    low, high = float(bounds[0][-1]), float(bounds[1][-1])
-    ends = []
-    for name, value in zip(names, values, strict=True):
-        if name.startswith("variance"):
-            ends.append(value == 0.0)
-        elif np.isfinite(low):
-            ends.append(value <= low or value >= high)
-        else:
-            ends.append(abs(value) >= 1.0 - 1e-9)
-    return np.array(ends)
-
-
 def inverse_information(information: Array) -> Array:
     """Inverse of an information matrix; nan for parameters that it says nothing about."""
-    m = len(information)
-    found = np.full((m, m), np.nan)
-    size = np.sqrt(np.maximum(np.diagonal(information), 0.0))
+    size = np.sqrt(np.maximum(information.diagonal(), 0.0))
     known = size > 0.0
-    if not known.any():
-        return found
+    if known.all():
+        return _inverse(information, size)
+    found = np.full(information.shape, np.nan)
     pick = np.ix_(known, known)
-    scaled = information[pick] / np.outer(size[known], size[known])
-    values, vectors = np.linalg.eigh(scaled)
+    found[pick] = _inverse(information[pick], size[known])
+    return found
+
+
+def _inverse(information: Array, size: Array) -> Array:
+    """Inverse where the roots of the diagonal are positive."""
+    sizes = np.outer(size, size)
+    values, vectors = np.linalg.eigh(information / sizes)
     inside = values > _SINGULAR
+    if inside.all():
+        inverse: Array = (vectors / values) @ vectors.T
+        return inverse / sizes
     loose = (vectors[:, ~inside] ** 2).sum(1) > _SINGULAR
     inverse = (vectors[:, inside] / values[inside]) @ vectors[:, inside].T
     inverse[loose] = np.nan
     inverse[:, loose] = np.nan
-    found[pick] = inverse / np.outer(size[known], size[known])
-    return found
+    return inverse / sizes
 
 
 def solve(

@@ -83,6 +83,28 @@ def test_information_that_is_singular_is_nan():
     assert np.isnan(found[:2]).all()
     assert found[2, 2] == 0.25
     assert np.isnan(inverse_information(np.zeros((2, 2)))).all()
+    found = inverse_information(np.array([[5.0, 0.0, 2.0], [0.0, 0.0, 0.0], [2.0, 0.0, 1.0]]))
+    assert np.isnan(found[1]).all()
+    assert np.isnan(found[:, 1]).all()
+    assert_allclose(found[np.ix_([0, 2], [0, 2])], [[1.0, -2.0], [-2.0, 5.0]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ends_of_the_components(kind):
+    rng = np.random.default_rng([31, KINDS.index(kind)])
+    y, X, known, terms = problem(rng, kind)
+    built = likelihood(y, X, known, terms)
+    assert not solve(built, working(rng, terms) / built.units, True).components().boundary.any()
+    zero = solve(built, np.zeros(len(built.kinds)), True).components()
+    variance = [name.startswith("variance") for name in zero.names]
+    # the correlation with a variance of 0 is none
+    assert zero.boundary.tolist() == variance
+    high = built.bounds[1]
+    if "correlation" in built.kinds:
+        found = solve(built, np.where(np.isfinite(high), high, 0.5), True).components()
+        rho = np.array([name == "rho" for name in found.names])
+        assert found.boundary[rho].all()
+        assert not found.boundary[~rho].any()
 
 
 def test_estimates_cover_what_made_the_data():
