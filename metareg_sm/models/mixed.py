@@ -4,40 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from metareg_sm._typing import Array, Codes, Missing
-from metareg_sm.core.mixed.identify import Flat, flat_directions
-from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm._typing import Missing
 from metareg_sm.core.mixed.solution import solve
-from metareg_sm.core.mixed.terms import components
-from metareg_sm.design.random import component_names, parse_random, random_terms
-from metareg_sm.design.rows import as_frame
-from metareg_sm.design.values import index_of
 from metareg_sm.design.variances import Variances
-from metareg_sm.exceptions import (
-    DesignError,
-    OptionError,
-)
+from metareg_sm.exceptions import DesignError
 from metareg_sm.models import checks, mixed_checks
-from metareg_sm.models.base import KnownVarianceModel
+from metareg_sm.models.dependent_effects import DependentEffects
 from metareg_sm.models.mixed_optimizer import mixed_start, optimize_mixed
 from metareg_sm.models.mixed_records import (
     MixedRegression,
-    groupings,
     reported_covariance,
     variance_components,
 )
 from metareg_sm.models.optimizers import check_optimizer
 from metareg_sm.options import choose, flag, flag_or_none, whole_number
 from metareg_sm.results.mixed import MixedMetaRegResults, MixedMetaRegResultsWrapper
-from metareg_sm.stats.containment import containment_df
 from metareg_sm.stats.covariance import MIXED_COVARIANCES
 
 __all__ = ["MixedMetaReg"]
@@ -45,7 +30,7 @@ __all__ = ["MixedMetaReg"]
 _DFS = {"contain": True, "residual": False}
 
 
-class MixedMetaReg(KnownVarianceModel):
+class MixedMetaReg(DependentEffects):
     r"""Meta-regression with dependent effects: multilevel, crossed and multivariate.
 
     y = X beta + sum over terms of Z u + e, with sampling errors e ~ N(0, V) of known covariance
@@ -126,60 +111,6 @@ class MixedMetaReg(KnownVarianceModel):
     >>> model.fit().vcomp.round(4).to_dict()
     {'district': 0.0651, 'district/school': 0.0327}
     """
-
-    _row = "effects"
-
-    def __init__(
-        self,
-        endog: npt.ArrayLike,
-        exog: npt.ArrayLike | None = None,
-        vi: Variances | None = None,
-        sei: Variances | None = None,
-        V: Any = None,
-        random: str | Sequence[str] | None = None,
-        structure: str | Sequence[str] = "un",
-        groups: Any = None,
-        re_formula: str | None = None,
-        data: Any = None,
-        missing: Missing = "none",
-        hasconst: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._table: pd.DataFrame | None = None
-        if "formula" not in kwargs:
-            if groups is not None and not isinstance(groups, str):
-                name = getattr(groups, "name", None) or "groups"
-                data, groups = pd.DataFrame({str(name): groups}), str(name)
-            self._table = None if data is None else as_frame(data)
-            V, vi = mixed_checks.variances_and_covariance(V, vi, sei, index_of(endog))
-        self._specs = parse_random(random, groups, re_formula)
-        self.structure = structure
-        self._given_V = V
-        super().__init__(endog, exog, vi, sei, missing, hasconst, **kwargs)
-
-    def _prepare(self) -> None:
-        rows = self.rows
-        if self._table is not None:
-            if len(self._table) != rows.total:
-                raise DesignError(f"data has {len(self._table)} rows, and endog {rows.total}.")
-            frame = self._table.iloc[rows.positions]
-            self.rows = rows = replace(rows, frame=frame)
-            self._table = None
-        labels = rows.labels
-        checks.refuse_zero_variance(
-            self.vi, labels, "dependent effects are weighted by the inverse of V", "Leave it out."
-        )
-        self.random_terms = random_terms(self._specs, self.structure, rows)
-        self.V = mixed_checks.correlated_errors(self._given_V, self.random_terms, rows)
-        self._given_V = None
-        self._data_attr.extend(["random_terms", "likelihood", "V"])
-        self._flat: dict[bool, list[Flat]] = {}
-        self.likelihood = MixedLikelihood.build(
-            self.endog,
-            self.basis,
-            self.vi if self.V is None else self.V.blocks(),
-            [t.term for t in self.random_terms],
-        )
 
     @classmethod
     def from_formula(
@@ -263,62 +194,6 @@ class MixedMetaReg(KnownVarianceModel):
             V=V,
         )
 
-    def _beside_the_mean(self) -> dict[str, Any]:
-        known = {"vi": self.vi} if self.V is None else {"V": self.V}
-        random = list(dict.fromkeys(spec.text for spec in self._specs))
-        return {
-            **known,
-            "random": random,
-            "structure": self.structure,
-            "data": self.rows.frame,
-        }
-
-    # --- the likelihood, for statsmodels' generic code -----------------------------------------
-
-    def loglike(self, params: npt.ArrayLike, reml: bool = True) -> float:
-        """Profile log-likelihood of the variances; the coefficients are profiled out.
-
-        Parameters
-        ----------
-        params : array_like, (m,)
-            Working parameters: variances of intercepts; for terms with levels those of the
-            structure, in units of the outcome.
-        reml : bool, default True
-            Restricted likelihood, else maximum likelihood.
-
-        Returns
-        -------
-        float
-        """
-        return self.likelihood.loglike(self._working(params, "loglike"), reml)
-
-    def score(self, params: npt.ArrayLike, reml: bool = True) -> Array:
-        """First derivative of `loglike`, (m,)."""
-        return self._point(params, "score", reml).gradient / self.likelihood.units
-
-    def hessian(self, params: npt.ArrayLike, reml: bool = True) -> Array:
-        """Second derivative of `loglike`, (m, m)."""
-        units = self.likelihood.units
-        return -self._point(params, "hessian", reml).observed / np.outer(units, units)
-
-    def _point(self, params: npt.ArrayLike, where: str, reml: bool) -> Point:
-        point = self.likelihood.point(self._working(params, where), reml)
-        if point is None:
-            raise OptionError("The likelihood is undefined at these parameters.")
-        return point
-
-    def _working(self, params: npt.ArrayLike, where: str) -> Array:
-        units = self.likelihood.units
-        given = np.atleast_1d(np.asarray(params, dtype=float)).ravel()
-        if given.size != units.size:
-            raise OptionError(
-                f"{where} is a function of {units.size} variance parameters; got {given.size}. The "
-                "coefficients are profiled out."
-            )
-        return given / units
-
-    # --- fit -----------------------------------------------------------------------------------
-
     def fit(
         self,
         reml: bool = True,
@@ -397,10 +272,7 @@ class MixedMetaReg(KnownVarianceModel):
         contained = choose(_DFS, df, "df")
         maxiter = whole_number(maxiter, "maxiter", 0)
         mixed_checks.refuse_few_effects(self.exog.shape, self.df_resid)
-        if reml not in self._flat:
-            # of the design alone, so that it is the same for every fit
-            self._flat[reml] = flat_directions(self.likelihood, reml)
-        mixed_checks.check_identified(self._flat[reml], self.random_terms)
+        mixed_checks.check_identified(self._flat_parts(reml), self.random_terms)
         start = mixed_start(start_params, self.likelihood, self.exog.shape[1])
         run = optimize_mixed(self.likelihood, reml, optimizer, start, maxiter, disp, kwargs)
         solution = solve(self.likelihood, run.phi, reml, run.evaluation)
@@ -423,21 +295,3 @@ class MixedMetaReg(KnownVarianceModel):
                 solution=solution,
             )
         )
-
-    @cached_property
-    def containment(self) -> Array:
-        """Degrees of freedom of the coefficients by the groupings that contain them, (p,)."""
-        return containment_df(self.exog, groupings(self), self.basis.rank)
-
-    @cached_property
-    def component_names(self) -> tuple[str, ...]:
-        """Printed names of the variances and correlations, in the order of the terms."""
-        labels = self.likelihood.components
-        return tuple(component_names(self.random_terms, labels.terms, labels.names))
-
-    def independent_blocks(self) -> Codes:
-        """Finest groups of effects that are independent of each other, (k,)."""
-        parts = [t.term.groups for t in self.random_terms]
-        if self.V is not None:
-            parts.append(self.V.partition())
-        return components(parts, len(self.endog))

@@ -10,7 +10,6 @@ import numpy as np
 
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.mixed.solution import MixedSolution
-from metareg_sm.core.mixed.terms import first_codes
 from metareg_sm.exceptions import DesignError
 from metareg_sm.stats.components import VarianceComponents
 from metareg_sm.stats.covariance import Covariance, CovarianceType
@@ -127,16 +126,6 @@ def variance_components(
         tuple(compress(names, found.boundary)),
         "conf_int_variance",
     )
-
-
-def groupings(model: MixedMetaReg) -> list[Codes]:
-    """Groups of every term, and for those with levels the levels within groups."""
-    found = []
-    for t in model.random_terms:
-        found.append(t.term.groups)
-        if not t.is_intercept:
-            found.append(first_codes(t.term.cells))
-    return found
 
 
 def cluster_covariances(
