@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from metareg_sm._compat import handle_formula_data
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import design_basis, orthonormalize
 from metareg_sm.core.location_scale import LocationScale
 from metareg_sm.core.mixed.moments import Heights
 from metareg_sm.core.studies import residuals
 from metareg_sm.design import values
-from metareg_sm.design.formula import explained, formula_error
 from metareg_sm.design.terms import Terms
 from metareg_sm.design.variances import Variances
 from metareg_sm.exceptions import (
@@ -28,6 +25,7 @@ from metareg_sm.exceptions import (
 from metareg_sm.models import checks
 from metareg_sm.models.base import KnownVarianceModel
 from metareg_sm.models.optimizers import check_optimizer
+from metareg_sm.models.scale_design import ScaleNames, array_columns, formula_columns, right_side
 from metareg_sm.models.scale_optimizer import optimize_scale, scale_start
 from metareg_sm.options import choose, flag, flag_or_none, whole_number
 from metareg_sm.results.location_scale import (
@@ -40,16 +38,6 @@ from metareg_sm.stats.covariance import COVARIANCES
 from metareg_sm.stats.gls import WeightedRegression
 
 __all__ = ["LocationScaleMetaReg"]
-
-
-@dataclass(frozen=True, slots=True)
-class _ScaleNames:
-    """Columns of the design of the scale: names, constant, formula, and who named them."""
-
-    names: list[str]
-    constant: int | None
-    formula: str | None
-    labelled: bool
 
 
 class LocationScaleMetaReg(KnownVarianceModel):
@@ -132,15 +120,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
         )
 
     def _scale_design(self, formula: str) -> tuple[Any, Any]:
-        """Design of the scale by the formula engine, and its record of the right side."""
-        try:
-            found, _, spec = handle_formula_data(
-                self.rows.frame, None, formula, depth=dict(self.context), missing="raise"
-            )
-        except (formula_error(), TypeError) as error:
-            name = f"scale_formula={self.scale_formula!r}"
-            raise explained(error, formula, self.rows.frame, name) from error
-        return found[1], spec
+        return formula_columns(self.scale_formula, formula, self.rows.frame, self.context)
 
     def _beside_the_mean(self) -> dict[str, Any]:
         design = pd.DataFrame(self.scale_exog, columns=self._scale_names.names)
@@ -155,7 +135,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
         named = True
         if self.scale_formula is not None:
             left = str(self.formula).split("~", maxsplit=1)[0]
-            right = _right_side(self.scale_formula)
+            right = right_side(self.scale_formula)
             if not right.strip():
                 raise DesignError(
                     f"scale_formula={self.scale_formula!r} has no right side; write '~ 1' for one "
@@ -167,22 +147,8 @@ class LocationScaleMetaReg(KnownVarianceModel):
         elif self._scale_given is None:
             Z = np.ones((len(self.endog), 1))
         else:
-            given = self._scale_given
-            Z = np.asarray(given, dtype=float).reshape(len(given), -1)
-            if len(Z) != self.rows.total:
-                raise DesignError(f"scale_exog has {len(Z)} rows, and endog {self.rows.total}.")
-            named = values.has_names(given)
-            columns = getattr(given, "columns", range(Z.shape[1]))
-            names = [
-                str(c) if named else ("const" if np.ptp(Z[:, j]) == 0 else f"z{j}")
-                for j, c in enumerate(columns)
-            ]
-            Z = Z[self.rows.positions]
+            Z, names, named = array_columns(self._scale_given, self.rows)
             self._scale_given = None
-            bad = np.flatnonzero(~np.isfinite(Z).all(1))
-            if bad.size:
-                label = values.row_label(self.rows.labels, int(bad[0]))
-                raise DesignError(f"scale_exog of {label} is missing or infinite.")
         self.scale_exog = Z
         basis = design_basis(Z)
         if basis.redundant:
@@ -196,7 +162,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
                 f"{Z.shape[1]} of the scale. Use fewer moderators."
             )
         constant = next((j for j in range(Z.shape[1]) if np.ptp(Z[:, j]) == 0.0 != Z[0, j]), None)
-        self._scale_names = _ScaleNames(names, constant, formula, named)
+        self._scale_names = ScaleNames(names, constant, formula, named)
         self._scale_spec = spec
         self._data_attr.extend(["scale_exog", "likelihood"])
         self.likelihood = LocationScale.build(self.endog, self.vi, self.basis, basis)
@@ -239,7 +205,7 @@ class LocationScaleMetaReg(KnownVarianceModel):
         """
         vi = checks.positional_vi(args, vi)
         caller = sys._getframe(1)
-        right = _right_side(scale_formula)
+        right = right_side(scale_formula)
         mentions = [f"{str(formula).split('~', maxsplit=1)[0]}~{right}"]
         return cls._of_formula(
             formula,
@@ -397,14 +363,3 @@ class LocationScaleMetaReg(KnownVarianceModel):
         e = e - Q @ (e @ Q)
         half = self.basis.to_params @ inverse
         return WeightedRegression(half, e, variances, half @ half.T, self.basis.Z, inverse, Q)
-
-
-def _right_side(scale_formula: Any) -> str:
-    if not isinstance(scale_formula, str) or not scale_formula.strip():
-        raise OptionError(
-            f"scale_formula={scale_formula!r} is no formula; write for instance '~ grade'."
-        )
-    left, tilde, right = scale_formula.rpartition("~")
-    if left.strip():
-        raise OptionError(f"scale_formula={scale_formula!r} has a left side; ln tau2 is meant.")
-    return right if tilde else scale_formula
