@@ -114,11 +114,17 @@ def ascend(
         going = ~((decrement < last) & (definite | (decrement < _NOTHING)))
         if not going.all():
             leave(~going, following, True)
-        if canonical is not None and converged.any():
-            ended = phi[converged], ends.expected[converged]
-            known = going & _known(following, decrement, *ended, canonical)
-            leave(known, here, False)
-            going &= ~known
+        if canonical is not None:
+            places = canonical(following)
+            known = _leads_to(places, places[definite], at.expected[definite])
+            known &= decrement[definite] < decrement[:, None]
+            given_up = definite & known.any(1)
+            if converged.any():
+                ended = canonical(phi[converged]), ends.expected[converged]
+                given_up |= _leads_to(places, *ended).any(1)
+            given_up &= going & (decrement < 1.0)
+            leave(given_up, here, False)
+            going &= ~given_up
         if not going.all():
             lanes, here, step, following, decrement, at = _kept(
                 going, lanes, here, step, following, decrement, at
@@ -180,17 +186,10 @@ def _shortened(
     return _HALVINGS
 
 
-def _known(
-    following: Array,
-    decrement: Array,
-    ends: Array,
-    expected: Array,
-    canonical: Callable[[Array], Array],
-) -> Mask:
-    """Lanes whose next step leads, by the information, to where another one ended."""
-    gap = canonical(following)[:, None] - canonical(ends)
-    distance = np.einsum("bni,nij,bnj->bn", gap, expected, gap)
-    return np.asarray((decrement < 1.0) & (distance.min(1) < _SAME))
+def _leads_to(places: Array, ends: Array, expected: Array) -> Mask:
+    """Which of some places (B, m) are, by the information there, which ends (n, m); (B, n)."""
+    gap = places[:, None] - ends
+    return np.asarray(np.einsum("bni,nij,bnj->bn", gap, expected, gap) < _SAME)
 
 
 def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, Array, Mask]:
