@@ -107,6 +107,7 @@ class Lanes:
         fixed: Mask | None = None,
         outcome: Codes | None = None,
         last: float = LAST,
+        alone: bool = False,
     ) -> Ascent:
         """Climb from each of the starts, (B, m).
 
@@ -120,6 +121,8 @@ class Lanes:
             Which outcomes each climb is of, where there are several.
         last : float
             Newton decrement whose step is not followed by another.
+        alone : bool
+            Whether the last climb, where it is the highest, is left near its end.
         """
         problem = self.problem
         lower, upper = problem.bounds
@@ -127,7 +130,7 @@ class Lanes:
             lower, upper = (np.where(fixed, starts[0], end) for end in (lower, upper))
         if outcome is None:
             return ascend(
-                self.heights, starts, lower, upper, problem.moved, last, problem.canonical
+                self.heights, starts, lower, upper, problem.moved, last, problem.canonical, alone
             )
         return ascend(
             lambda phi, at: self.heights(phi, outcome[at]),

@@ -142,7 +142,7 @@ def _together(
             begin = np.where(fixed, start, begin)
     if n_starts is not None:
         begin = begin[:n_starts]
-    found = lanes.ascend(begin, fixed, last=_CLOSE)
+    found = lanes.ascend(begin, fixed, last=_CLOSE, alone=len(begin) > 1)
     if not np.isfinite(found.value).any():
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
     # an end before a lane that was given up on its way to it
