@@ -108,7 +108,9 @@ def ascend(
             for old, new in zip(ends, at, strict=True):
                 old[gone] = new[away]
 
-    for _ in range(_MOST if lanes.size else 0):
+    for _ in range(_MOST):
+        if not lanes.size:
+            break
         step, decrement, definite = steps(here, at, lower, upper)
         to = here + step
         if not definite.all():
@@ -118,17 +120,12 @@ def ascend(
         going = ~((decrement < last) & (definite | (decrement < _NOTHING)))
         if not going.all():
             leave(~going, following, True)
-        if canonical is not None:
-            places = canonical(following)
-            known = _leads_to(places, places[definite], at.expected[definite])
-            known &= decrement[definite] < decrement[:, None]
-            given_up = definite & known.any(1)
-            if converged.any():
-                ended = canonical(phi[converged]), ends.expected[converged]
-                given_up |= _leads_to(places, *ended).any(1)
-            given_up &= going & (decrement < 1.0)
-            leave(given_up, here, False)
-            going &= ~given_up
+        if canonical is not None and (definite.any() or converged.any()):
+            ended = phi[converged], ends.expected[converged]
+            near = following[definite], at.expected[definite], decrement[definite]
+            known = going & _known(following, decrement, ended, near, canonical)
+            leave(known, here, False)
+            going &= ~known
         if not going.all():
             lanes, here, step, following, decrement, at = _kept(
                 going, lanes, here, step, following, decrement, at
@@ -145,7 +142,6 @@ def ascend(
             evaluations += _shortened(
                 heights, lanes, here, (lower, upper), step, at, (following, new, worse)
             )
-        if worse.any():
             # no rise can be told from rounding, or this lane is given up
             small = 1e-9 * np.maximum(1.0, np.abs(at.value[worse]))
             leave(worse, here, decrement[worse] < small)
@@ -153,8 +149,6 @@ def ascend(
         here, at = following, new
         if len(lanes) == len(phi):
             ends = at
-        if not lanes.size:
-            break
     leave(np.ones(len(lanes), dtype=bool), here, False)
     return Ascent(phi, converged, ends, evaluations)
 
@@ -193,10 +187,23 @@ def _shortened(
     return _HALVINGS
 
 
-def _leads_to(places: Array, ends: Array, expected: Array) -> Mask:
-    """Which of some places (B, m) are, by the information there, which ends (n, m); (B, n)."""
-    gap = places[:, None] - ends
-    return np.asarray(np.einsum("bni,nij,bnj->bn", gap, expected, gap) < _SAME)
+def _known(
+    following: Array,
+    decrement: Array,
+    ended: tuple[Array, Array],
+    near: tuple[Array, Array, Array],
+    canonical: Callable[[Array], Array],
+) -> Mask:
+    """Lanes whose next step leads to where one ended, or to where one that is nearer will.
+
+    By the information there, in both cases; of lanes near a maximum also the decrements are given.
+    """
+    there = canonical(np.concatenate([ended[0], near[0]]))
+    expected = np.concatenate([ended[1], near[1]])
+    nearer = np.append(np.zeros(len(ended[0])), near[2]) < decrement[:, None]
+    gap = canonical(following)[:, None] - there
+    same = np.einsum("bni,nij,bnj->bn", gap, expected, gap) < _SAME
+    return np.asarray((same & nearer).any(1) & (decrement < 1.0))
 
 
 def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, Array, Mask]:

@@ -148,8 +148,8 @@ def _together(
     # an end before a lane that was given up on its way to it
     top = int(np.argmax(found.value + _SAME * found.converged))
     best = _finished(problem, reml, found, top, fixed)
-    if best is None:
-        return _one_by_one(problem, reml, list(begin[:2]), fixed)
+    if best is None or best.point.value < found.value[top] - _SAME:
+        return _one_by_one(problem, reml, list(begin[:_MANY]), fixed)
     if fixed is None:
         best = _beyond_zero(problem, reml, lanes, best)
     lesser = found.value[found.converged & (found.value < best.point.value - _SAME)]
