@@ -121,23 +121,27 @@ class Nested:
             float(np.log(v).sum()),
         )
 
+    @cached_property
+    def parts(self) -> tuple[slice, ...]:
+        """Where the whitened rows of each level stand."""
+        ends = np.cumsum([len(labels) for labels in self.labels]).tolist()
+        return tuple(slice(a, b) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+
     def evaluate(self, G: Sequence[Array]) -> NestedEvaluation | None:
         """Factor at variances given as 1 x 1 matrices, in the order of the terms."""
         t = [float(G[i][0, 0]) for i in self.chain]
-        S, means = self.S, self.means
-        sizes = [len(labels) for labels in self.labels]
-        ends = np.cumsum(sizes)
-        rows = np.empty((len(means), ends[-1] + self.static.shape[1]))
+        S, means, parts = self.S, self.means, self.parts
+        rows = np.empty((len(means), parts[-1].stop + self.static.shape[1]))
         logdet = self.logdet
-        precisions, omegas, shares = [], [], []
+        precisions, omegas, roots, shares = [], [], [], []
         for level, variance in enumerate(t):
             growth = 1.0 + variance * S
             logdet += float(np.log(growth).sum())
             omega = S / growth
+            root, part = np.sqrt(omega), rows[:, parts[level]]
             precisions.append(S)
             omegas.append(omega)
-            root = np.sqrt(omega)
-            part = rows[:, ends[level] - sizes[level] : ends[level]]
+            roots.append(root)
             if level == len(t) - 1:
                 np.multiply(root, means, out=part)
                 break
@@ -148,11 +152,11 @@ class Nested:
             upper = siblings.sums(share * means)
             np.multiply(root, means - siblings.spread(upper), out=part)
             means = upper
-        rows[:, ends[-1] :] = self.static
+        rows[:, parts[-1].stop :] = self.static
         fit = least_squares(rows)
         if fit is None:
             return None
-        return NestedEvaluation(self, t, logdet, fit, precisions, omegas, shares)
+        return NestedEvaluation(self, t, logdet, fit, precisions, omegas, roots, shares)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +175,8 @@ class NestedEvaluation:
         Least squares of the whitened rows.
     precisions, omegas : list of ndarray, (n,)
         Precision of the mean below a node without and with the variance of the node.
+    roots : list of ndarray, (n,)
+        Square roots of omega.
     shares : list of ndarray, (n,)
         omega over its sum by parent; none for the outermost level.
     """
@@ -181,58 +187,72 @@ class NestedEvaluation:
     fit: LeastSquares
     precisions: list[Array]
     omegas: list[Array]
+    roots: list[Array]
     shares: list[Array]
 
     @cached_property
-    def rests(self) -> list[tuple[Codes, Array]]:
-        """Nodes that outweigh their siblings, and the sum of omega over the siblings."""
-        found = []
-        for level, siblings in enumerate(self.problem.levels):
-            heavy = siblings.heavy(self.shares[level])
-            upper = self.precisions[level + 1]
-            found.append((heavy, siblings.others(self.omegas[level], upper, heavy)))
-        return found
+    def heavy(self) -> list[Codes]:
+        """Nodes of each level that outweigh their siblings."""
+        pairs = zip(self.problem.levels, self.shares, strict=True)
+        return [siblings.heavy(share) for siblings, share in pairs]
+
+    @cached_property
+    def squares(self) -> list[Array]:
+        """Squared shares, (n,)."""
+        return [share * share for share in self.shares]
 
     @cached_property
     def scores(self) -> list[Array]:
         """Z'W of the columns Q and residuals, (p+1, n): Z'PX of a basis and Z'Py."""
-        columns = self.fit.columns
-        ends = np.cumsum([len(omega) for omega in self.omegas])
+        columns, parts = self.fit.columns, self.problem.parts
         scores: list[Array] = [columns] * len(self.t)
-        for level in range(len(self.t) - 1, -1, -1):
-            omega = self.omegas[level]
-            own = np.sqrt(omega) * columns[:, ends[level] - len(omega) : ends[level]]
-            if level < len(self.t) - 1:
-                siblings = self.problem.levels[level]
-                heavy = self.rests[level][0]
-                if heavy.size:
-                    # contributions of the nodes of a parent sum to 0
-                    own[:, heavy] = 0.0
-                    own[:, heavy] = -siblings.sums(own)[:, siblings.parent[heavy]]
-                own += self.shares[level] * siblings.spread(scores[level + 1])
+        scores[-1] = self.roots[-1] * columns[:, parts[-1]]
+        for level in range(len(self.t) - 2, -1, -1):
+            own = self.roots[level] * columns[:, parts[level]]
+            siblings, heavy = self.problem.levels[level], self.heavy[level]
+            if heavy.size:
+                # contributions of the nodes of a parent sum to 0
+                own[:, heavy] = 0.0
+                own[:, heavy] = -siblings.sums(own)[:, siblings.parent[heavy]]
+            own += self.shares[level] * siblings.spread(scores[level + 1])
             scores[level] = own
         return scores
+
+    @cached_property
+    def above(self) -> list[Array]:
+        """Precision of the parent of each node less the diagonal of Z'WZ there, (n,).
+
+        A sum of positive terms: t S omega of each level, with squared shares below.
+        """
+        found: list[Array] = [np.zeros(0)] * len(self.shares)
+        for level in range(len(self.shares), 0, -1):
+            gap = self.t[level] * self.precisions[level] * self.omegas[level]
+            if level < len(self.shares):
+                gap += self.squares[level] * found[level]
+            found[level - 1] = self.problem.levels[level - 1].spread(gap)
+        return found
 
     @cached_property
     def diagonals(self) -> list[Array]:
         """Diagonal of Z'WZ, (n,)."""
         found = list(self.omegas)
-        for level in range(len(self.t) - 2, -1, -1):
-            siblings, share = self.problem.levels[level], self.shares[level]
-            found[level] = share * self.rests[level][1] + share**2 * siblings.spread(
-                found[level + 1]
-            )
+        for level in range(len(self.shares) - 1, -1, -1):
+            omega, squared = self.omegas[level], self.squares[level]
+            found[level] = omega - squared * self.above[level]
+            heavy = self.heavy[level]
+            if heavy.size:
+                siblings = self.problem.levels[level]
+                rest = siblings.others(omega, self.precisions[level + 1], heavy)[heavy]
+                upper = found[level + 1][siblings.parent[heavy]]
+                found[level][heavy] = self.shares[level][heavy] * rest + squared[heavy] * upper
         return found
 
     def slopes(self, reml: bool) -> list[Array]:
         """Derivative of the log-likelihood by the variance of each term, (1, 1)."""
-        p = len(self.fit.Q)
         M: list[Array] = [np.zeros((1, 1))] * len(self.t)
         for i, s, q in zip(self.problem.chain, self.scores, self.diagonals, strict=True):
-            value = s[p] @ s[p] - q.sum()
-            if reml:
-                value += np.vdot(s[:p], s[:p])
-            M[i] = np.array([[0.5 * value]])
+            used = s if reml else s[-1]
+            M[i] = np.array([[0.5 * (float(np.vdot(used, used)) - float(q.sum()))]])
         return M
 
     def information(self, stacks: Sequence[Array], reml: bool) -> Information:
@@ -240,83 +260,62 @@ class NestedEvaluation:
         level_of = {term: level for level, term in enumerate(self.problem.chain)}
         at = [level_of[i] for i, stack in enumerate(stacks) for _ in stack]
         weight = np.concatenate([stack[:, 0, 0] for stack in stacks])
-        scale = 0.5 * np.outer(weight, weight)
+        scale = 0.5 * weight[:, None] * weight
         average, second = self._quadratic
         expected = self._traces
         if reml:
             expected = expected + second
-        pick = np.ix_(at, at)
-        return Information(scale * average[pick], scale * expected[pick])
+        return Information(
+            scale * average.take(at, 0).take(at, 1), scale * expected.take(at, 0).take(at, 1)
+        )
 
     @cached_property
     def _quadratic(self) -> tuple[Array, Array]:
         """Products y'P S_i P S_j P y, and what REML adds to tr(W S_i W S_j), for any two levels."""
-        p, depth = len(self.fit.Q), len(self.t)
-        ends = np.cumsum([len(omega) for omega in self.omegas])
-        F = self.scores[0][None, :, :][:0]
-        products, cross = np.zeros((depth, depth)), np.zeros((depth, depth))
-        FQ = np.zeros((depth, p))
+        parts, p, depth = self.problem.parts, len(self.fit.Q), len(self.t)
+        whitened = np.zeros((depth, p + 1, parts[-1].stop))
+        F = self.scores[0][None]
         for level in range(depth):
-            F = np.concatenate([F, self.scores[level][None]])
-            omega = self.omegas[level]
-            root = np.sqrt(omega)
+            if level:
+                F = np.concatenate([F, self.scores[level][None]])
             if level < depth - 1:
                 siblings = self.problem.levels[level]
                 mean = siblings.sums(self.shares[level] * F)
-                rows = root * (F - siblings.spread(mean))
+                F = F - siblings.spread(mean)
+            np.multiply(self.roots[level], F, out=whitened[: level + 1, :, parts[level]])
+            if level < depth - 1:
                 F = mean
-            else:
-                rows = root * F
-            n = level + 1
-            Q = self.fit.Q[:, ends[level] - len(omega) : ends[level]]
-            e = rows[:, p]
-            products[:n, :n] += e @ e.T
-            FQ[:n] += e @ Q.T
-            X = rows[:, :p].reshape(n, -1)
-            cross[:n, :n] += X @ X.T
-        H = np.array([(s[:p] @ s[:p].T).ravel() for s in self.scores])
-        return products - FQ @ FQ.T, H @ H.T - 2.0 * cross
+        rows = whitened.reshape(depth * (p + 1), -1)
+        gram = (rows @ rows.T).reshape(depth, p + 1, depth, p + 1)
+        inside = whitened[:, p] @ self.fit.Q[:, : parts[-1].stop].T
+        H = np.array([s[:p] @ s[:p].T for s in self.scores]).reshape(depth, -1)
+        cross = np.einsum("iaja->ij", gram[:, :p, :, :p])
+        return gram[:, p, :, p] - inside @ inside.T, H @ H.T - 2.0 * cross
 
     @cached_property
     def _traces(self) -> Array:
         """tr(W S_i W S_j) for any two levels.
 
-        For levels i <= j it is sum_ab rho_b K_ab^2 with K = Z'WZ of level j and rho the squared
-        shares of the nodes of level i, summed by node of level j. K of a level is that of the next
-        one times shares, plus diag(omega) - omega omega'/S among the nodes of a parent.
+        For levels i <= j it is sum_ab rho_a K_ab^2 over nodes of level j, with K = Z'WZ and rho the
+        sums, by node of level j, of the squared shares of the nodes of level i. Nodes a and b have
+        K_ab = -s_a s_b gap where they have one parent, with the gap of the parent and the shares s,
+        and s_a s_b times that of their parents where not.
         """
         depth = len(self.t)
-        pairs: list[tuple[int, int]] = []
         total = np.zeros((depth, depth))
-        rho = np.zeros((0, 0))
-        a = b = np.zeros((0, 0))
+        rho = np.ones((1, len(self.omegas[0])))
         for level in range(depth):
-            omega = self.omegas[level]
-            ones = np.ones((1, len(omega)))
-            rho = np.concatenate([rho, ones]) if level else ones
-            a = np.concatenate([a, np.ones_like(rho)]) if level else ones
-            b = np.concatenate([b, rho]) if level else rho
-            pairs += [(i, level) for i in range(level + 1)]
-            if level == depth - 1:
-                values = (a * b) @ omega**2
-            else:
-                siblings, share = self.problem.levels[level], self.shares[level]
-                heavy, rest = self.rests[level]
-                own = share * rest
-                squares = b * (share * omega)
-                among = siblings.others(squares, siblings.sums(squares), heavy)
-                values = (a * b) @ own**2 + np.einsum("in,in->i", a * (share * omega), among)
-                # twice the products with K of the next level
-                g, h = a * share, b * share
-                upper = siblings.spread(self.diagonals[level + 1])
-                weighted = siblings.others(h * omega, siblings.sums(h * omega), heavy)
-                values += 2.0 * np.einsum("in,in->i", g * (share * upper), h * rest - weighted)
-                squared = share**2
-                rho = siblings.sums(rho * squared)
-                a, b = siblings.sums(a * squared), siblings.sums(b * squared)
-            for (i, j), value in zip(pairs, values, strict=True):
-                total[i, j] += value
-                total[j, i] = total[i, j]
+            own = rho @ (self.diagonals[level] * self.diagonals[level])
+            total[level, : level + 1] += own
+            total[:level, level] += own[:level]
+            if level < depth - 1:
+                siblings = self.problem.levels[level]
+                squared = rho * self.squares[level]
+                sums = siblings.sums(squared)
+                others = siblings.others(squared, sums, self.heavy[level])
+                above = self.above[level]
+                total[: level + 1, : level + 1] += (squared * (above * above)) @ others.T
+                rho = np.concatenate([sums, np.ones((1, sums.shape[-1]))])
         return total
 
     def blocks(self) -> list[Array]:
@@ -328,19 +327,12 @@ class NestedEvaluation:
         p, depth = len(self.fit.Q), len(self.t)
         u: list[Array] = []
         remaining: list[Array] = []
-        gap: Array = np.zeros(0)
-        for level in range(depth - 1, -1, -1):
-            S, t, s = self.precisions[level], self.t[level], self.scores[level]
+        for level, (S, t, s) in enumerate(zip(self.precisions, self.t, self.scores, strict=True)):
             left = 1.0 / (1.0 + t * S)
-            below = t * S * self.omegas[level]
             if level < depth - 1:
-                parent = self.problem.levels[level].parent
-                lower = self.shares[level] ** 2 * gap[parent]
-                left = left + t * lower
-                below = below + lower
-            gap = below  # S - diag(Z'WZ), a sum of positive terms
-            u.insert(0, t * s[p])
-            remaining.insert(0, t * (left + t * np.einsum("pn,pn->n", s[:p], s[:p])))
+                left = left + t * self.squares[level] * self.above[level]
+            u.append(t * s[p])
+            remaining.append(t * (left + t * np.einsum("pn,pn->n", s[:p], s[:p])))
         pairs = zip(self._by_term(u), self._by_term(remaining), strict=True)
         return [Effects(x[:, None], c[:, None, None]) for x, c in pairs]
 

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from metareg_sm._typing import Array, Codes, Mask
+from metareg_sm._typing import Array, Codes
 
 # A node with more than this share of its parent's precision outweighs the others.
 _OUTWEIGHS = 0.999
@@ -53,8 +53,7 @@ class Siblings:
 
     def heavy(self, share: Array) -> Codes:
         """Nodes that outweigh the other nodes of their parent, given each node's share."""
-        mask: Mask = share > _OUTWEIGHS
-        return np.flatnonzero(mask) if mask.any() else _NONE
+        return np.flatnonzero(share > _OUTWEIGHS) if share.max() > _OUTWEIGHS else _NONE
 
     def others(self, values: Array, sums: Array, heavy: Codes) -> Array:
         """Sum over the other nodes of the same parent, (..., n); values are not negative."""
