@@ -148,43 +148,6 @@ def _places(m: int) -> tuple[list[int], dict[tuple[int, int], int]]:
     return list(range(1, 1 + m)), second
 
 
-def _coefficients(a: Array, t: Array) -> tuple[Array, Array, Array]:
-    """Values and derivatives of h = 1 / (1 + t a), of t h and of log(1 + t a), (size, ..., n).
-
-    Parameters
-    ----------
-    a : ndarray, (derivatives, ..., n)
-        Precisions, and where derivatives are wanted those by the variances of finer levels.
-    t : ndarray, (..., 1)
-        Variance of the nodes.
-    """
-    n = variables(len(a))
-    shape = np.broadcast_shapes(a.shape[1:], t.shape)
-    H, K, L = np.empty((3, packed(n + 1) if n else 1, *shape))
-    growth = 1.0 + t * a[0]
-    h = np.divide(1.0, growth, out=H[0])
-    k = np.multiply(t, h, out=K[0])
-    np.log(growth, out=L[0])
-    if not n:
-        return H, K, L
-    old, old2 = _places(n)
-    new, new2 = _places(n + 1)
-    ha, hh, kh, kk = h * a[0], h * h, k * h, k * k
-    H[new[n]], K[new[n]], L[new[n]] = -h * ha, hh, ha
-    at = new2[n, n]
-    H[at], K[at], L[at] = 2.0 * ha * h * ha, -2.0 * hh * ha, -ha * ha
-    for i in range(n):
-        ai, at = a[old[i]], new[i]
-        H[at], K[at], L[at] = -kh * ai, -kk * ai, k * ai
-        at = new2[i, n]
-        H[at], K[at], L[at] = hh * ai * (2.0 * k * a[0] - 1.0), -2.0 * kh * h * ai, hh * ai
-        for j in range(i + 1):
-            aij, aa, at = a[old2[i, j]], ai * a[old[j]], new2[i, j]
-            bend = 2.0 * k * aa - aij
-            H[at], K[at], L[at] = kh * bend, kk * bend, k * (aij - k * aa)
-    return H, K, L
-
-
 def _raised(
     f: Array, rows: Array, t: Array, logdet: Array, gram: Array, further: bool
 ) -> tuple[Array, Array, Array]:
@@ -194,43 +157,69 @@ def _raised(
     Sums that no further level needs are not formed.
     """
     n = variables(len(f))
-    old, old2 = _places(n)
-    new, new2 = _places(n + 1)
-    H, K, L = _coefficients(f[..., 0, :], t[..., None])
-    H, K = H[..., None, :], K[..., None, :]
-    centre, b = rows[..., 1:, :], f[..., 1:, :]
-    linear = _products(2.0 * b + f[..., :1, :] * centre, H * centre)
-    square = _products(b, K * b[0])
-    added = linear[0] - square[0]
-    both = linear - 2.0 * square
+    _, second = _places(n)
+    t = t[..., None, None]
+    a, b, centre = f[..., :1, :], f[..., 1:, :], rows[..., 1:, :]
+    growth = 1.0 + t * a[0]
+    h = 1.0 / growth
+    k = t * h
+    if not n:
+        gram = (h * (2.0 * b + a * centre)) @ _turned(centre) - (k * b) @ _turned(b) + gram
+        logdet = np.log(growth)[..., 0, :].sum(-1) + logdet
+        return logdet, gram, _shifted(h * f, centre) if further else f
+    # h f and log(1 + t a), by the variances of finer levels
+    g, logs = h * f, np.empty((len(f), *growth.shape))
+    np.log(growth, out=logs[0])
+    u = np.multiply(k, a[1 : n + 1], out=logs[1 : n + 1])
     for i in range(n):
-        added[new[i]] += both[old[i], 0]
-        added[new2[i, n]] += both[old[i], new[n]]
-        left = 2.0 * K[0] * b[old[i]]
         for j in range(i + 1):
-            at = new2[i, j]
-            added[at] += both[old2[i, j], 0] + both[old[i], new[j]] + both[old[j], new[i]]
-            added[at] -= left @ b[old[j]].swapaxes(-1, -2)
-    kept = _kept(n)
-    added[kept] += gram
-    total = L.sum(-1)
-    total[kept] += logdet
-    return total, added, _sums(f, H, centre) if further else f
+            at, both = second[i, j], u[i] * u[j]
+            bend = k * a[at]
+            np.subtract(bend, both, out=logs[at])
+            g[at] += (2.0 * both - bend) * g[0] - u[i] * g[1 + j] - u[j] * g[1 + i]
+    g[1 : n + 1] -= u * g[0]
+    own, inner = g[: n + 1, ..., :1, :], g[..., 1:, :]
+    shift = g[..., :1, :] * centre
+    square = t * _products(inner, b)
+    added = (2.0 * inner + shift) @ _turned(centre) + gram - square[:, 0]
+    added[1:] -= square[0, 1:]
+    for i in range(n):
+        for j in range(i + 1):
+            added[second[i, j]] -= square[1 + i, 1 + j] + square[1 + j, 1 + i]
+    # by the variance of the nodes: d(h f)/dt = -h a h f, and the products lose squares of sums
+    s = inner[: n + 1] + shift[: n + 1]
+    left = np.concatenate([s, -own[:1] * s[:1]])
+    left[1:] *= 2.0
+    gram = _joined(added, -left @ _turned(s[0]))
+    lost = np.concatenate([own, -own[:1] * own[:1]])
+    logdet = _joined(logs[..., 0, :].sum(-1) + logdet, lost[..., 0, :].sum(-1))
+    return logdet, gram, _sums(_shifted(g, centre), n) if further else f
 
 
-def _sums(f: Array, H: Array, centre: Array) -> Array:
-    """Precisions and sums of nodes with their variance, about the centres of their parents."""
-    n = variables(len(f))
-    old, old2 = _places(n)
-    new, new2 = _places(n + 1)
-    F = H * f[0]
-    for i in range(n):
-        F[new[i]] += H[0] * f[old[i]]
-        F[new2[i, n]] += H[new[n]] * f[old[i]]
-        for j in range(i + 1):
-            F[new2[i, j]] += H[0] * f[old2[i, j]] + H[new[i]] * f[old[j]] + H[new[j]] * f[old[i]]
-    F[..., 1:, :] += F[..., :1, :] * centre
-    return F
+def _sums(s: Array, n: int) -> Array:
+    """Precisions and sums of nodes, also by their variance, of which they lose their squares."""
+    own = s[: n + 1, ..., :1, :]
+    lost = -own * s[0]
+    bent = -2.0 * own[0] * lost[0]
+    lost[1:] -= own[0] * s[1 : n + 1]
+    return _joined(s, np.concatenate([lost, bent[None]]))
+
+
+def _shifted(g: Array, centre: Array) -> Array:
+    """Precisions and sums (..., p+2, n) about a centre so far away."""
+    found = g.copy()
+    found[..., 1:, :] += g[..., :1, :] * centre
+    return found
+
+
+def _turned(rows: Array) -> Array:
+    return rows.swapaxes(-1, -2)
+
+
+def _joined(old: Array, own: Array) -> Array:
+    """Packed derivatives by n variables, and those by one more, by it and each and by it twice."""
+    n = variables(len(old))
+    return np.concatenate([old[: n + 1], own[:1], old[n + 1 :], own[1:]])
 
 
 def _products(left: Array, right: Array) -> Array:
@@ -249,15 +238,6 @@ def _stacked(rows: Array) -> Array:
     last = rows.ndim - 2
     moved = rows.transpose(*range(1, last), 0, last, last + 1)
     return moved.reshape(*moved.shape[:-3], -1, rows.shape[-1])
-
-
-@cache
-def _kept(n: int) -> Codes:
-    """Where derivatives by n variables stand among those by one more."""
-    first, second = _places(n + 1)
-    return np.array(
-        [0, *first[:n], *(second[i, j] for j in range(n) for i in range(j + 1))], dtype=np.intp
-    )
 
 
 @cache
