@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 
 from metareg_sm._typing import Array, Codes
-from metareg_sm.core.mixed.moments import Moments, packed, pairs, variables
+from metareg_sm.core.mixed.moments import Moments, pairs, variables
 from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.siblings import Siblings, products_of_others
 
