@@ -239,12 +239,13 @@ class NestedEvaluation:
         for level in range(len(self.shares) - 1, -1, -1):
             omega, squared = self.omegas[level], self.squares[level]
             found[level] = omega - squared * self.above[level]
-            heavy = self.heavy[level]
+            siblings, heavy = self.problem.levels[level], self.heavy[level]
             if heavy.size:
-                siblings = self.problem.levels[level]
                 rest = siblings.others(omega, self.precisions[level + 1], heavy)[heavy]
                 upper = found[level + 1][siblings.parent[heavy]]
                 found[level][heavy] = self.shares[level][heavy] * rest + squared[heavy] * upper
+            if siblings.alone.size:
+                found[level][siblings.alone] = found[level + 1][siblings.parents_of_one]
         return found
 
     def slopes(self, reml: bool) -> list[Array]:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
-from metareg_sm._typing import Array, Codes
+from metareg_sm._typing import Array, Codes, Mask
 
 # A node with more than this share of its parent's precision outweighs the others.
 _OUTWEIGHS = 0.999
@@ -51,9 +51,27 @@ class Siblings:
         ends = np.append(self.starts, n)
         return sp.csr_array((np.ones(n), np.arange(n), ends), shape=(len(self.starts), n))
 
+    @cached_property
+    def alone(self) -> Codes:
+        """Nodes without siblings."""
+        return np.flatnonzero(np.bincount(self.parent)[self.parent] == 1)
+
+    @cached_property
+    def parents_of_one(self) -> Codes:
+        """Parents of the nodes without siblings."""
+        return self.parent[self.alone]
+
+    @cached_property
+    def _most(self) -> Array:
+        """Shares above which nodes outweigh their siblings; those without any have nothing to."""
+        most = np.full(len(self.parent), _OUTWEIGHS)
+        most[self.alone] = 1.0
+        return most
+
     def heavy(self, share: Array) -> Codes:
         """Nodes that outweigh the other nodes of their parent, given each node's share."""
-        return np.flatnonzero(share > _OUTWEIGHS) if share.max() > _OUTWEIGHS else _NONE
+        mask: Mask = share > self._most
+        return np.flatnonzero(mask) if mask.any() else _NONE
 
     def others(self, values: Array, sums: Array, heavy: Codes) -> Array:
         """Sum over the other nodes of the same parent, (..., n); values are not negative."""
