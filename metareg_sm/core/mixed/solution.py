@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
@@ -153,12 +154,13 @@ def inverse_information(information: Array) -> Array:
 def _inverse(information: Array, size: Array) -> Array:
     """Inverse where the roots of the diagonal are positive."""
     sizes = np.outer(size, size)
-    values, vectors = np.linalg.eigh(information / sizes)
-    inside = values > _SINGULAR
+    values, vectors, failed = lapack.dsyev(information / sizes)
+    inside = (values > _SINGULAR) & (failed == 0)
     if inside.all():
         inverse: Array = (vectors / values) @ vectors.T
         return inverse / sizes
-    loose = (vectors[:, ~inside] ** 2).sum(1) > _SINGULAR
+    # what cannot be computed is loose, too
+    loose = ~((vectors[:, ~inside] ** 2).sum(1) <= _SINGULAR)
     inverse = (vectors[:, inside] / values[inside]) @ vectors[:, inside].T
     inverse[loose] = np.nan
     inverse[:, loose] = np.nan

@@ -146,27 +146,36 @@ class Unstructured:
         found = np.where(phi[..., diagonal] < 0.0, -phi, phi)
         return np.where((found * found) @ row < _ZERO**2, 0.0, found)
 
+    @cached_property
+    def _units(self) -> Array:
+        return unit(self.q)
+
+    @cached_property
+    def _pairs(self) -> tuple[Codes, Codes, Array, tuple[str, ...]]:
+        """Pairs of levels, the matrices of their covariance, and the names of all components."""
+        i, j = np.tril_indices(self.q, -1)
+        R = np.zeros((len(i), self.q, self.q))
+        R[np.arange(len(i)), i, j] = R[np.arange(len(i)), j, i] = 1.0
+        rho = (f"rho[{b},{a}]" for a, b in zip(i.tolist(), j.tolist(), strict=True))
+        return i, j, R, (*variance_names(self.q), *rho)
+
     def reported(self, phi: Array) -> Reported:
         """Variances and correlations."""
+        i, j, R, names = self._pairs
         G = self.matrix(phi)
-        variances = np.diagonal(G).copy()
+        variances = G.diagonal()
+        positive = variances > 0.0
+        safe = np.where(positive, variances, 1.0)
+        sd = np.sqrt(safe)
+        rows = self._units @ (G / (2.0 * safe[:, None]))
+        own = rows + rows.swapaxes(1, 2)
+        rho = np.minimum(np.maximum(G[i, j] / (sd[i] * sd[j]), -1.0), 1.0)
+        if not positive.all():
+            own[~positive] = self._units[~positive]
+            rho[~(positive[i] & positive[j])] = np.nan
         sd = np.sqrt(variances)
-        positive = sd > 0.0
-        safe = np.where(positive, sd, 1.0)
-        rows = unit(self.q) @ (G / (2.0 * safe[:, None] ** 2))
-        directions = list(rows + np.swapaxes(rows, 1, 2))
-        for j in np.flatnonzero(~positive).tolist():
-            directions[j] = unit(self.q)[j]
-        names, values = list(variance_names(self.q)), list(variances)
-        for i in range(self.q):
-            for j in range(i):
-                both = bool(positive[i] and positive[j])
-                R = np.zeros((self.q, self.q))
-                R[i, j] = R[j, i] = sd[i] * sd[j]
-                names.append(f"rho[{j},{i}]")
-                values.append(float(np.clip(G[i, j] / (sd[i] * sd[j]), -1, 1)) if both else np.nan)
-                directions.append(R)
-        return Reported(tuple(names), np.array(values), np.array(directions))
+        between = (sd[i] * sd[j])[:, None, None] * R
+        return Reported(names, np.concatenate([variances, rho]), np.concatenate([own, between]))
 
     def hold(self, component: int, value: float) -> Held:
         """The structure with a variance or a correlation held."""

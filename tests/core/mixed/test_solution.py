@@ -89,6 +89,13 @@ def test_information_that_is_singular_is_nan():
     assert_allclose(found[np.ix_([0, 2], [0, 2])], [[1.0, -2.0], [-2.0, 5.0]], rtol=1e-13)
 
 
+@pytest.mark.parametrize("m", [2, 3])
+def test_information_that_is_not_known_is_nan(m):
+    information = np.eye(m)
+    information[0, 1] = information[1, 0] = np.nan
+    assert np.isnan(inverse_information(information)).all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_ends_of_the_components(kind):
     rng = np.random.default_rng([31, KINDS.index(kind)])
