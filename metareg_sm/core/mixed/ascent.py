@@ -26,8 +26,9 @@ _DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
 # Far from a maximum a scoring step, unbiased whatever the start (and the last one where data are
 # balanced), beats a Newton step: those are for where scoring promises less than this.
 _CLOSE = 0.1
-# Squared distance, by the information, at which a step is taken to lead to a known end.
-_SAME = 0.02
+# Squared distance, by the information, at which a step is taken to lead to a known end: half of it
+# is what the log-likelihood differs by.
+_SAME = 0.1
 _HALVINGS, _MOST = 10, 60
 
 

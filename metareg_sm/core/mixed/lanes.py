@@ -61,16 +61,16 @@ class Lanes:
         value = found.value - self._shift
         if self.intercepts:
             return found._replace(value=value)
-        B, m = phi.shape
-        J, curvature, at = np.zeros((B, m, found.gradient.shape[1])), np.zeros((B, m, m)), 0
+        jacobians, curvatures, at = [], [], 0
         for term, part in zip(problem.terms, problem.slices, strict=True):
-            i, j = _entries(term.q)
-            own, entries = phi[:, part], slice(at, at + len(i))
-            M = np.empty((B, term.q, term.q))
-            M[:, i, j] = M[:, j, i] = found.gradient[:, entries] * np.where(i == j, 1.0, 0.5)
-            curvature[:, part, part] = term.structure.curvature(own, M)
-            J[:, part, entries] = term.structure.derivatives(own)[..., i, j]
-            at = entries.stop
+            places, shares, square = _entries(term.q)
+            own, n = phi[:, part], len(places)
+            M = (shares * found.gradient[:, at : at + n]).take(square, axis=1)
+            curvatures.append(term.structure.curvature(own, M))
+            D = term.structure.derivatives(own)
+            jacobians.append(D.reshape(*own.shape, -1).take(places, axis=2))
+            at += n
+        J, curvature = _diagonal(jacobians), _diagonal(curvatures)
         turned = J.swapaxes(1, 2)
         return Heights(
             value,
@@ -183,7 +183,24 @@ def _interpolation(n: int, at: int, fine: int) -> tuple[Array, Array]:
 
 
 @cache
-def _entries(q: int) -> tuple[Codes, Codes]:
-    """Rows and columns of the entries of a G on and above its diagonal."""
+def _entries(q: int) -> tuple[Codes, Array, Codes]:
+    """Entries of a G (q, q) on and above its diagonal.
+
+    Their places among all entries, their shares of a derivative by both entries of a pair, and
+    which of them each entry is, (q, q).
+    """
     rows, columns = np.triu_indices(q)
-    return rows, columns
+    square = np.empty((q, q), dtype=np.intp)
+    square[rows, columns] = square[columns, rows] = np.arange(len(rows))
+    return rows * q + columns, np.where(rows == columns, 1.0, 0.5), square
+
+
+def _diagonal(blocks: list[Array]) -> Array:
+    """Matrices (B, r, c) with blocks along their diagonal."""
+    if len(blocks) == 1:
+        return blocks[0]
+    ends = np.cumsum([block.shape[1:] for block in blocks], axis=0)
+    found = np.zeros((len(blocks[0]), *ends[-1]))
+    for block, (row, column) in zip(blocks, ends.tolist(), strict=True):
+        found[:, row - block.shape[1] : row, column - block.shape[2] : column] = block
+    return found

@@ -60,6 +60,10 @@ def _square(m: int) -> Codes:
     return found
 
 
+# Signs of the cofactors of two rows.
+_SIGNS = np.array([[1.0, -1.0], [-1.0, 1.0]])
+
+
 class Many(Protocol):
     """The data of a route as many parameter vectors, and many outcomes, want them."""
 
@@ -154,45 +158,37 @@ def profile(moments: Moments, n: int, reml: bool) -> Profile:
     """Log-likelihood and coefficients of moments; n is k - p in REML, else k."""
     logdet, gram = moments.logdet[0], moments.gram[0]
     p = gram.shape[-1] - 1
-    A, r, total = gram[..., :p, :p], gram[..., :p, p], gram[..., p, p]
-    defined = np.isfinite(gram).all((-1, -2)) & np.isfinite(logdet)
-    sign, value, inverse = _inverted(A, defined)
+    r = gram[..., :p, p]
+    positive, size, inverse = _inverted(gram[..., :p, :p])
     coefs = (inverse @ r[..., None])[..., 0]
-    rss = total - (r * coefs).sum(-1)
-    defined = defined & sign & (rss > 0.0)
-    value = logdet + rss + value if reml else logdet + rss
-    value = np.where(defined, -0.5 * (n * LOG_2PI + value), -np.inf)
+    rss = gram[..., p, p] - (r * coefs).sum(-1)
+    total = logdet + rss + size if reml else logdet + rss
+    defined = positive & (rss > 0.0) & np.isfinite(total)
+    value = np.where(defined, -0.5 * (n * LOG_2PI + total), -np.inf)
     return Profile(value, inverse, coefs, defined)
 
 
-def _inverted(A: Array, defined: Mask) -> tuple[Mask, Array, Array]:
+def _inverted(A: Array) -> tuple[Mask, Array, Array]:
     """Whether determinants are positive, their logarithms, and inverses; those of 1 else.
 
     Written out for one and two rows, which most models have: calls cost more than sums.
     """
     p = A.shape[-1]
     if p > 2:
-        if not defined.all():
-            A = np.where(defined[..., None, None], A, np.eye(p))
-        sign, logdet = np.linalg.slogdet(A)
-        positive = sign > 0.0
-        if not positive.all():
-            A = np.where(positive[..., None, None], A, np.eye(p))
-        return positive, logdet, np.asarray(np.linalg.inv(A), dtype=float)
-    det = A[..., 0, 0]
-    if p == 2:
-        det = det * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
-    positive = defined & (det > 0.0)
+        positive = np.isfinite(A).all((-1, -2))
+        sign, logdet = np.linalg.slogdet(_or_identity(A, positive))
+        positive &= sign > 0.0
+        return positive, logdet, np.asarray(np.linalg.inv(_or_identity(A, positive)), dtype=float)
+    det = A[..., 0, 0] if p == 1 else A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
+    positive = (det > 0.0) & (det < np.inf)
     if not positive.all():
-        det = np.where(positive, det, 1.0)
-    inverse = np.ones(A.shape)
-    if p == 2:
-        inverse[..., 0, 0], inverse[..., 1, 1] = A[..., 1, 1], A[..., 0, 0]
-        inverse[..., 0, 1], inverse[..., 1, 0] = -A[..., 0, 1], -A[..., 1, 0]
-        if not positive.all():
-            inverse[~positive] = np.eye(p)
-    inverse /= det[..., None, None]
-    return positive, np.log(det), inverse
+        A, det = _or_identity(A, positive), np.where(positive, det, 1.0)
+    cofactors = 1.0 if p == 1 else A[..., ::-1, ::-1] * _SIGNS
+    return positive, np.log(det), cofactors / det[..., None, None]
+
+
+def _or_identity(A: Array, which: Mask) -> Array:
+    return A if which.all() else np.where(which[..., None, None], A, np.eye(A.shape[-1]))
 
 
 def heights(moments: Moments, n: int, reml: bool) -> Heights:
@@ -200,22 +196,25 @@ def heights(moments: Moments, n: int, reml: bool) -> Heights:
     at = profile(moments, n, reml)
     B, p = at.coefs.shape
     m = variables(len(moments.logdet))
-    e = np.empty((B, p + 1, 1))
-    np.negative(at.coefs, out=e[:, :p, 0])
-    e[:, p] = 1.0
-    turned = moments.gram[1:] @ e
+    e = np.ones((B, p + 1))
+    e[:, :p] = -at.coefs
+    turned = (moments.gram[1:] @ e[..., None])[..., 0]
     # first and second derivatives of the sum of squares at fixed coefficients
-    squares = (e.swapaxes(1, 2) @ turned)[..., 0, 0]
-    u = turned[:m, :, :p, 0].transpose(1, 0, 2)
-    bend = squares[m:].T[:, _square(m)] - 2.0 * ((u @ at.inverse) @ u.swapaxes(1, 2))
-    logdet: Array = moments.logdet[1:]
-    both: Array | float = 0.0
+    squares = np.einsum("dbi,bi->db", turned, e)
+    u = turned[:m, :, :p].transpose(1, 0, 2)
+    bend = _squared(squares, m) - 2.0 * (u @ at.inverse @ u.swapaxes(1, 2))
+    logdet = moments.logdet[1:]
     if reml:
         own = moments.gram[1:, :, :p, :p]
-        traces = (at.inverse * own).sum((-1, -2))
-        logdet = logdet + traces
+        logdet = logdet + np.einsum("dbij,bij->db", own, at.inverse)
+    curve = _squared(logdet, m)
+    if reml:
         A = (at.inverse @ own[:m]).transpose(1, 0, 2, 3)
-        both = A.reshape(B, m, -1) @ A.swapaxes(-1, -2).reshape(B, m, -1).swapaxes(1, 2)
-    curve = logdet[m:].T[:, _square(m)] - both
+        curve -= A.reshape(B, m, -1) @ A.swapaxes(2, 3).reshape(B, m, -1).swapaxes(1, 2)
     gradient = -0.5 * (logdet[:m] + squares[:m]).T
     return Heights(at.value, gradient, 0.5 * (curve + bend), -0.5 * curve)
+
+
+def _squared(derivatives: Array, m: int) -> Array:
+    """Second derivatives (B, m, m) of packed ones without the value, (d, B)."""
+    return derivatives[m:].T.take(_square(m), axis=1)
