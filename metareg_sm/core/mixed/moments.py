@@ -175,9 +175,9 @@ def _inverted(A: Array) -> tuple[Mask, Array, Array]:
     """
     p = A.shape[-1]
     if p > 2:
-        positive = np.isfinite(A).all((-1, -2))
+        positive: Mask = np.isfinite(A).all((-1, -2))
         sign, logdet = np.linalg.slogdet(_or_identity(A, positive))
-        positive &= sign > 0.0
+        positive = positive & (sign > 0.0)
         return positive, logdet, np.asarray(np.linalg.inv(_or_identity(A, positive)), dtype=float)
     det = A[..., 0, 0] if p == 1 else A[..., 0, 0] * A[..., 1, 1] - A[..., 0, 1] * A[..., 1, 0]
     positive = (det > 0.0) & (det < np.inf)
