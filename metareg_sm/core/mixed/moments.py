@@ -175,7 +175,7 @@ def _inverted(A: Array) -> tuple[Mask, Array, Array]:
     """
     p = A.shape[-1]
     if p > 2:
-        positive: Mask = np.isfinite(A).all((-1, -2))
+        positive = np.asarray(np.isfinite(A).all((-1, -2)))
         sign, logdet = np.linalg.slogdet(_or_identity(A, positive))
         positive = positive & (sign > 0.0)
         return positive, logdet, np.asarray(np.linalg.inv(_or_identity(A, positive)), dtype=float)
