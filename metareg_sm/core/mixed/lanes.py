@@ -13,6 +13,7 @@ from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.mixed.ascent import LAST, Ascent, ascend
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 from metareg_sm.core.mixed.moments import Heights, Many, Profile, heights, profile
+from metareg_sm.core.mixed.starts import Axis
 
 # Points of a grid, along each axis, that a polynomial goes through; and twice the parts of a step
 # at which it is looked at where there is one variance.
@@ -79,25 +80,26 @@ class Lanes:
             J @ found.expected @ turned,
         )
 
-    def peaks(self, axes: Sequence[Array]) -> Array:
+    def peaks(self, axes: Sequence[Axis]) -> Array:
         """Points (n, m) near peaks of the likelihood on a grid of variances, the highest first.
 
         Each is the top, near a point of the grid that is no lower than its neighbours, of the
-        polynomial through the points around: cubic in the logarithm of each variance.
+        polynomial through the points around, cubic along each axis.
         """
         value = self._grid(axes)
         high = (value == maximum_filter(value, 3, mode="nearest")) & np.isfinite(value)
         at = np.argwhere(high)
         at = at[np.argsort(-value[high], kind="stable")]
         found = np.array([_top(value, point) for point in at.tolist()])
-        for x, axis in zip(found.T, axes, strict=True):
-            x[:] = axis.flat[0] * (axis.flat[1] / axis.flat[0]) ** x
-        return found
+        return np.array([axis.at(x) for x, axis in zip(found.T, axes, strict=True)]).T
 
-    def _grid(self, axes: Sequence[Array]) -> Array:
+    def _grid(self, axes: Sequence[Axis]) -> Array:
         """Log-likelihood on a grid of variances; each level is summed up along its own axes."""
-        problem = self.problem
-        G = [axis[..., None, None] for axis in axes]
+        problem, G = self.problem, []
+        for i, axis in enumerate(axes):
+            shape = [1] * (len(axes) + 2)
+            shape[i] = axis.count
+            G.append(axis.at(np.arange(axis.count)).reshape(shape))
         moments = self.many.moments(G, 0, None)
         return profile(moments, problem.n(self.reml), self.reml).value
 

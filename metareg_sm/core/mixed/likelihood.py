@@ -103,6 +103,9 @@ class MixedLikelihood:
         Number of effect sizes and of linearly independent coefficients.
     smallest, typical : float
         Smallest and mean sampling variance, over scale squared.
+    least : tuple of float
+        Least variance of the mean of a group of each term, were effect sizes independent, over
+        scale squared: what is far below it cannot be told from 0.
     residual_variance : float
         Mean squared residual of ordinary least squares, over scale squared.
     ols : ndarray, (p,)
@@ -118,6 +121,7 @@ class MixedLikelihood:
     p: int
     smallest: float
     typical: float
+    least: tuple[float, ...]
     residual_variance: float
     ols: Array
     to_params: Array
@@ -169,6 +173,7 @@ class MixedLikelihood:
             Z.shape[1],
             float(variances.min()) / scale**2,
             float(variances.mean()) / scale**2,
+            tuple(_least(term, variances) / scale**2 for term in terms),
             mean_square / scale**2,
             y @ Z,
             basis.to_params,
@@ -307,3 +312,7 @@ class MixedLikelihood:
         if information.expected is None:
             return Point(phi, value, gradient, observed, information.average, False, evaluation)
         return Point(phi, value, gradient, observed, information.expected, True, evaluation)
+
+
+def _least(term: Term, variances: Array) -> float:
+    return 1.0 / float(np.bincount(term.groups, 1.0 / variances).max())

@@ -192,12 +192,7 @@ def _beginnings(problem: MixedLikelihood, lanes: Lanes, free: bool) -> Array:
     """Where climbs begin, (B, m): everywhere where that is cheap, else at peaks of a grid."""
     room = _CHEAP // lanes.many.size
     if free and lanes.intercepts and len(problem.kinds) <= _DEEP:
-        axes = grid(problem, _GRID / lanes.many.size)
-        points = [
-            axis.reshape([-1 if j == i else 1 for j in range(len(axes))])
-            for i, axis in enumerate(axes)
-        ]
-        peaks = lanes.peaks(points)
+        peaks = lanes.peaks(grid(problem, _GRID / lanes.many.size))
         if room <= len(peaks):
             return peaks
         return np.vstack([peaks, starts(problem)[: room - len(peaks)]])

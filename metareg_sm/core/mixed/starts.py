@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.covariances import Kind
 from metareg_sm.core.mixed.likelihood import MixedLikelihood
 
+# Steps of a grid, in the logarithm of what a mean varies by, and steps that there are at least.
+_NARROW, _WIDE, _FEW = 0.6, 2.3, 3
 # Points at most that fill the space of many parameters.
 _MOST = 100
 
@@ -68,17 +72,35 @@ def _shares(levels: tuple[int, ...], kinds: tuple[Kind, ...], decades: int) -> t
     return np.vstack([variances, 10.0 ** (2.5 * np.delete(u, ends, 1) - 2.0) / n]), rho
 
 
-def grid(problem: MixedLikelihood, points: float) -> list[Array]:
+class Axis(NamedTuple):
+    """Values unit (e^(step x) - 1) of a variance, x from 0 to count - 1.
+
+    Evenly spread in the logarithm of what a mean varies by in all; the first is 0.
+    """
+
+    unit: float
+    step: float
+    count: int
+
+    def at(self, x: npt.ArrayLike) -> Array:
+        """Values at any x."""
+        return np.asarray(self.unit * np.expm1(self.step * np.asarray(x)), dtype=float)
+
+
+def grid(problem: MixedLikelihood, points: float) -> list[Axis]:
     """Values of each variance of a problem that has nothing else, for a grid of so many points.
 
-    From far below the smallest sampling variance, where those are unequal, to above the total; at
-    least one, and at most four a decade.
+    From 0 to above the total.
     """
     top = 3.0 * max(problem.residual_variance - problem.typical, 0.1 * problem.typical)
-    bottom = max(min(0.3 * problem.smallest, 0.01 * top), 1e-18 * top)
-    decades, m = math.log10(top / bottom), len(problem.kinds)
-    count = 1 + int(min(max(points ** (1.0 / m) - 1.0, decades), 4.0 * decades))
-    return [bottom * (top / bottom) ** np.linspace(0.0, 1.0, count)] * m
+    ranges = [math.log1p(top / least) for least in problem.least]
+    step = (math.prod(ranges) / points) ** (1.0 / len(ranges))
+    step = min(max(step, _NARROW), _WIDE)
+    found = []
+    for width, least in zip(ranges, problem.least, strict=True):
+        count = max(_FEW, math.ceil(width / step))
+        found.append(Axis(least, width / count, 1 + count))
+    return found
 
 
 def _filling(dimension: int, n: int) -> Array:
