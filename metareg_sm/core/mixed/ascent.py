@@ -121,7 +121,7 @@ def ascend(
         going = ~((decrement < last) & (definite | (decrement < _NOTHING)))
         if not going.all():
             leave(~going, following, True)
-        if canonical is not None and (definite.any() or converged.any()):
+        if canonical is not None and len(phi) > 1 and (definite.any() or converged.any()):
             ended = phi[converged], ends.expected[converged]
             near = following[definite], at.expected[definite], decrement[definite]
             known = going & _known(following, decrement, ended, near, canonical)
