@@ -98,8 +98,8 @@ class Lanes:
         problem, G = self.problem, []
         for i, axis in enumerate(axes):
             shape = [1] * (len(axes) + 2)
-            shape[i] = axis.count
-            G.append(axis.at(np.arange(axis.count)).reshape(shape))
+            shape[i] = axis.points
+            G.append(axis.at(np.arange(axis.points)).reshape(shape))
         moments = self.many.moments(G, 0, None)
         return profile(moments, problem.n(self.reml), self.reml).value
 

@@ -73,14 +73,14 @@ def _shares(levels: tuple[int, ...], kinds: tuple[Kind, ...], decades: int) -> t
 
 
 class Axis(NamedTuple):
-    """Values unit (e^(step x) - 1) of a variance, x from 0 to count - 1.
+    """Values unit (e^(step x) - 1) of a variance, x from 0 to points - 1.
 
     Evenly spread in the logarithm of what a mean varies by in all; the first is 0.
     """
 
     unit: float
     step: float
-    count: int
+    points: int
 
     def at(self, x: npt.ArrayLike) -> Array:
         """Values at any x."""
