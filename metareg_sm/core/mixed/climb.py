@@ -29,7 +29,7 @@ class Climb:
     Attributes
     ----------
     point : Point
-        The end.
+        The end; second derivatives may be those of a point nearby, a last step before.
     converged : bool
         Whether the score is 0 within rounding in every direction that is not at an end.
     iterations, evaluations : int
@@ -176,6 +176,15 @@ def climb(
             continue
         if target is not None and decrement < 1.0 and _leads_to(problem, point.phi + step, target):
             return Climb(target, True, iteration, evaluations)
+        if decrement < _QUADRATIC and definite and point.exact:
+            # the error of a Newton step is about the square of this
+            phi = np.clip(point.phi + step, box.lower, box.upper)
+            end = problem.slope(phi, reml)
+            if end is not None:
+                H, E = point.observed, point.scoring
+                point = Point(phi, end.value, end.gradient, H, E, True, end.evaluation)
+            evaluations, converged = evaluations + 1, True
+            break
         moved = _move(problem, point, step, decrement, reml, box)
         if moved is None:
             # no further rise can be told from rounding
@@ -183,10 +192,6 @@ def climb(
             break
         following, tried = moved
         evaluations += tried
-        if decrement < _QUADRATIC and definite and point.exact:
-            # the error of a Newton step is about the square of this
-            point, converged = following, True
-            break
         if decrement < _NEAR and definite:
             left = newton_step(following, box, following.observed + secant)[1]
             if decrement < 1e-14 and left >= decrement:

@@ -30,9 +30,11 @@ def starts(problem: MixedLikelihood) -> Array:
     decades = math.ceil(math.log10(total / max(problem.smallest, 1e-300)))
     levels = tuple(term.q for term in problem.terms)
     shares, rho = _shares(levels, problem.kinds, decades)
-    by_term = np.split(total * shares, np.cumsum(levels)[:-1], axis=1)
-    triples = zip(problem.terms, by_term, rho.T, strict=True)
-    return np.concatenate([term.structure.start(v, r) for term, v, r in triples], axis=1)
+    variances, found, at = total * shares, [], 0
+    for term, r in zip(problem.terms, rho.T, strict=True):
+        found.append(term.structure.start(variances[:, at : at + term.q], r))
+        at += term.q
+    return np.concatenate(found, axis=1)
 
 
 @cache

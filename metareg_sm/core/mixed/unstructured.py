@@ -129,10 +129,10 @@ class Unstructured:
     def start(self, variances: Array, rho: Array | float) -> Array:
         """Working parameters of given variances (..., q) and about given correlations."""
         q, sd = self.q, np.sqrt(variances[..., self.order])
-        r = np.clip(rho, -0.9 / (q - 1), 0.95)[..., None, None]
+        r = np.minimum(np.maximum(rho, -0.9 / (q - 1)), 0.95)[..., None, None]
         L = np.empty((*sd.shape, q))
-        L[..., self.order, :] = np.linalg.cholesky(np.where(np.eye(q) > 0.0, 1.0, r))
-        L[..., self.order, :] *= sd[..., None]
+        C = np.linalg.cholesky(r + (1.0 - r) * np.eye(q))
+        L[..., self.order, :] = sd[..., None] * C
         # parts share no entries; what is held stays
         phi: Array = (L - self.constant).reshape(*sd.shape[:-1], -1) @ self._flat.T
         phi[..., : self.scales] = sd[..., : self.scales]
