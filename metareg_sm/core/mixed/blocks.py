@@ -108,11 +108,11 @@ class Batch:
     pairs: tuple[Codes, ...]
 
     def spread(self, term: int, matrices: Array) -> Array:
-        """Entries of matrices (m, q, q) where nodes share a group, (m, blocks, n, n)."""
-        m = len(matrices)
-        flat = np.zeros((m, matrices[0].size + 1))
-        flat[:, :-1] = matrices.reshape(m, -1)
-        return flat[:, self.pairs[term]].reshape(m, *self.V.shape)
+        """Entries of matrices (..., q, q) where nodes share a group, (..., blocks, n, n)."""
+        *lead, q, _ = matrices.shape
+        flat = np.zeros((*lead, q * q + 1))
+        flat[..., :-1] = matrices.reshape(*lead, q * q)
+        return flat.take(self.pairs[term], axis=-1).reshape(*lead, *self.V.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,11 +211,10 @@ class Blocks:
         """Factor at the covariance matrices of the terms."""
         logdet = self.logdet
         factors, rows = [], []
-        entries = [np.append(matrix, 0.0) for matrix in G]
         for batch in self.batches:
             sigma = batch.V
-            for i, flat in enumerate(entries):
-                sigma = sigma + flat[batch.pairs[i]].reshape(sigma.shape)
+            for i, matrix in enumerate(G):
+                sigma = sigma + batch.spread(i, matrix)
             T = inverse_factor(sigma)
             if T is None:
                 return None

@@ -114,12 +114,10 @@ class Blockwise:
         """Moments at covariance matrices of the terms; see `Many`."""
         shape = np.broadcast_shapes(*(matrix.shape[:-2] for matrix in G))
         B = math.prod(shape)
-        flat = []
-        for matrix in G:
-            q = matrix.shape[-1]
-            padded = np.zeros((*shape, q * q + 1))
-            padded[..., :-1] = matrix.reshape(*matrix.shape[:-2], q * q)
-            flat.append(padded.reshape(B, -1))
+        flat = [
+            np.broadcast_to(matrix, (*shape, *matrix.shape[-2:])).reshape(B, *matrix.shape[-2:])
+            for matrix in G
+        ]
         m = len(self.entries) if order else 0
         c, (i, j) = self.static.shape[-1], pairs(m)
         logdet, gram = np.zeros((packed(m), B)), np.zeros((packed(m), B, c, c))
@@ -128,30 +126,27 @@ class Blockwise:
             if D.ndim > 3 and lanes is not None:
                 D = D[lanes]
             blocks, n = batch.rows.shape
-            sigma = np.broadcast_to(batch.V, (B, *batch.V.shape))
-            for places, matrix in zip(batch.pairs, flat, strict=True):
-                sigma = sigma + matrix[:, places].reshape(sigma.shape)
+            sigma = batch.V
+            for term, matrices in enumerate(flat):
+                sigma = sigma + batch.spread(term, matrices)
             T = _factors(sigma)
-            logs = np.log(T.diagonal(0, -2, -1)).sum(-1)
+            logs = np.log(T.diagonal(0, -2, -1))
             if self.left is not None:
                 kept = self.left[number] if lanes is None else self.left[number][lanes]
-                logs, T = logs * kept, T * kept[..., None, None]
-            logdet[0] -= 2.0 * logs.sum(-1)
+                logs, T = logs * kept[..., None], T * kept[..., None, None]
+            logdet[0] -= 2.0 * logs.sum((1, 2))
             U = T @ D
             gram[0] += _products(U, U)
             if not order:
                 continue
-            S = self.patterns[number][:, None]
-            W = T.swapaxes(-1, -2) @ T
-            s = W @ D
-            F = S @ s
-            gram[1 : m + 1] -= _products(F, s)
-            logdet[1 : m + 1] += (S * W).sum((2, 3, 4))
-            # tr(W S_i W S_j), entry by entry of W S_i and of S_j W
-            A = np.swapaxes((W @ S).reshape(m, B, -1), 0, 1)
-            turned = (S @ W).reshape(m, B, -1).transpose(1, 2, 0)
-            logdet[m + 1 :] -= (A @ turned)[:, i, j].T
-            rows = (T @ F).reshape(m, B, blocks * n, c)
+            # derivatives of Sigma between the whitening factors
+            S = T @ self.patterns[number][:, None] @ T.swapaxes(-1, -2)
+            logdet[1 : m + 1] += S.diagonal(0, -2, -1).sum((2, 3))
+            A = S.reshape(m, B, -1).swapaxes(0, 1)
+            logdet[m + 1 :] -= (A @ A.swapaxes(1, 2))[:, i, j].T
+            F = S @ U
+            gram[1 : m + 1] -= _products(F, U)
+            rows = F.reshape(m, B, blocks * n, c)
             left = np.ascontiguousarray(rows.transpose(1, 0, 3, 2)).reshape(B, m * c, -1)
             crossed = (left @ left.swapaxes(-1, -2)).reshape(B, m, c, m, c)
             second = crossed[:, i, :, j]
