@@ -122,9 +122,9 @@ def ascend(
         if not going.all():
             leave(~going, following, True)
         if canonical is not None and len(phi) > 1 and (definite.any() or converged.any()):
-            ended = phi[converged], ends.expected[converged]
-            near = following[definite], at.expected[definite], decrement[definite]
-            known = going & _known(following, decrement, ended, near, canonical)
+            places = canonical(np.concatenate([following, phi[converged]]))
+            expected = np.concatenate([at.expected[definite], ends.expected[converged]])
+            known = going & _known(places, expected, decrement, definite)
             leave(known, here, False)
             going &= ~known
         if not going.all():
@@ -188,22 +188,25 @@ def _shortened(
     return _HALVINGS
 
 
-def _known(
-    following: Array,
-    decrement: Array,
-    ended: tuple[Array, Array],
-    near: tuple[Array, Array, Array],
-    canonical: Callable[[Array], Array],
-) -> Mask:
-    """Lanes whose next step leads to where one ended, or to where one that is nearer will.
+def _known(places: Array, expected: Array, decrement: Array, near: Mask) -> Mask:
+    """Lanes whose next step leads to where one that is nearer to its end will, or ended.
 
-    By the information there, in both cases; of lanes near a maximum also the decrements are given.
+    Parameters
+    ----------
+    places : ndarray, (B + n, m)
+        Where the next steps of B lanes lead, and n ends.
+    expected : ndarray, (B' + n, m, m)
+        Information of the B' lanes near a maximum, and at the ends.
+    decrement : ndarray, (B,)
+        Decrements of the lanes.
+    near : ndarray of bool, (B,)
+        Whether they are near a maximum.
     """
-    there = canonical(np.concatenate([ended[0], near[0]]))
-    expected = np.concatenate([ended[1], near[1]])
-    nearer = np.append(np.zeros(len(ended[0])), near[2]) < decrement[:, None]
-    gap = canonical(following)[:, None] - there
+    B = len(decrement)
+    following, ended = places[:B], places[B:]
+    gap = following[:, None] - np.concatenate([following[near], ended])
     same = np.einsum("bni,nij,bnj->bn", gap, expected, gap) < _SAME
+    nearer = np.append(decrement[near], np.zeros(len(ended))) < decrement[:, None]
     return np.asarray((same & nearer).any(1) & (decrement < 1.0))
 
 
@@ -226,10 +229,11 @@ def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, A
         E = _without(at.expected[other] / outer[other], held[other])
         H[other] = _positive(H[other], E)
     step = _solve(H, free)
+    to = phi + step / size
+    if not ((to < lower) | (to > upper)).any():
+        return step / size, (step * g).sum(1), definite
     low, high = (lower - phi) * size, (upper - phi) * size
     beyond: Mask = (step < low) | (step > high)
-    if not beyond.any():
-        return step / size, (step * g).sum(1), definite
     if m > 1:
         # what would leave stops at its end, and the others step as is best then
         move = np.where(beyond, np.minimum(np.maximum(step, low), high), 0.0)

@@ -79,7 +79,7 @@ class LeastSquares:
     @property
     def columns(self) -> Array:
         """Q and the residuals, (p+1, rows)."""
-        return np.vstack([self.Q, self.residuals])
+        return np.concatenate([self.Q, self.residuals[None]])
 
 
 def triangle(rows: Array) -> Array:

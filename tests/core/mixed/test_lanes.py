@@ -86,3 +86,30 @@ def test_climbs_end_where_single_ones_do(kind):
     assert_allclose(found.value[top], every.value.max(), rtol=1e-9)
     again = climb(built, found.phi[top], True)
     assert again.point.value - built.loglike(found.phi[top], True) < 1e-9
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+@pytest.mark.parametrize("reml", [True, False])
+def test_climbs_that_go_on_as_one_lose_no_maximum(kind, reml):
+    _, _, built = made(kind)
+    begin = starts(built)
+    lanes = Lanes(built, built.many, reml)
+    every = lanes.ascend(begin, outcome=np.zeros(len(begin), dtype=int))
+    found = lanes.ascend(begin, alone=True)
+    ends = [climb(built, phi, reml).point.value for phi in found.phi]
+    highest = every.value[every.converged].max()
+    assert_allclose(max(ends), highest, rtol=1e-9)
+    # where the highest ends, or is left to climb on
+    assert_allclose(ends[int(np.argmax(found.value + 1e-6 * found.converged))], highest, rtol=1e-9)
+
+
+def test_the_last_climb_is_left_near_its_end():
+    _, _, built = made("hcs")
+    lanes = Lanes(built, built.many, True)
+    begin = starts(built)[:6]
+    whole, left = lanes.ascend(begin), lanes.ascend(begin, alone=True)
+    assert whole.converged.sum() == 1
+    assert not left.converged.any()
+    assert left.evaluations < whole.evaluations
+    top = int(np.argmax(left.value))
+    assert climb(built, left.phi[top], True).point.value == pytest.approx(whole.value.max())
