@@ -114,6 +114,13 @@ class Batch:
         flat[..., :-1] = matrices.reshape(*lead, q * q)
         return flat.take(self.pairs[term], axis=-1).reshape(*lead, *self.V.shape)
 
+    def covariance(self, G: Sequence[Array]) -> Array:
+        """Sigma at the G of each term (..., q, q), (..., blocks, n, n)."""
+        sigma = self.V
+        for term, matrices in enumerate(G):
+            sigma = sigma + self.spread(term, matrices)
+        return sigma
+
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
@@ -212,10 +219,7 @@ class Blocks:
         logdet = self.logdet
         factors, rows = [], []
         for batch in self.batches:
-            sigma = batch.V
-            for i, matrix in enumerate(G):
-                sigma = sigma + batch.spread(i, matrix)
-            T = inverse_factor(sigma)
+            T = inverse_factor(batch.covariance(G))
             if T is None:
                 return None
             logdet -= 2.0 * float(np.log(T.diagonal(0, 1, 2)).sum())

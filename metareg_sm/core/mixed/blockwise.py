@@ -112,24 +112,18 @@ class Blockwise:
 
     def moments(self, G: Sequence[Array], order: int, lanes: Codes | None = None) -> Moments:
         """Moments at covariance matrices of the terms; see `Many`."""
-        shape = np.broadcast_shapes(*(matrix.shape[:-2] for matrix in G))
+        sigmas = [batch.covariance(G) for batch in self.problem.batches]
+        shape = sigmas[0].shape[:-3]
         B = math.prod(shape)
-        flat = [
-            np.broadcast_to(matrix, (*shape, *matrix.shape[-2:])).reshape(B, *matrix.shape[-2:])
-            for matrix in G
-        ]
         m = len(self.entries) if order else 0
         c, (i, j) = self.static.shape[-1], pairs(m)
         logdet, gram = np.zeros((packed(m), B)), np.zeros((packed(m), B, c, c))
-        for number, batch in enumerate(self.problem.batches):
+        for number, sigma in enumerate(sigmas):
+            blocks, n = sigma.shape[-3:-1]
             D = self.columns[number]
             if D.ndim > 3 and lanes is not None:
                 D = D[lanes]
-            blocks, n = batch.rows.shape
-            sigma = batch.V
-            for term, matrices in enumerate(flat):
-                sigma = sigma + batch.spread(term, matrices)
-            T = _factors(sigma)
+            T = _factors(sigma.reshape(B, blocks, n, n))
             logs = np.log(T.diagonal(0, -2, -1))
             if self.left is not None:
                 kept = self.left[number] if lanes is None else self.left[number][lanes]
