@@ -87,11 +87,10 @@ class Lanes:
         polynomial through the points around, cubic along each axis.
         """
         value = self._grid(axes)
-        high = (value == maximum_filter(value, 3, mode="nearest")) & np.isfinite(value)
-        at = np.argwhere(high)
-        at = at[np.argsort(-value[high], kind="stable")]
-        found = np.array([_top(value, point) for point in at.tolist()])
-        return np.array([axis.at(x) for x, axis in zip(found.T, axes, strict=True)]).T
+        high = np.nonzero((value == maximum_filter(value, 3, mode="nearest")) & (value > -np.inf))
+        order = np.argsort(-value[high], kind="stable").tolist()
+        tops = (_top(value, [int(at[i]) for at in high]) for i in order)
+        return np.array([[axis.at(x) for x, axis in zip(top, axes, strict=True)] for top in tops])
 
     def _grid(self, axes: Sequence[Axis]) -> Array:
         """Log-likelihood on a grid of variances; each level is summed up along its own axes."""
@@ -99,7 +98,8 @@ class Lanes:
         for i, axis in enumerate(axes):
             shape = [1] * (len(axes) + 2)
             shape[i] = axis.points
-            G.append(axis.at(np.arange(axis.points)).reshape(shape))
+            values = [axis.at(x) for x in range(axis.points)]
+            G.append(np.array(values).reshape(shape))
         moments = self.many.moments(G, 0, None)
         return profile(moments, problem.n(self.reml), self.reml).value
 
@@ -164,7 +164,7 @@ def _top(value: Array, point: Sequence[int]) -> list[float]:
     top = [int(i) for i in np.unravel_index(int(found.argmax()), shape)]
     tops = []
     for axis, (n, at) in enumerate(places):
-        line = np.moveaxis(found, axis, -1)[tuple(top[:axis] + top[axis + 1 :])]
+        line = found[(*top[:axis], slice(None), *top[axis + 1 :])]
         shift, i = 0.0, top[axis]
         if 0 < i < len(line) - 1:
             before, height, after = line[i - 1 : i + 2].tolist()

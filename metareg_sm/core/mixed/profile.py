@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -63,7 +64,7 @@ class LeastSquares:
     @property
     def logdet(self) -> float:
         """Value of log |X' Sigma^-1 X|."""
-        return -2.0 * float(np.log(np.abs(self.inverse.diagonal())).sum())
+        return -2.0 * sum(math.log(abs(d)) for d in self.inverse.diagonal().tolist())
 
     @property
     def params(self) -> Array:

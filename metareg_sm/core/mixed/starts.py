@@ -7,7 +7,6 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.mixed.covariances import Kind
@@ -84,9 +83,9 @@ class Axis(NamedTuple):
     step: float
     points: int
 
-    def at(self, x: npt.ArrayLike) -> Array:
-        """Values at any x."""
-        return np.asarray(self.unit * np.expm1(self.step * np.asarray(x)), dtype=float)
+    def at(self, x: float) -> float:
+        """Value at any x."""
+        return self.unit * math.expm1(self.step * x)
 
 
 def grid(problem: MixedLikelihood, points: float) -> list[Axis]:
