@@ -11,6 +11,9 @@ from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.bounded import bounded_step, misplaced
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 
+# Where scoring promises twice a rise of less, Newton steps are for: far from a maximum scoring steps,
+# unbiased whatever the start, beat them.
+_CLOSE = 0.1
 # Newton decrement (a difference of log-likelihoods) below which steps need no further test.
 _NEAR = 1e-7
 _QUADRATIC = 1e-10
@@ -62,7 +65,7 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     """Step, twice the rise that it promises, and whether the negative Hessian is definite.
 
     Parameters that a step would take beyond their end stop there, and the others step as is best
-    then. Where the Hessian is not definite the information replaces it, or, where that is singular
+    then. Where the Hessian is not definite, or the maximum is far, the information replaces it, or, where that is singular
     too, directions of negative curvature are climbed as if it were positive (Dauphin et al., 2014).
     """
     free = box.free(point)
@@ -72,8 +75,9 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     size = np.sqrt(np.maximum(np.abs(observed.diagonal()), point.scoring.diagonal()))
     size[size == 0.0] = 1.0
     outer = size[:, None] * size
-    model, definite = _model(observed / outer, point.scoring, outer, free)
     gradient = point.gradient / size
+    far = point.exact and float((gradient * gradient)[free].sum()) > _CLOSE
+    model, definite = _model(observed / outer, point.scoring, outer, free, far)
     low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
     moving = free
     for _ in range(len(step)):
@@ -99,14 +103,15 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     return step / size, rise, definite
 
 
-def _model(H: Array, E: Array, outer: Array, free: Mask) -> tuple[Array, bool]:
+def _model(H: Array, E: Array, outer: Array, free: Mask, far: bool) -> tuple[Array, bool]:
     """Positive definite matrix to step by, and whether it is the scaled negative Hessian H."""
     everything = bool(free.all())
     h = H if everything else H[np.ix_(free, free)]
-    factor, failed = lapack.dpotrf(h)
-    # least curvature that still counts as a maximum rather than a plateau
-    if not failed and factor.diagonal().min() > 1e-5:
-        return H, True
+    if not far:
+        factor, failed = lapack.dpotrf(h)
+        # least curvature that still counts as a maximum rather than a plateau
+        if not failed and factor.diagonal().min() > 1e-5:
+            return H, True
     e = E / outer if everything else (E / outer)[np.ix_(free, free)]
     values, vectors = np.linalg.eigh(e)
     if values[0] <= _POOR:
@@ -185,7 +190,7 @@ def climb(
                 point = Point(phi, end.value, end.gradient, H, E, True, end.evaluation)
             evaluations, converged = evaluations + 1, True
             break
-        moved = _move(problem, point, step, decrement, reml, box)
+        moved = _move(problem, point, (step, definite), decrement, reml, box)
         if moved is None:
             # no further rise can be told from rounding
             converged = decrement < 1e-9 * max(1.0, abs(point.value))
@@ -220,15 +225,19 @@ def updated_secant(secant: Array, old: Point, new: Point) -> Array:
 def _move(
     problem: MixedLikelihood,
     point: Point,
-    step: Array,
+    step: tuple[Array, bool],
     decrement: float,
     reml: bool,
     box: Box,
 ) -> tuple[Point, int] | None:
-    """Point along a step from which the likelihood is higher; None if there is none."""
+    """Point along a step, of Newton or not, that is higher; None if there is none."""
+    by, newton = step
     length = 1.0
     for tried in range(1, _HALVINGS + 1):
-        phi = np.clip(point.phi + length * step, box.lower, box.upper)
+        to = point.phi + length * by
+        if not newton and tried == 1:
+            to = problem.moved(point.phi[None], by[None])[0]
+        phi = np.clip(to, box.lower, box.upper)
         new = problem.point(phi, reml)
         if new is not None and (decrement < _NEAR or new.value > point.value):
             return new, tried

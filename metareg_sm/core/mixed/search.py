@@ -142,6 +142,9 @@ def _together(
             begin = np.where(fixed, start, begin)
     if n_starts is not None:
         begin = begin[:n_starts]
+    if len(begin) == 1 and many.size <= _CHEAP:
+        # exact points are no dearer then
+        return _one_by_one(problem, reml, list(begin), fixed)
     found = lanes.ascend(begin, fixed, last=_CLOSE, alone=len(begin) > 1)
     if not np.isfinite(found.value).any():
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
