@@ -11,8 +11,8 @@ from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.bounded import bounded_step, misplaced
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 
-# Where scoring promises twice a rise of less, Newton steps are for: far from a maximum scoring steps,
-# unbiased whatever the start, beat them.
+# Twice the rise that scoring promises, from which on a maximum is far: there scoring steps,
+# unbiased whatever the start, beat Newton steps.
 _CLOSE = 0.1
 # Newton decrement (a difference of log-likelihoods) below which steps need no further test.
 _NEAR = 1e-7
@@ -65,8 +65,9 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     """Step, twice the rise that it promises, and whether the negative Hessian is definite.
 
     Parameters that a step would take beyond their end stop there, and the others step as is best
-    then. Where the Hessian is not definite, or the maximum is far, the information replaces it, or, where that is singular
-    too, directions of negative curvature are climbed as if it were positive (Dauphin et al., 2014).
+    then. Where the Hessian is not definite, or the maximum is far, the information replaces it, or,
+    where that is singular too, directions of negative curvature are climbed as if it were positive
+    (Dauphin et al., 2014).
     """
     free = box.free(point)
     step = np.zeros(len(point.phi))
