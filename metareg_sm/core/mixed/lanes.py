@@ -164,7 +164,9 @@ def _top(value: Array, point: Sequence[int]) -> list[float]:
     top = [int(i) for i in np.unravel_index(int(found.argmax()), shape)]
     tops = []
     for axis, (n, at) in enumerate(places):
-        line = found[(*top[:axis], slice(None), *top[axis + 1 :])]
+        through: list[int | slice] = [*top]
+        through[axis] = slice(None)
+        line = found[tuple(through)]
         shift, i = 0.0, top[axis]
         if 0 < i < len(line) - 1:
             before, height, after = line[i - 1 : i + 2].tolist()
