@@ -56,13 +56,31 @@ def test_what_stops_first_is_let_go_where_the_rest_wants_it_back():
     lower, upper = np.zeros(2), np.full(2, np.inf)
     promised = steps(PHI[None], at, lower, upper)[1]
     assert promised[0] > 0.0
-    point = Point(PHI, 0.0, GRADIENT, HESSIAN, 2.0 * np.eye(2), True, None)
-    one, rise, definite = newton_step(point, Box(lower, upper, np.zeros(2, dtype=bool)), HESSIAN)
+    box = Box(lower, upper, np.zeros(2, dtype=bool))
+    # without a Hessian that is exact no maximum counts as far
+    point = Point(PHI, 0.0, GRADIENT, HESSIAN, 2.0 * np.eye(2), False, None)
+    one, rise, definite = newton_step(point, box, HESSIAN)
     assert definite
     assert rise > 0.0
     assert not misplaced(HESSIAN, GRADIENT, one, -PHI, upper)
     best = bounded_step(HESSIAN[None], GRADIENT[None], -PHI[None], upper[None])[0]
     assert_allclose(one, best, atol=1e-12)
+
+
+def test_far_from_a_maximum_one_climb_steps_as_many_do():
+    rng = np.random.default_rng(3)
+    lower, upper = np.zeros(2), np.full(2, np.inf)
+    for _ in range(20):
+        gradient, phi = rng.normal(size=2), rng.uniform(0.0, 2.0, 2)
+        H, E = (root @ root.T + 0.1 * np.eye(2) for root in rng.normal(size=(2, 2, 2)))
+        at = Heights(np.zeros(1), gradient[None], H[None], E[None])
+        many, promised, newton = steps(phi[None], at, lower, upper)
+        point = Point(phi, 0.0, gradient, H, E, True, None)
+        box = Box(lower, upper, np.zeros(2, dtype=bool))
+        one, _, definite = newton_step(point, box, H)
+        assert definite == newton[0]
+        assert promised[0] > 0.0
+        assert_allclose(one, many[0], rtol=1e-9, atol=1e-12)
 
 
 def test_climbs_with_a_held_correlation_end_where_the_score_is_0():
