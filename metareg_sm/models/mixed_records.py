@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
@@ -105,7 +106,7 @@ def reported_covariance(
             f"df='contain' leaves no degrees of freedom for {short!r}: there are no more groups "
             "within which it is constant than coefficients. Use df='residual', or fewer moderators."
         )
-    return Covariance(found.cov, found.scale, smallest, found.sandwich, found.description, df)
+    return replace(found, df=smallest, coefficient_df=df)
 
 
 def variance_components(

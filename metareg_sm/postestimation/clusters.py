@@ -136,7 +136,11 @@ def leave_one_cluster_out(fit: MixedFitted, groups: Any) -> ClusterInfluence:
     full = np.linalg.slogdet(fit.regression.unscaled)[1]
     ratio[~lost] = np.exp(np.linalg.slogdet(found.cov_unscaled[~lost[defined]])[1] - full)
     change = params - np.asarray(fit.params)
-    cook = np.einsum("gp,gp->g", change, np.linalg.solve(np.asarray(fit.cov_params()), change.T).T)
+    # with a singular covariance, of redundant moderators or few clusters, what it does span
+    root = fit.covariance.root
+    square = root.shape[0] == root.shape[1]
+    inner = np.linalg.solve(root, change.T) if square else np.linalg.pinv(root) @ change.T
+    cook = np.einsum("rg,rg->g", inner, inner)
     return ClusterInfluence(
         pd.DataFrame(params, index=labels, columns=fit.terms.names),
         pd.DataFrame(variances, index=labels, columns=list(fit.components.names)),

@@ -205,6 +205,9 @@ class Fitted(Protocol):
     def contrast_df(self, contrasts: Array | None = None) -> float | Array | None:
         """Degrees of freedom of t tests of contrasts; None for normal tests."""
 
+    def contrast_se(self, contrasts: Array) -> Array:
+        """Standard errors of contrasts, or of means at rows of the design, (n, p) -> (n,)."""
+
     def t_test(self, r_matrix: Any) -> Any:
         """Statsmodels' test of linear hypotheses."""
 

@@ -186,7 +186,7 @@ def _intervals(tau2: float, s2: float, found: intervals.Tau2Set) -> pd.DataFrame
 def random_effects(fit: Tau2Fitted | ScaleFitted) -> pd.DataFrame:
     """Random effects u and shrunken true effects theta; see `MetaRegResults.random_effects`."""
     table = fit.table
-    variance = np.einsum("kp,pq,kq->k", table.exog, np.asarray(fit.cov_params()), table.exog)
+    variance = fit.contrast_se(table.exog) ** 2
     effects = predicted_effects(
         table.endog, table.vi, np.asarray(fit.fittedvalues), variance, np.asarray(fit.tau2)
     )

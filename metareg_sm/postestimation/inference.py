@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.contrast import ContrastResults
+from statsmodels.tools.sm_exceptions import ValueWarning
 
 from metareg_sm._compat import FormulaManager
 from metareg_sm._typing import Array
@@ -17,6 +19,9 @@ from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha
 from metareg_sm.postestimation.fitted import Fitted
 from metareg_sm.printing import Printed
+
+# what rounding leaves of a direction in which a covariance is singular, of its largest
+_SINGULAR = 1e-13
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -98,11 +103,49 @@ def constraints(r_matrix: Any, names: list[str]) -> tuple[Array, Array]:
     return R, q
 
 
-def with_df(found: ContrastResults, df: Array) -> ContrastResults:
-    """Statsmodels' t test with degrees of freedom for each contrast."""
-    if np.ndim(found.sd) == 2:
-        df = df[:, None]
-    return ContrastResults(effect=found.effect, t=found.tvalue, sd=found.sd, df_denom=df)
+def tests_of(effect: Array, q: Array, sd: Array, df: float | Array | None) -> Contrasts:
+    """T tests that effects (m,) are q, normal ones where `df` is None, as statsmodels has them."""
+    if len(effect) == 1:
+        # one test has statistics (1, 1) and an effect (1,) in statsmodels
+        sd = sd[:, None]
+        df = df[:, None] if isinstance(df, np.ndarray) else df
+    # a coefficient that is fixed has a standard error of 0, and statsmodels a statistic of 0 then
+    t = np.divide(effect - q, sd, out=np.zeros(sd.shape), where=sd > 0.0)
+    if df is None:
+        return Contrasts(ContrastResults(effect=effect, statistic=t, sd=sd, distribution="norm"))
+    return Contrasts(ContrastResults(effect=effect, t=t, sd=sd, df_denom=df))
+
+
+def joint_test(gap: Array, root: Array, df: float | None, scalar: bool) -> ContrastResults:
+    """F test that gaps (m,) are 0, a chi-squared one where `df` is None, as statsmodels has them.
+
+    `root` (m, r) is the root of their covariance, which may be singular. The covariance itself
+    would have half of the digits.
+    """
+    U, s, _ = np.linalg.svd(root, full_matrices=False)
+    rank = int((s > _SINGULAR * s[0]).sum())
+    if rank < len(gap):
+        warnings.warn(
+            "covariance of constraints does not have full rank. The number of constraints is "
+            f"{len(gap)}, but rank is {rank}",
+            ValueWarning,
+            stacklevel=3,
+        )
+    standard = (gap @ U[:, :rank]) / s[:rank]
+    statistic: Any = float(standard @ standard) if rank else np.nan
+    if df is not None and rank:
+        statistic /= rank
+    if not scalar:
+        statistic = np.array([[statistic]])
+    if df is not None:
+        return ContrastResults(F=statistic, df_denom=df, df_num=rank)
+    return ContrastResults(
+        chi2=statistic,
+        df_denom=float(rank),
+        statistic=statistic,
+        distribution="chi2",
+        distargs=(float(rank),),
+    )
 
 
 def smallest_df(contrasts: Array, df: Array) -> Array:

@@ -221,10 +221,9 @@ def predict_effects(
         if isinstance(df, str) or not number or not np.isfinite(df) or df <= 0:
             raise OptionError(f"df must be 'riley' or a number > 0; got {df!r}.")
         mean_df = obs_df = float(df)
-    variance = np.einsum("np,pq,nq->n", rows, np.asarray(fit.cov_params()), rows)
     return MetaRegPrediction(
         rows @ np.asarray(fit.params),
-        variance,
+        fit.contrast_se(rows) ** 2,
         fit.between_variance if between is None else between,
         mean_df,
         obs_df,

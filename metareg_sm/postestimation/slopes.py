@@ -341,7 +341,8 @@ def _roots_quadratic(
     """Roots u of (slope / se)^2 = crit^2, slope and variance being those of centre + u * tilt."""
     C = np.stack([centre, tilt])
     a, b = C @ np.asarray(fit.params)
-    (vaa, vab), (_, vbb) = C @ np.asarray(fit.cov_params()) @ C.T
+    root = C @ fit.covariance.root
+    (vaa, vab), (_, vbb) = root @ root.T
     crit2 = float(critical_value(alpha, df)) ** 2
     if not np.isfinite(crit2):
         return []

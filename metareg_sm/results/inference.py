@@ -51,6 +51,20 @@ class InferenceResults(FittedResults):
         covariance = self.covariance
         return covariance.sandwich is not None or covariance.coefficient_df is not None
 
+    def contrast_se(self, contrasts: Array) -> Array:
+        """Standard errors of contrasts of the coefficients.
+
+        Parameters
+        ----------
+        contrasts : ndarray, (n, p)
+            One contrast a row; a row of the design for the mean there.
+
+        Returns
+        -------
+        ndarray, (n,)
+        """
+        return self.covariance.standard_errors(contrasts)
+
     def _df_of(self, rows: Array) -> Array:
         covariance = self.covariance
         if covariance.sandwich is not None:
@@ -101,10 +115,13 @@ class InferenceResults(FittedResults):
         of its own. Parameters are those of `LikelihoodModelResults.t_test`.
         """
         R, q = inference.constraints(r_matrix, self.model.data.cov_names)
-        found = super().t_test((R, q), cov_p=cov_p, use_t=use_t)
-        if self._own_df and cov_p is None and found.distribution == "t":
-            found = inference.with_df(found, self._df_of(R))
-        return inference.Contrasts(found)
+        if cov_p is not None:
+            return inference.Contrasts(super().t_test((R, q), cov_p=cov_p, use_t=use_t))
+        df: float | Array | None = None
+        if self.use_t if use_t is None else use_t:
+            residual = getattr(self, "df_resid_inference", self.df_resid)
+            df = self._df_of(R) if self._own_df else residual
+        return inference.tests_of(R @ np.asarray(self.params), q, self.contrast_se(R), df)
 
     def t_test_pairwise(
         self, term_name: str, method: str = "hs", alpha: float = 0.05, factor_labels: Any = None
@@ -139,12 +156,12 @@ class InferenceResults(FittedResults):
         R, q = inference.constraints(r_matrix, self.model.data.cov_names)
         R, q = independent_constraints(R, q, np.where(self.bse > 0.0, self.bse, 1.0))
         if sandwich is None or not use_f:
-            found = super().wald_test((R, q), use_f=use_f, scalar=scalar)
-            if not use_f or not self._own_df:
-                return found
-            return ContrastResults(
-                F=found.statistic, df_denom=float(self._df_of(R).min()), df_num=found.df_num
-            )
+            gap = R @ np.asarray(self.params) - q
+            df = getattr(self, "df_resid_inference", self.df_resid)
+            if self._own_df:
+                df = float(self._df_of(R).min())
+            half = R @ self.covariance.root
+            return inference.joint_test(gap, half, df if use_f else None, scalar)
         test = hotelling_test(sandwich, R, R @ np.asarray(self.params) - q)
         F: Any = test.statistic if scalar else np.array([[test.statistic]])
         return ContrastResults(F=F, df_denom=test.df_denom, df_num=test.df_num)

@@ -17,7 +17,7 @@ from metareg_sm.stats.sandwich import (
     Codes,
     Sandwich,
     cluster_sandwich,
-    hc_covariance,
+    hc_root,
 )
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "CovarianceType",
     "Sandwich",
     "cluster_sandwich",
-    "hc_covariance",
+    "hc_root",
 ]
 
 
@@ -39,6 +39,8 @@ class Covariance:
     ----------
     cov : ndarray, (p, p)
         Covariance.
+    root : ndarray, (p, m)
+        Its root: `cov` is root root', by way of an orthonormal basis of the moderators.
     scale : float
         Factor on (X'WX)^-1: Knapp-Hartung's, or 1.
     df : float
@@ -53,11 +55,21 @@ class Covariance:
     """
 
     cov: Array
+    root: Array
     scale: float
     df: float
     sandwich: Sandwich | None
     description: str
     coefficient_df: Array | None = None
+
+    def standard_errors(self, contrasts: Array) -> Array:
+        """Standard errors of contrasts (n, p) of the coefficients, or of fitted means, (n,).
+
+        Lengths of rows of the root. A quadratic form in `cov` is a difference of large numbers
+        where a moderator is far from 0 in units of its spread, and may even be negative.
+        """
+        half = contrasts @ self.root
+        return np.sqrt(np.einsum("nr,nr->n", half, half))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +112,8 @@ def _model_based(
         fit: WeightedRegression, groups: Codes | None, correction: str | None
     ) -> Covariance:
         scale = float(factor(fit.scale if fit.df_resid else np.nan))
-        return Covariance(scale * fit.unscaled, scale, fit.df_resid, None, text)
+        root = np.sqrt(scale) * fit.G
+        return Covariance(scale * fit.unscaled, root, scale, fit.df_resid, None, text)
 
     # a factor of 0 where there are no residuals leaves no standard error
     of_residuals = bool(factor(np.zeros(1))[0] == 0.0)
@@ -113,7 +126,8 @@ def _hc(name: str, power: float) -> CovarianceType:
     ) -> Covariance:
         factor = len(fit.resid) / fit.df_resid if name == "HC1" else 1.0
         text = f"Standard errors are heteroscedasticity robust ({name})."
-        return Covariance(hc_covariance(fit, power, factor), 1.0, fit.df_resid, None, text)
+        root = hc_root(fit, power, factor)
+        return Covariance(root @ root.T, root, 1.0, fit.df_resid, None, text)
 
     return CovarianceType(name, name, True, compute)
 
@@ -138,7 +152,7 @@ def _cluster(fit: WeightedRegression, groups: Codes | None, correction: str | No
     df = "Satterthwaite degrees of freedom" if small_sample else f"{J - r} degrees of freedom"
     text = f"Standard errors are robust to clustering ({correction}, {J} clusters, {df})."
     own = sandwich if small_sample else None
-    return Covariance(sandwich.cov, 1.0, float(J - r), own, text)
+    return Covariance(sandwich.cov, sandwich.root, 1.0, float(J - r), own, text)
 
 
 _TYPES = (
@@ -182,7 +196,7 @@ def _mixed_nonrobust(
         "Standard errors assume that the sampling covariances and the estimates of the variance "
         "components are the true ones."
     )
-    return Covariance(fit.unscaled, 1.0, fit.df_resid, None, text)
+    return Covariance(fit.unscaled, fit.G, 1.0, fit.df_resid, None, text)
 
 
 MIXED_COVARIANCES: Mapping[str, CovarianceType] = MappingProxyType(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -130,6 +130,11 @@ def hotelling_test(sandwich: Sandwich, R: Array, gap: Array) -> HotellingTest:
     Statistics, 36(4), 672-683.
     """
     m, J = len(R), sandwich.n_groups
+    # constraints that lie across each other: the test is the same, and rows that are nearly
+    # parallel, as those of a constant and a moderator far from 0, have no cross products
+    across, along = np.linalg.qr((R @ sandwich.G).T)
+    sandwich, R = replace(sandwich, G=across.T), np.eye(m)
+    gap = solve_triangular(along, gap, trans="T")
     if sandwich.unidentified(R):
         raise DesignError(
             f"The joint test of {m} constraints has no robust covariance: the moderators fit some "

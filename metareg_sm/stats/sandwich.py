@@ -54,8 +54,12 @@ class Sandwich:
     @property
     def cov(self) -> Array:
         """Covariance of the coefficients, (p, p)."""
-        parts = self.contrast_parts(np.eye(len(self.G)))
-        return parts.T @ parts
+        return self.root @ self.root.T
+
+    @property
+    def root(self) -> Array:
+        """Root of the covariance, (p, r); (p, J) with fewer clusters than coefficients."""
+        return self.G @ np.transpose(np.linalg.qr(self.totals, mode="r"))
 
     def contrast_parts(self, contrasts: Array) -> Array:
         """What each cluster adds to contrasts (q, p), (J, q); their covariance is the product."""
@@ -223,8 +227,8 @@ _FACTORS: Mapping[str, Callable[[int, int, int], float]] = MappingProxyType(
 CORRECTIONS = tuple(_FACTORS)
 
 
-def hc_covariance(fit: WeightedRegression, power: float, factor: float = 1.0) -> Array:
-    """Heteroscedasticity-robust covariance with residuals divided by (1 - leverage)^power.
+def hc_root(fit: WeightedRegression, power: float, factor: float = 1.0) -> Array:
+    """Root of the heteroscedasticity-robust covariance, residuals over (1 - leverage)^power.
 
     Parameters
     ----------
@@ -237,7 +241,8 @@ def hc_covariance(fit: WeightedRegression, power: float, factor: float = 1.0) ->
 
     Returns
     -------
-    ndarray, (p, p)
+    ndarray, (p, r)
+        The covariance is its product with its transpose.
 
     Raises
     ------
@@ -262,5 +267,5 @@ def hc_covariance(fit: WeightedRegression, power: float, factor: float = 1.0) ->
         resid = np.asarray(resid / remainder**power)
     weights = fit.Q @ fit.G.T
     _check_identified(fit, remainder @ weights**2, "study")
-    scores = weights * resid[:, None]
-    return factor * scores.T @ scores
+    scores = np.transpose(np.linalg.qr(fit.Q * resid[:, None], mode="r"))
+    return factor**0.5 * (fit.G @ scores)
