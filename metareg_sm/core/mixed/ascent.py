@@ -12,20 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metareg_sm._typing import Array, Codes, Mask
-from metareg_sm.core.mixed.bounded import bounded_step, misplaced
+from metareg_sm.core.mixed.bounded import FAR, LEAST, NEAR, POOR, bounded_step, misplaced
 from metareg_sm.core.mixed.moments import Heights
 
-# Newton decrement (a difference of log-likelihoods) whose step needs no test, and whose step is
-# the last: the error of a Newton step is about the square of this.
-_NEAR = 1e-7
+# Newton decrement whose step is the last: the error of a Newton step is about the square of this.
 LAST = 1e-12
 _NOTHING = 1e-20
-# Least eigenvalues, of matrices of diagonal about 1, that a step relies on: of the Hessian near a
-# maximum, of the information elsewhere, and of what stands in for either.
-_DEFINITE, _POOR, _LEAST = 1e-6, 1e-2, 1e-4
-# Far from a maximum a scoring step, unbiased whatever the start (and the last one where data are
-# balanced), beats a Newton step: those are for where scoring promises less than this.
-_CLOSE = 0.1
+# Least eigenvalue, of a matrix of diagonal about 1, of a Hessian that a step relies on.
+_DEFINITE = 1e-6
 # Squared distance, by the information, at which a step is taken to lead to a known end: half of it
 # is what the log-likelihood differs by.
 _SAME = 0.1
@@ -138,7 +132,7 @@ def ascend(
             break
         new = heights(following, lanes)
         evaluations += 1
-        worse = ~((new.value > at.value) | ((decrement < _NEAR) & np.isfinite(new.value)))
+        worse = ~((new.value > at.value) | ((decrement < NEAR) & np.isfinite(new.value)))
         if worse.any():
             evaluations += _shortened(
                 heights, lanes, here, (lower, upper), step, at, (following, new, worse)
@@ -222,7 +216,7 @@ def steps(phi: Array, at: Heights, lower: Array, upper: Array) -> tuple[Array, A
     H = _without(at.observed / outer, held)
     g = gradient / size
     free = np.where(held, 0.0, g)
-    close: Mask = (free * free).sum(1) < _CLOSE
+    close: Mask = (free * free).sum(1) < FAR
     definite = close & (_least(H) > _DEFINITE) if close.any() else close
     if not definite.all():
         other = ~definite
@@ -255,12 +249,12 @@ def _positive(H: Array, E: Array) -> Array:
     The information, or, where that is singular, the Hessian with directions of negative curvature
     climbed as if it were positive (Dauphin et al., 2014).
     """
-    poor = _least(E) <= _POOR
+    poor = _least(E) <= POOR
     if not poor.any():
         return E
     E = E.copy()
     values, vectors = np.linalg.eigh(H[poor])
-    positive = np.maximum(np.abs(values), _LEAST)
+    positive = np.maximum(np.abs(values), LEAST)
     E[poor] = (vectors * positive[:, None, :]) @ vectors.swapaxes(-1, -2)
     return E
 

@@ -1,10 +1,19 @@
-"""Steps inside bounds that are best for a quadratic model."""
+"""Steps inside bounds that are best for a quadratic model, and what a climb may rely on."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from metareg_sm._typing import Array, Mask
+
+# Newton decrement (a difference of log-likelihoods) below which a step needs no test.
+NEAR = 1e-7
+# Far from a maximum a scoring step, unbiased whatever the start (and the last one where data are
+# balanced), beats a Newton step: those are for where scoring promises twice a rise of less.
+FAR = 0.1
+# Least eigenvalues, of matrices of diagonal about 1, that steps rely on: of the information, and of
+# what stands in for it.
+POOR, LEAST = 1e-2, 1e-4
 
 # Rounds, after which it is known which coordinates are at an end.
 _ROUNDS = 10

@@ -8,21 +8,14 @@ import numpy as np
 from scipy.linalg import lapack
 
 from metareg_sm._typing import Array, Mask
-from metareg_sm.core.mixed.bounded import bounded_step, misplaced
+from metareg_sm.core.mixed.bounded import FAR, LEAST, NEAR, POOR, bounded_step, misplaced
 from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 
-# Twice the rise that scoring promises, from which on a maximum is far: there scoring steps,
-# unbiased whatever the start, beat Newton steps.
-_CLOSE = 0.1
-# Newton decrement (a difference of log-likelihoods) below which steps need no further test.
-_NEAR = 1e-7
+# Newton decrements whose step is the last: the error of a Newton step is about the square of the
+# one, and the other cannot be told from rounding.
 _QUADRATIC = 1e-10
 _DONE = 1e-22
 _HALVINGS = 12
-# Least eigenvalues, of matrices of diagonal about 1, that a step may rely on far from a maximum:
-# of the information, and of the absolute Hessian.
-_POOR = 1e-2
-_LEAST = 1e-4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +70,7 @@ def newton_step(point: Point, box: Box, observed: Array) -> tuple[Array, float, 
     size[size == 0.0] = 1.0
     outer = size[:, None] * size
     gradient = point.gradient / size
-    far = point.exact and float((gradient * gradient)[free].sum()) > _CLOSE
+    far = point.exact and float((gradient * gradient)[free].sum()) > FAR
     model, definite = _model(observed / outer, point.scoring, outer, free, far)
     low, high = (box.lower - point.phi) * size, (box.upper - point.phi) * size
     moving = free
@@ -115,9 +108,9 @@ def _model(H: Array, E: Array, outer: Array, free: Mask, far: bool) -> tuple[Arr
             return H, True
     e = E / outer if everything else (E / outer)[np.ix_(free, free)]
     values, vectors = np.linalg.eigh(e)
-    if values[0] <= _POOR:
+    if values[0] <= POOR:
         values, vectors = np.linalg.eigh(h)
-    e = (vectors * np.maximum(np.abs(values), _LEAST)) @ vectors.T
+    e = (vectors * np.maximum(np.abs(values), LEAST)) @ vectors.T
     if everything:
         return e, False
     full = np.eye(len(H))
@@ -198,7 +191,7 @@ def climb(
             break
         following, tried = moved
         evaluations += tried
-        if decrement < _NEAR and definite:
+        if decrement < NEAR and definite:
             left = newton_step(following, box, following.observed + secant)[1]
             if decrement < 1e-14 and left >= decrement:
                 converged = True
@@ -240,7 +233,7 @@ def _move(
             to = problem.moved(point.phi[None], by[None])[0]
         phi = np.clip(to, box.lower, box.upper)
         new = problem.point(phi, reml)
-        if new is not None and (decrement < _NEAR or new.value > point.value):
+        if new is not None and (decrement < NEAR or new.value > point.value):
             return new, tried
         length *= 0.25 if new is None else 0.4
     return None
