@@ -17,7 +17,7 @@ from metareg_sm.core.mixed.blockwise import Blockwise
 from metareg_sm.core.mixed.covariances import Kind
 from metareg_sm.core.mixed.moments import Many
 from metareg_sm.core.mixed.nested import Nested
-from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
+from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route, squared_length
 from metareg_sm.core.mixed.routes import choose_route
 from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.core.mixed.upward import Upward
@@ -156,7 +156,7 @@ class MixedLikelihood:
         else:
             variances = np.concatenate([np.diagonal(block.matrix) for block in known])
         # geometric between what is known and what is seen; a power of 2 rounds nothing
-        mean_square = float(e @ e) / max(k - Z.shape[1], 1)
+        mean_square = squared_length(e) / max(k - Z.shape[1], 1)
         middle = math.sqrt(float(variances.mean()) * max(mean_square, float(variances.min())))
         scale = 2.0 ** round(0.5 * math.log2(middle)) if middle > 0.0 else 1.0
         columns = np.vstack([Z.T, e / scale])

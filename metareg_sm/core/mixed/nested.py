@@ -22,6 +22,7 @@ from metareg_sm.core.mixed.profile import (
     Information,
     LeastSquares,
     least_squares,
+    squared_length,
     triangle,
 )
 from metareg_sm.core.mixed.siblings import Siblings
@@ -252,8 +253,8 @@ class NestedEvaluation:
         """Derivative of the log-likelihood by the variance of each term, (1, 1)."""
         M: list[Array] = [np.zeros((1, 1))] * len(self.t)
         for i, s, q in zip(self.problem.chain, self.scores, self.diagonals, strict=True):
-            used = s if reml else s[-1]
-            M[i] = np.array([[0.5 * (float(np.vdot(used, used)) - float(q.sum()))]])
+            squares = squared_length(s if reml else s[-1])
+            M[i] = np.array([[0.5 * (squares - float(q.sum()))]])
         return M
 
     def information(self, stacks: Sequence[Array], reml: bool) -> Information:
@@ -306,7 +307,7 @@ class NestedEvaluation:
         total = np.zeros((depth, depth))
         rho = np.ones((1, len(self.omegas[0])))
         for level in range(depth):
-            own = rho @ (self.diagonals[level] * self.diagonals[level])
+            own = np.einsum("in,n,n->i", rho, self.diagonals[level], self.diagonals[level])
             total[level, : level + 1] += own
             total[:level, level] += own[:level]
             if level < depth - 1:
@@ -315,7 +316,8 @@ class NestedEvaluation:
                 sums = siblings.sums(squared)
                 others = siblings.others(squared, sums, self.heavy[level])
                 above = self.above[level]
-                total[: level + 1, : level + 1] += (squared * (above * above)) @ others.T
+                among = np.einsum("in,n,jn->ij", squared, above * above, others)
+                total[: level + 1, : level + 1] += among
                 rho = np.concatenate([sums, np.ones((1, sums.shape[-1]))])
         return total
 
