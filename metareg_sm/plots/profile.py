@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from metareg_sm.options import check_alpha, position
 from metareg_sm.plots.canvas import COLOURS, GREY, INK, attach, dress, legend_above, thin_ticks
 from metareg_sm.plots.grid import grid
 from metareg_sm.postestimation.fitted import Fitted, Labelled, Tau2Fitted, plain
+from metareg_sm.postestimation.higher import SAME
 from metareg_sm.stats import intervals
 
 if TYPE_CHECKING:
@@ -92,13 +92,20 @@ def profile(
         If a component is not known, undefined or held fixed, or the model cannot profile its
         likelihood.
 
+    Warns
+    -----
+    ConvergenceWarning
+        If the likelihood is higher at some point of a profile than at the estimates.
+
     Notes
     -----
     The maximum of tau2 is the certified global one: all stationary points of the likelihood are
     bracketed before one is chosen. Those of several components are the highest of several climbs,
-    and the curve shows where they are not the highest. Where tau2 was estimated by another method
-    than likelihood, the restricted likelihood is shown and the estimate is marked beside its
-    maximum.
+    and the profiles check them: each of their points is a search of its own. The legend says so
+    where no point on the profile of any component that is shown is higher; where one is, a warning
+    tells the component, the value and both log-likelihoods. Where tau2 was estimated by another
+    method than likelihood, the restricted likelihood is shown and the estimate is marked beside
+    its maximum.
 
     References
     ----------
@@ -119,6 +126,7 @@ def profile(
     drop = 0.5 * float(special.chdtri(1, alpha))
     curves = _curves(fit, _names(fit, components), alpha)
     cells = grid(len(curves), ax, width, 0.75)
+    mark = _mark(fit, list(curves.values()))
     frames, maxima = [], {}
     for axes, (name, (values, loglike, best)) in zip(cells.axes, curves.items(), strict=True):
         symbol = name.replace("tau2", "\u03c4\u00b2")
@@ -143,7 +151,7 @@ def profile(
             markersize=0.6 * cells.size,
             color=INK,
             linestyle="none",
-            label="maximum",
+            label=mark,
             clip_on=False,
             zorder=4.0,
         )
@@ -160,7 +168,7 @@ def profile(
                 linestyle=(0, (1, 1)),
                 label=f"estimate ({fit.components.label})",
             )
-        axes.set_ylim(-1.6 * drop, 0.12 * drop)
+        axes.set_ylim(-1.6 * drop, max(0.12 * drop, 1.1 * float(np.max(relative))))
         axes.set_xlim(min(0.0, values[0]), values[-1])
         frames.append(pd.DataFrame({"component": name, "value": values, "loglike": relative}))
         maxima[name] = best
@@ -188,6 +196,15 @@ def _names(fit: Fitted, components: list[str] | str | None) -> list[str] | None:
 
 
 Curve = tuple[Array, Array, dict[str, float]]
+
+
+def _mark(fit: Fitted, curves: list[Curve]) -> str:
+    """What the marked point is, as far as the curves tell."""
+    if any((loglike > best["loglike"] + SAME).any() for _, loglike, best in curves):
+        return "estimate, not the maximum"
+    # one variance has a maximum that is certified without its curve
+    checked = hasattr(fit, "profile_variance") or hasattr(fit, "profile_scale")
+    return "maximum: no profile is higher" if checked else "maximum"
 
 
 def _curves(fit: Fitted, wanted: list[str] | None, alpha: float) -> dict[str, Curve]:
@@ -244,7 +261,8 @@ def _of_variances(fit: Profiled, wanted: list[str] | None, alpha: float) -> dict
         if np.isfinite(best):
             # of the components only correlations can be negative
             values = _between(low, best, high, *((-1.0, 1.0) if low < 0.0 else (0.0, np.inf)))
-            curves[name] = _profiled(fit.profile_variance, name, values, best, (low, high))
+            loglike = fit.profile_variance(name, values)
+            curves[name] = _curve(fit, values, loglike, best, (low, high))
         elif wanted is not None:
             raise OptionError(
                 f"The component {name!r} is undefined in this fit, a variance being 0. Name the "
@@ -269,8 +287,8 @@ def _of_scale(fit: ScaleProfiled, wanted: list[str] | None, alpha: float) -> dic
             best = float(value)
             shown = (max(low, best - 6.0 * se), min(high, best + 6.0 * se))
             values = _between(shown[0], best, shown[1], -np.inf, np.inf)
-            curve = _profiled(fit.profile_scale, coefficient, values, best, (low, high))
-            curves[name] = curve
+            loglike = fit.profile_scale(coefficient, values)
+            curves[name] = _curve(fit, values, loglike, best, (low, high))
     return curves
 
 
@@ -286,17 +304,13 @@ def _between(low: float, best: float, high: float, least: float, most: float) ->
     return np.unique(np.append(values, best))
 
 
-def _profiled(
-    profile: Callable[[str, Array], Array],
-    name: str,
-    values: Array,
-    best: float,
-    ends: tuple[float, float],
+def _curve(
+    fit: Fitted, values: Array, loglike: Array, best: float, ends: tuple[float, float]
 ) -> Curve:
-    loglike = np.asarray(profile(name, values))
     summary = {
         "estimate": best,
-        "loglike": float(loglike[values == best][0]),
+        # not the profile's there, which may be another maximum by the other components
+        "loglike": float(fit.llf),
         "ci_lower": float(ends[0]),
         "ci_upper": float(ends[1]),
         "reported": best,

@@ -19,6 +19,7 @@ from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.exceptions import DesignError, IntervalWarning
 from metareg_sm.options import check_alpha, position
 from metareg_sm.postestimation.fitted import MixedFitted
+from metareg_sm.postestimation.higher import HigherPoints
 from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.printing import Printed
 from metareg_sm.stats.heterogeneity import q_test
@@ -217,14 +218,18 @@ class _Profile:
     """The likelihood with one component held, less the level of the interval."""
 
     solution: MixedSolution
+    name: str
     term: int
     component: int
     level: float
+    higher: HigherPoints
 
     def __call__(self, value: float) -> float:
         s = self.solution
         found = maximize_held(s.problem, s.phi, s.reml, self.term, self.component, value)
-        return -np.inf if found is None else found.best.point.value - self.level
+        if found is None:
+            return -np.inf
+        return self.higher.see(self.name, value, found.best.point.value) - self.level
 
 
 def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
@@ -234,13 +239,13 @@ def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
     found = solution.components()
     within: dict[int, int] = {}
     bar = solution.loglike - 0.5 * float(special.chdtri(1, alpha))
-    rows, kinds = [], {}
+    rows, kinds, higher = [], {}, HigherPoints(solution.loglike)
     for name, i, raw, value in zip(
         fit.components.names, found.terms, found.names, found.values, strict=True
     ):
         j = within.get(i, 0)
         within[i] = j + 1
-        profile = _Profile(solution, i, j, bar)
+        profile = _Profile(solution, name, i, j, bar, higher)
         if raw.startswith("variance"):
             low, high, kind = _variance_ends(profile, float(value), solution)
         else:
@@ -255,6 +260,7 @@ def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
                 IntervalWarning,
                 stacklevel=3,
             )
+    higher.tell(stacklevel=3)
     frame = pd.DataFrame(
         rows, index=list(fit.components.names), columns=["estimate", "ci_lower", "ci_upper"]
     )
@@ -265,9 +271,12 @@ def conf_int_variance(fit: MixedFitted, alpha: float) -> pd.DataFrame:
 def profile_variance(fit: MixedFitted, name: str, values: Array) -> Array:
     """Profile log-likelihood; see `MixedMetaRegResults.profile_variance`."""
     i = position(name, fit.components.names, "name")
-    terms = fit.solution.problem.components.terms
-    profile = _Profile(fit.solution, terms[i], list(terms[:i]).count(terms[i]), 0.0)
-    return np.array([profile(float(value)) for value in values])
+    solution = fit.solution
+    terms, higher = solution.problem.components.terms, HigherPoints(solution.loglike)
+    profile = _Profile(solution, str(name), terms[i], list(terms[:i]).count(terms[i]), 0.0, higher)
+    loglike = np.array([profile(float(value)) for value in values])
+    higher.tell(stacklevel=3)
+    return loglike
 
 
 _WHY = {

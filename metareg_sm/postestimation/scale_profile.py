@@ -15,6 +15,7 @@ from metareg_sm.core.basis import design_basis
 from metareg_sm.core.location_scale import LocationScale
 from metareg_sm.exceptions import IntervalWarning, OptionError
 from metareg_sm.options import position
+from metareg_sm.postestimation.higher import HigherPoints
 from metareg_sm.postestimation.scale import ScaleFitted
 
 # an end is looked for so many half-widths of the Wald interval away
@@ -37,6 +38,10 @@ class _Held:
         alpha at the maximum.
     reml : bool
         Restricted likelihood.
+    name : str
+        Of the coefficient.
+    higher : HigherPoints
+        Where the likelihood turns out to be higher than at the estimate.
     """
 
     problem: LocationScale
@@ -44,9 +49,11 @@ class _Held:
     free: Array
     best: Array
     reml: bool
+    name: str
+    higher: HigherPoints
 
     @classmethod
-    def of(cls, fit: ScaleFitted, j: int) -> Self:
+    def of(cls, fit: ScaleFitted, j: int, higher: HigherPoints) -> Self:
         table = fit.table
         problem = LocationScale.build(
             table.endog, table.vi, table.basis, design_basis(fit.scale_exog)
@@ -55,13 +62,15 @@ class _Held:
         best = np.asarray(
             np.linalg.lstsq(problem.to_alpha, fit.components.values, rcond=None)[0], dtype=float
         )
-        return cls(problem, row, linalg.null_space(row[None]), best, fit.reml)
+        name = fit.scale_terms.names[j]
+        return cls(problem, row, linalg.null_space(row[None]), best, fit.reml, name, higher)
 
     def loglike(self, value: float, begin: Array) -> tuple[float, Array]:
         """Maximum over the others from a start, and where it is."""
         start = begin + (value - self.row @ begin) / (self.row @ self.row) * self.row
         if not self.free.shape[1]:
-            return float(self.problem.loglike(start, self.reml)), start
+            own = float(self.problem.loglike(start, self.reml))
+            return self.higher.see(self.name, value, own), start
 
         def down(g: Array) -> tuple[float, Array]:
             at = self.problem.point(start + self.free @ g, self.reml).heights
@@ -82,12 +91,13 @@ class _Held:
             method="trust-exact",
             options={"gtol": 1e-8, "initial_trust_radius": 1.0, "max_trust_radius": 10.0},
         )
-        return -float(found.fun), start + self.free @ found.x
+        return self.higher.see(self.name, value, -float(found.fun)), start + self.free @ found.x
 
 
 def profile_scale(fit: ScaleFitted, name: str, values: Array) -> Array:
     """Profile log-likelihood; see `LocationScaleResults.profile_scale`."""
-    held = _Held.of(fit, position(name, fit.scale_terms.names, "name"))
+    higher = HigherPoints(fit.llf)
+    held = _Held.of(fit, position(name, fit.scale_terms.names, "name"), higher)
     values = np.asarray(values, dtype=float)
     loglike = np.empty(len(values))
     order = np.argsort(values, kind="stable")
@@ -97,6 +107,7 @@ def profile_scale(fit: ScaleFitted, name: str, values: Array) -> Array:
         alpha = held.best
         for i in side:
             loglike[i], alpha = held.loglike(float(values[i]), alpha)
+    higher.tell(stacklevel=3)
     return loglike
 
 
@@ -112,6 +123,8 @@ def profile_intervals(fit: ScaleFitted, alpha: float) -> Array:
     -----
     IntervalWarning
         If one is unbounded.
+    ConvergenceWarning
+        If the likelihood is higher at some point than at the estimate.
     """
     if not np.isfinite(fit.components.se).all():
         raise OptionError(
@@ -119,9 +132,9 @@ def profile_intervals(fit: ScaleFitted, alpha: float) -> Array:
             "likelihood."
         )
     bar = fit.llf - 0.5 * float(special.chdtri(1, alpha))
-    ends = np.empty((len(fit.components.values), 2))
+    ends, higher = np.empty((len(fit.components.values), 2)), HigherPoints(fit.llf)
     for j, (estimate, se) in enumerate(zip(fit.components.values, fit.components.se, strict=True)):
-        held = _Held.of(fit, j)
+        held = _Held.of(fit, j, higher)
         ends[j] = [_end(held, float(estimate), step * float(se), bar) for step in (-2.0, 2.0)]
     open_ended = [
         name
@@ -135,6 +148,7 @@ def profile_intervals(fit: ScaleFitted, alpha: float) -> Array:
             IntervalWarning,
             stacklevel=3,
         )
+    higher.tell(stacklevel=3)
     return ends
 
 

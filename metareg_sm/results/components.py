@@ -191,6 +191,9 @@ class ComponentResults(ModelResults):
         -----
         IntervalWarning
             If a set is unbounded or undefined.
+        ConvergenceWarning
+            If the likelihood is higher at some point of a profile than at the estimates: then the
+            fit is not at its maximum, and the interval is wrong.
 
         References
         ----------
@@ -229,6 +232,11 @@ class ComponentResults(ModelResults):
         ------
         OptionError
             If there is no such component.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the likelihood is higher at one of the values than at the estimates.
         """
         return components.profile_variance(self, name, values)
 

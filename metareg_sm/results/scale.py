@@ -144,6 +144,8 @@ class ScaleResults(InfluenceResults):
         -----
         IntervalWarning
             If a profile interval is unbounded.
+        ConvergenceWarning
+            If the likelihood is higher at some point of a profile than at the estimates.
         """
         alpha = check_alpha(alpha)
 
@@ -173,6 +175,11 @@ class ScaleResults(InfluenceResults):
         ------
         OptionError
             If there is no such coefficient.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the likelihood is higher at one of the values than at the estimates.
         """
         return profile_scale(self, name, values)
 

@@ -1,5 +1,9 @@
 """Profile likelihoods of dependent effects and of the scale: their maxima, ends and panels."""
 
+import copy
+import warnings
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +11,12 @@ from numpy.testing import assert_allclose
 
 import metareg_sm
 from metareg_sm import LocationScaleMetaReg, MixedMetaReg, datasets, simulate, two_stage
-from metareg_sm.exceptions import IdentificationWarning, IntervalWarning, OptionError
+from metareg_sm.exceptions import (
+    ConvergenceWarning,
+    IdentificationWarning,
+    IntervalWarning,
+    OptionError,
+)
 
 from ._figures import assert_tidy, written
 
@@ -34,6 +43,11 @@ def writing():
     ).fit()
 
 
+def legend(fig):
+    """What a figure says, lines joined."""
+    return {" ".join(text.split()) for text in written(fig)}
+
+
 @pytest.mark.parametrize("fit", [schools, outcomes, writing])
 def test_a_panel_for_every_component(fit):
     res = fit()
@@ -41,6 +55,7 @@ def test_a_panel_for_every_component(fit):
         fig = res.plot_profile(width=width)
         assert_tidy(fig)
         assert not any("estimate" in text for text in written(fig))
+        assert "maximum: no profile is higher" in legend(fig)
     found = fig.metareg_data.attrs["maxima"]
     assert list(found.index) == list(res.components.names)
     assert_allclose(found["estimate"], res.components.values)
@@ -122,3 +137,67 @@ def test_a_scale_without_a_maximum_has_no_profile():
         res = two_kinds(0.2)
     with pytest.raises(OptionError, match="no maximum"):
         res.plot_profile()
+
+
+def two_levels():
+    """Few effects of very unequal variances: a likelihood with two maxima."""
+    rng = np.random.default_rng(256)
+    group = np.repeat(np.arange(5), 2)
+    v = np.exp(rng.normal(-1.0, 2.0, 10))
+    y = rng.normal(0.0, 1.0, 5)[group] + rng.normal(0.0, 1.0, 10) * np.sqrt(v + 0.1)
+    data = pd.DataFrame({"y": y, "v": v, "g": group, "e": np.arange(10)})
+    return MixedMetaReg.from_formula("y ~ 1", data, vi="v", random="1 | g/e")
+
+
+def test_a_profile_of_variances_tells_of_a_higher_maximum():
+    model = two_levels()
+    with pytest.warns(ConvergenceWarning, match="several maxima"):
+        best = model.fit()
+    # near the lesser maximum, where the optimizer did not move
+    lesser = model.fit(start_params=[0.01, 3.0], maxiter=0, warn_convergence=False)
+    assert lesser.llf < best.llf - 0.5
+    rise = f"log-likelihood is {lesser.llf:.9g} at the estimate, and higher on the profile: "
+    with pytest.warns(ConvergenceWarning) as told:
+        lesser.conf_int_variance()
+    text = next(str(w.message) for w in told if "not at the highest" in str(w.message))
+    assert rise in text
+    assert "; fit again with start_params=" in text
+    with pytest.warns(ConvergenceWarning) as told:
+        profile = lesser.profile_variance("g", [0.0, 5.8220972])
+    assert profile[1] == pytest.approx(best.llf, abs=1e-6)
+    assert f"{rise}{profile[1]:.9g} with g = 5.8221." in str(told[0].message)
+    with pytest.warns(ConvergenceWarning, match="not at the highest"):
+        fig = lesser.plot_profile()
+    assert "estimate, not the maximum" in legend(fig)
+    assert "maximum: no profile is higher" not in legend(fig)
+    # drawn where it is, with the higher points in the axes
+    top = fig.metareg_data["loglike"].max()
+    assert top == pytest.approx(best.llf - lesser.llf, abs=0.05)
+    assert fig.axes[0].get_ylim()[1] > top
+
+
+def test_a_profile_of_the_scale_tells_of_a_higher_maximum():
+    res = writing()
+    low = copy.copy(getattr(res, "_results", res))
+    # as if the search had ended beside the maximum
+    values = res.components.values + np.array([0.5, 0.0])
+    low.components = replace(res.components, values=values)
+    low._cache = {"llf": res.llf - 0.25}
+    message = (
+        rf"log-likelihood is {low.llf:.9g} at the estimate, and higher on the profile: "
+        r"-?[0-9.]+ with length = "
+    )
+    with pytest.warns(ConvergenceWarning, match=message):
+        low.profile_scale("length", [res.scale_params["length"]])
+    with pytest.warns(ConvergenceWarning, match="with Intercept = "):
+        low.scale_conf_int(method="profile-likelihood")
+    with pytest.warns(ConvergenceWarning, match="not at the highest"):
+        fig = low.plot_profile()
+    assert "estimate, not the maximum" in legend(fig)
+
+
+def test_a_fit_at_the_maximum_has_no_higher_point():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        for fit in (schools, outcomes, writing):
+            fit().plot_profile()
