@@ -63,17 +63,19 @@ class ScalePoint:
 class LocationScale:
     """Studies with a design of the location and of the scale.
 
+    Of n data sets outcomes or counts have the leading axis, and the rest may; Z is shared.
+
     Attributes
     ----------
-    X, e : ndarray, (k, p), (k,)
+    X, e : ndarray, (..., k, p), (..., k)
         Orthonormal basis of the design, and the least-squares residuals of the outcomes.
-    v : ndarray, (k,)
+    v : ndarray, (..., k)
         Sampling variances.
     Z : ndarray, (m, k)
         Basis of the design of the scale, of mean square 1.
     to_alpha : ndarray, (q, m)
         Map from coefficients of Z to those of the design of the scale.
-    ols, to_params : ndarray
+    ols, to_params : ndarray, (..., p), (q, p)
         Coefficients of the basis by ordinary least squares, and the map to those of the design.
     counts : ndarray, (..., k)
         1 for studies that count, 0 for those that are left out.
@@ -116,15 +118,26 @@ class LocationScale:
         """The studies that count alone, (..., k)."""
         return replace(self, counts=counts)
 
+    def at(self, lanes: Codes) -> LocationScale:
+        """Some of n data sets, which may be named more than once."""
+        axes = {"X": 2, "e": 1, "v": 1, "ols": 1, "counts": 1}
+        own = {name: getattr(self, name) for name in axes}
+        return replace(self, **{n: a[lanes] for n, a in own.items() if a.ndim > axes[n]})
+
+    @property
+    def lead(self) -> tuple[int, ...]:
+        """Axes of several data sets: none, or (n,)."""
+        return np.broadcast_shapes(self.e.shape[:-1], self.counts.shape[:-1])
+
     @property
     def k(self) -> int:
         """Number of studies."""
-        return len(self.v)
+        return self.v.shape[-1]
 
     @property
     def p(self) -> int:
         """Number of linearly independent coefficients of the location."""
-        return self.X.shape[1]
+        return self.X.shape[-1]
 
     def tau2(self, alpha: Array) -> Array:
         """Variances of the true effects, (..., k)."""
@@ -183,7 +196,7 @@ def _turned(matrices: Array) -> Array:
 class ScaleFit:
     """Maxima of the likelihood of a location-scale model.
 
-    Leading axes are those of the problem: none, or the selections of the studies.
+    Leading axes are those of the problem: none, or the data sets.
 
     Attributes
     ----------
@@ -266,7 +279,7 @@ def climb_scale(
     Parameters
     ----------
     problem : LocationScale
-        The studies; those that count are the same for all starts, or (B, k).
+        The studies; of n data sets, start b is one of data set b modulo n.
     start : ndarray, (B, m)
         Where climbs begin.
     reml : bool
@@ -283,10 +296,10 @@ def climb_scale(
     converged : ndarray of bool, (B,)
         Whether the score is 0 there.
     """
+    n = math.prod(problem.lead)
 
     def heights(alpha: Array, lanes: Codes) -> Heights:
-        own = problem if problem.counts.ndim == 1 else problem.of(problem.counts[lanes])
-        return own.point(alpha, reml).heights
+        return problem.at(lanes % n).point(alpha, reml).heights
 
     alpha, lanes = start.copy(), np.arange(len(start))
     converged = np.zeros(len(start), dtype=bool)
@@ -357,7 +370,7 @@ def maximize_scale(problem: LocationScale, reml: bool, start: Array | None = Non
     Parameters
     ----------
     problem : LocationScale
-        The studies, and selections of them that are fitted together.
+        The studies, and data sets or selections of them that are fitted together.
     reml : bool
         Restricted likelihood, else maximum likelihood.
     start : ndarray, (m,), optional
@@ -367,19 +380,17 @@ def maximize_scale(problem: LocationScale, reml: bool, start: Array | None = Non
     -------
     ScaleFit
     """
-    counts = problem.counts.reshape(-1, problem.k)
-    together = problem.of(counts)
+    together = problem if problem.lead else problem.of(problem.counts[None])
     begin = scale_starts(together)
     order = np.argsort(-together.loglike(begin, reml), axis=0, kind="stable")
     begin = np.take_along_axis(begin, order[..., None], 0)
     if start is not None:
         begin = np.concatenate([np.broadcast_to(start, (1, *begin.shape[1:])), begin])
     begin = begin[: max(_STARTS, _FEW // problem.k)]
-    lanes = problem.of(np.tile(counts, (len(begin), 1)))
-    alpha, value, converged = climb_scale(lanes, begin.reshape(-1, begin.shape[-1]), reml)
-    each, lead = begin.shape[:2], problem.counts.shape[:-1]
+    alpha, value, converged = climb_scale(together, begin.reshape(-1, begin.shape[-1]), reml)
+    each, lead = begin.shape[:2], problem.lead
     value = value.reshape(each)
-    best, own = value.argmax(0), np.arange(len(counts))
+    best, own = value.argmax(0), np.arange(each[1])
     return ScaleFit(
         problem,
         problem.point(alpha.reshape(begin.shape)[best, own].reshape(*lead, -1), reml),

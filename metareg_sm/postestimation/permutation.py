@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from metareg_sm._typing import Array, PermutationScheme, Rows, Seed
-from metareg_sm.core.basis import Basis, design_basis
+from metareg_sm.core.basis import design_basis
 from metareg_sm.options import choose, generator, whole_number
 from metareg_sm.postestimation.fitted import Tau2Fitted
 from metareg_sm.postestimation.inference import omnibus_contrasts
@@ -77,114 +77,112 @@ class PermutationTest(Printed):
 
 
 @dataclass(frozen=True, slots=True)
-class _Tested:
-    """What a scheme needs of the fit: outcomes, variances, moderators, and how to fit again."""
-
-    y: Array
-    v: Array
-    X: Array
-    refit: resampling.ResampledModel
-    contrasts: Array
-    null: Basis
-
-    @property
-    def k(self) -> int:
-        return len(self.y)
-
-    @property
-    def row_labels(self) -> Rows:
-        """Equal rows of the moderators have equal labels."""
-        return np.unique(self.X, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-@dataclass(frozen=True, slots=True)
 class _Scheme:
-    """What is permuted: how many distinct arrangements, all or some, and the statistics of each."""
+    """What is permuted: how many distinct arrangements there are, all of them, and some.
 
-    count: Callable[[_Tested], int]
-    every: Callable[[_Tested], Any]
-    draw: Callable[[int, _Tested, np.random.Generator], Any]
-    statistics: Callable[[_Tested, Any], resampling.NullDistribution]
+    Equal rows of the moderators have equal labels.
+    """
 
-
-def _row_orders(tested: _Tested) -> Rows:
-    labels = tested.row_labels
-    return resampling.orders_of(resampling.all_arrangements(labels), labels)
-
-
-def _random_orders(n: int, tested: _Tested, rng: np.random.Generator) -> Rows:
-    return resampling.random_orders(n, tested.k, rng)
-
-
-def _rows(tested: _Tested, orders: Rows) -> resampling.NullDistribution:
-    return resampling.permute_rows(tested.y, tested.v, tested.refit, tested.contrasts, orders)
-
-
-def _residuals(tested: _Tested, orders: Rows) -> resampling.NullDistribution:
-    """Freedman & Lane (1983): each coefficient against the model without it."""
-    p = tested.X.shape[1]
-    without = [design_basis(np.delete(tested.X, j, axis=1)) for j in range(p)]
-    reduced = [*without, tested.null]
-    fits = resampling.permute_residuals(tested.y, tested.v, tested.refit, reduced, orders)
-    t = np.column_stack([tested.refit.t_statistics(fits[j])[:, j] for j in range(p)])
-    return resampling.NullDistribution(t, tested.refit.wald(fits[-1], tested.contrasts))
+    count: Callable[[Rows], int]
+    every: Callable[[Rows], Any]
+    draw: Callable[[int, int, np.random.Generator], Any]
 
 
 SCHEMES: Mapping[str, _Scheme] = MappingProxyType(
     {
         "rows": _Scheme(
-            lambda tested: resampling.count_arrangements(tested.row_labels),
-            _row_orders,
-            _random_orders,
-            _rows,
+            resampling.count_arrangements,
+            lambda labels: resampling.orders_of(resampling.all_arrangements(labels), labels),
+            resampling.random_orders,
         ),
         "residuals": _Scheme(
-            lambda tested: factorial(tested.k),
-            lambda tested: resampling.all_arrangements(np.arange(tested.k)),
-            _random_orders,
-            _residuals,
+            lambda labels: factorial(len(labels)),
+            lambda labels: resampling.all_arrangements(np.arange(len(labels))),
+            resampling.random_orders,
         ),
         "signs": _Scheme(
-            lambda tested: 2**tested.k,
-            lambda tested: resampling.all_signs(tested.k),
-            lambda n, tested, rng: resampling.random_signs(n, tested.k, rng),
-            lambda tested, signs: resampling.flip_signs(tested.y, tested.v, tested.refit, signs),
+            lambda labels: 2 ** len(labels),
+            lambda labels: resampling.all_signs(len(labels)),
+            resampling.random_signs,
         ),
     }
 )
 """What can be permuted; "signs" is the test of a model without moderators."""
 
 
+def arrangements(method: str, X: Array, n: int, rng: np.random.Generator) -> tuple[Any, bool]:
+    """Orders or signs of the studies, and whether they are all the distinct ones.
+
+    Parameters
+    ----------
+    method : str
+        Of `SCHEMES`.
+    X : ndarray, (k, p)
+        Moderators.
+    n : int
+        How many are drawn where there are more.
+    rng : Generator
+        Where they are drawn from.
+    """
+    scheme = SCHEMES[method]
+    labels = np.unique(X, axis=0, return_inverse=True)[1].reshape(-1)
+    if scheme.count(labels) <= n:
+        return scheme.every(labels), True
+    return scheme.draw(n, len(X), rng), False
+
+
+def each_pvalue(
+    statistic: Array, null: Array, constant: int | None, exact: bool
+) -> tuple[Array, Array]:
+    """p-values of the coefficients, and those by the largest statistic of all moderators."""
+    observed, absolute = np.abs(statistic), np.abs(null)
+    pvalues = resampling.permutation_pvalue(absolute, observed, exact)
+    adjusted = pvalues.copy()
+    moderators = [j for j in range(len(statistic)) if j != constant]
+    if moderators:
+        largest = absolute[:, moderators].max(axis=1)[:, None]
+        adjusted[moderators] = resampling.permutation_pvalue(largest, observed[moderators], exact)
+    return pvalues, adjusted
+
+
+def _residuals(
+    fit: Tau2Fitted, refit: resampling.ResampledModel, contrasts: Array, orders: Rows
+) -> resampling.NullDistribution:
+    """Freedman & Lane (1983): each coefficient against the model without it."""
+    table, p = fit.table, fit.table.exog.shape[1]
+    without = [design_basis(np.delete(table.exog, j, axis=1)) for j in range(p)]
+    reduced = [*without, null_basis(fit)]
+    fits = resampling.permute_residuals(table.endog, table.vi, refit, reduced, orders)
+    t = np.column_stack([refit.t_statistics(fits[j])[:, j] for j in range(p)])
+    return resampling.NullDistribution(t, refit.wald(fits[-1], contrasts))
+
+
 def permutation_test(
     fit: Tau2Fitted, n_resamples: int, method: PermutationScheme, rng: Seed
 ) -> PermutationTest:
     """Permutation test; see `MetaRegResults.permutation_test`."""
-    n = whole_number(n_resamples, "n_resamples")
-    choose({name: name for name in ("rows", "residuals")}, method, "method")
+    n, name = check_options(n_resamples, method)
     table, refit = fit.table, refit_of(fit)
+    y, v = table.endog, table.vi
     contrasts = omnibus_contrasts(table.exog, table.basis, bool(fit.k_constant))
-    name = str(method).lower() if len(contrasts) else "signs"
-    scheme = SCHEMES[name]
-    tested = _Tested(table.endog, table.vi, table.exog, refit, contrasts, null_basis(fit))
-    exact = scheme.count(tested) <= n
-    arrangements = scheme.every(tested) if exact else scheme.draw(n, tested, generator(rng))
-    null = scheme.statistics(tested, arrangements)
+    name = name if len(contrasts) else "signs"
+    orders, exact = arrangements(name, table.exog, n, generator(rng))
+    if name == "rows":
+        null = resampling.permute_rows(y, v, refit, contrasts, orders)
+    elif name == "residuals":
+        null = _residuals(fit, refit, contrasts, orders)
+    else:
+        null = resampling.flip_signs(y, v, refit, orders)
     statistic = np.asarray(fit.tvalues)
-    observed, absolute = np.abs(statistic), np.abs(null.t)
-    pvalues = resampling.permutation_pvalue(absolute, observed, exact)
-    adjusted = pvalues.copy()
-    names = fit.terms.names
-    moderators = [j for j in range(len(names)) if j != fit.terms.constant]
-    if moderators:
-        largest = absolute[:, moderators].max(axis=1)[:, None]
-        adjusted[moderators] = resampling.permutation_pvalue(largest, observed[moderators], exact)
+    pvalues, adjusted = each_pvalue(statistic, null.t, fit.terms.constant, exact)
     omnibus = omnibus_pvalue = np.nan
     if len(contrasts):
-        itself = refit(table.endog[None], np.broadcast_to(table.vi, (1, len(table.vi))))
+        itself = refit(y[None], np.broadcast_to(v, (1, len(v))))
         omnibus = float(refit.wald(itself, contrasts)[0])
         omnibus_pvalue = float(
             resampling.permutation_pvalue(null.omnibus, np.asarray(omnibus), exact)
         )
+    names = fit.terms.names
     return PermutationTest(
         pd.Series(statistic, index=names),
         pd.Series(pvalues, index=names),
@@ -197,3 +195,9 @@ def permutation_test(
         exact,
         name,
     )
+
+
+def check_options(n_resamples: int, method: PermutationScheme) -> tuple[int, str]:
+    """Number of resamples, and what is permuted."""
+    n = whole_number(n_resamples, "n_resamples")
+    return n, choose({name: name for name in ("rows", "residuals")}, method, "method")

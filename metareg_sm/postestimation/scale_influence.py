@@ -93,8 +93,13 @@ def fits_without(fit: ScaleFitted, codes: Codes, n: int) -> ScaleRefits:
 
 def fits_to(fit: ScaleFitted, counts: Selections, n: int) -> ScaleRefits:
     """Fits to n selections of the studies."""
+    return refit_scale(scale_model(fit, WHAT), n, counts)
+
+
+def scale_model(fit: ScaleFitted, what: str) -> ScaleModel:
+    """How a fit is repeated; `what` needs it, for errors."""
     table, scale = fit.table, design_basis(fit.scale_exog)
-    factor = factor_of(fit, WHAT)
+    factor = factor_of(fit, what)
     problem = LocationScale.build(table.endog, table.vi, table.basis, scale)
     alpha = np.asarray(np.linalg.solve(problem.to_alpha, fit.components.values), dtype=float)
-    return refit_scale(ScaleModel(problem, table.basis, scale, fit.reml, alpha, factor), n, counts)
+    return ScaleModel(problem, table.basis, scale, fit.reml, alpha, factor)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import statsmodels.base.wrapper as wrap
 
-from metareg_sm._typing import Array
+from metareg_sm._typing import Array, PermutationScheme, Seed
 from metareg_sm.design.terms import refuse_missing
 from metareg_sm.exceptions import DesignError, MetaRegError
 from metareg_sm.postestimation.prediction import MetaRegPrediction, predict_effects
@@ -18,6 +18,9 @@ from metareg_sm.report.tables import Block, Grid
 from metareg_sm.results.inherited import Unavailable
 from metareg_sm.results.scale import ScaleEstimate, ScaleResults
 from metareg_sm.results.wrapper import ModelResultsWrapper
+
+if TYPE_CHECKING:
+    from metareg_sm.postestimation.scale_permutation import ScalePermutationTest
 
 __all__ = ["LocationScaleResults", "LocationScaleResultsWrapper", "ScaleEstimate"]
 
@@ -29,11 +32,6 @@ class LocationScaleResults(ScaleResults):
     """
 
     bootstrap = Unavailable("statsmodels' refits without the sampling variances.")
-    permutation_test = Unavailable(
-        "studies whose heterogeneity differs by the moderators of the scale are not exchangeable. "
-        "Those of the scale are tested by lr_test_scale(), those of the mean by t_test() and, with "
-        "reml=False, by compare_lr_test()."
-    )
 
     _heading = "Location-Scale Meta-Regression"
 
@@ -127,6 +125,71 @@ class LocationScaleResults(ScaleResults):
                 f"scale_exog has {len(between)} rows, and exog {len(found.predicted_mean)}."
             )
         return found
+
+    def permutation_test(
+        self, n_resamples: int = 9999, rng: Seed = None, method: PermutationScheme = "rows"
+    ) -> ScalePermutationTest:
+        """Permutation tests of the moderators of the mean and of those of the heterogeneity.
+
+        Both parts are estimated anew in each resample, all resamples together.
+
+        Parameters
+        ----------
+        n_resamples : int, default 9999
+            Random permutations for each part; where a part has at most so many distinct ones, all
+            are listed and its test is exact.
+        rng : int or Generator, optional
+            Seed of the random permutations.
+        method : {"rows", "residuals"}
+            Permute whole rows of the moderators of one part, those of the other part staying where
+            they are; or for each coefficient the residuals of the model without it, standardised
+            by sqrt(v + tau2) (Freedman & Lane, 1983). A mean without moderators is tested by
+            changing the signs of the outcomes.
+
+        Returns
+        -------
+        ScalePermutationTest
+            `pvalues`, `pvalues_fwer`, `omnibus_pvalue`, `null_distribution` and `exact` of the
+            mean; `scale_pvalues` and so on of ln tau2.
+
+        Raises
+        ------
+        OptionError
+            If `cov_type` has no factor that carries over, or an option is not known.
+        DesignError
+            If moderators are redundant.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If resamples could not be fitted; they count as extreme.
+
+        Notes
+        -----
+        Rows permute a part as if its moderators had nothing to do with all else. Where one
+        moderator stands in both parts, or goes along with the sampling variances, "residuals" is
+        the better choice. That of the constant of ln tau2 tests tau2 = 1 where moderators are 0,
+        and depends on the unit of the outcome.
+
+        References
+        ----------
+        Higgins, J. P. T., & Thompson, S. G. (2004). Controlling the risk of spurious findings from
+        meta-regression. Statistics in Medicine, 23(11), 1663-1682. Follmann, D. A., & Proschan,
+        M. A. (1999). Valid inference in random effects meta-analysis. Biometrics, 55(3), 732-737.
+
+        Examples
+        --------
+        >>> import metareg_sm
+        >>> writing = metareg_sm.datasets.bangertdrowns2004.load_pandas().data
+        >>> model = metareg_sm.LocationScaleMetaReg.from_formula(
+        ...     "yi ~ 1", writing, vi="vi", scale_formula="~ grade"
+        ... )
+        >>> bool(model.fit().permutation_test(99, rng=1).scale_pvalues["grade"] > 0.5)
+        True
+        """
+        from metareg_sm.postestimation.scale_permutation import permutation_test
+
+        return permutation_test(self, n_resamples, method, rng)
 
     # --- tables --------------------------------------------------------------------------------
 
