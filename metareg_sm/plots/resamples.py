@@ -26,6 +26,7 @@ from metareg_sm.postestimation.bootstrap import Bootstrap
 from metareg_sm.postestimation.clusters import ClusterPermutation, MixedBootstrap
 from metareg_sm.postestimation.gosh import Gosh
 from metareg_sm.postestimation.permutation import PermutationTest
+from metareg_sm.postestimation.scale_permutation import ScalePermutationTest
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -206,7 +207,8 @@ def permutation(
     record : PermutationTest or ClusterPermutation
         What `results.permutation_test()` returns.
     terms : str or sequence of str, optional
-        Coefficients; all by default.
+        Coefficients, of a location-scale model those of the scale as "ln tau2: name"; all by
+        default.
     width : float or {"column", "page"}, default "column"
         Of a figure of its own, in mm.
     ax : Axes, optional
@@ -215,8 +217,8 @@ def permutation(
     Returns
     -------
     Figure
-        `metareg_data`: the statistics of the resamples, one column a coefficient; its
-        `attrs["observed"]` has those of the data.
+        `metareg_data`: the statistics of the resamples, one column a coefficient, ending with NaN
+        where others have more of them; its `attrs["observed"]` has those of the data.
 
     Raises
     ------
@@ -224,20 +226,27 @@ def permutation(
         If it is no such record, or has no such coefficient.
     """
     _check(record, (PermutationTest, ClusterPermutation), "results.permutation_test()")
-    names = [str(n) for n in record.statistic.index]
-    wanted = _chosen(terms, names, "terms")
-    data = pd.DataFrame(record.null_distribution, columns=names)[wanted]
+    if isinstance(record, ScalePermutationTest):
+        data = record.distributions
+    else:
+        data = pd.DataFrame(record.null_distribution, columns=record.statistic.index)
+    found = record.summary_frame().loc[data.columns]
+    data.columns = found.index = pd.Index([str(n) for n in data.columns])
+    wanted = _chosen(terms, list(data.columns), "terms")
+    data = data[wanted]
     cells = grid(len(wanted), ax, width, 0.75)
     for axes, name in zip(cells.axes, wanted, strict=True):
         values = data[name].to_numpy()
         values = values[np.isfinite(values)]
         _histogram(axes, values, cells.size, f"t statistic of {name}")
-        observed = float(record.statistic[name])
-        text = f"observed {observed:.2f}, p = {record.pvalues[name]:.3g}".replace("-", "\u2212")
+        observed, p = found.loc[name, ["statistic", "pvalue"]]
+        text = "no statistic observed"
+        if np.isfinite(observed):
+            text = f"observed {observed:.2f}, p = {p:.3g}".replace("-", "\u2212")
         axes.axvline(observed, color=COLOURS[1], linewidth=1.2, label=text)
         axes.axvline(-observed, color=COLOURS[1], linewidth=0.8, linestyle=(0, (3, 2)))
     _finish(cells)
-    data.attrs["observed"] = record.statistic[wanted]
+    data.attrs["observed"] = found.loc[wanted, "statistic"]
     return attach(cells.figure, cells.host, data)
 
 

@@ -279,8 +279,8 @@ def _permutation(
         return permutation_test(fit, n, "rows", rng)
     asked: Any = fit
     try:
-        by_cluster = asked.permutation_test
+        own_test = asked.permutation_test
     except AttributeError as error:
         raise OptionError(f"permutation= needs permutation_test(). {error}") from error
-    found: Permutation = by_cluster(n, rng)
+    found: Permutation = own_test(n, rng)
     return found

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from metareg_sm._typing import Array
 from metareg_sm.exceptions import IntervalWarning, VarianceError
 from metareg_sm.postestimation.fitted import Tau2Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
-from metareg_sm.postestimation.permutation import PermutationTest
 from metareg_sm.postestimation.scale_influence import ScaleInfluence
 from metareg_sm.report.content import Content, Deletions
-from metareg_sm.report.methods import counted, listed, random_part, with_symbols
+from metareg_sm.report.methods import counted, joined, listed, random_part, with_symbols
+from metareg_sm.report.permuted import p_each, permuted
 from metareg_sm.report.scale import term_name
 from metareg_sm.report.typeset import (
     I2,
@@ -52,7 +51,7 @@ def findings(content: Content) -> Iterator[Sentence]:
     yield from _heterogeneity(content)
     if not content.pooled:
         yield from _predicted(content)
-    yield from _permuted(content)
+    yield from permuted(content)
     yield from _adjusted(content)
     if content.influence is not None:
         yield from _influence(content, content.influence)
@@ -239,7 +238,7 @@ def _heterogeneity(content: Content) -> Iterator[Sentence]:
         parts = [
             [*with_symbols(f"{name} "), *_variance(float(v), float(se))] for name, v, se in rows
         ]
-        yield (f"The {random_part(content)} were: ", *_joined(parts, "; "), ".")
+        yield (f"The {random_part(content)} were: ", *joined(parts, "; "), ".")
         yield from _levels(content)
         return
     residual = "The" if content.pooled else "The residual"
@@ -308,7 +307,7 @@ def _levels(content: Content) -> Iterator[Sentence]:
         items: list[list[Part]] = [
             [f"{name} ", percent(float(share)), "%"] for name, share in shares.items()
         ]
-        each = [" (", *_joined(items, ", "), ")"]
+        each = [" (", *joined(items, ", "), ")"]
     q = Equation(statistic("Q", found.q_df), "=", significant(found.q))
     i2 = Equation(I2, "=", percent(found.i2), "%")
     residual = "The" if content.pooled else "The residual"
@@ -318,45 +317,12 @@ def _levels(content: Content) -> Iterator[Sentence]:
         yield ("The moderators explained ", r2, " of the heterogeneity.")
 
 
-def _joined(items: Sequence[Sequence[Part]], by: str) -> list[Part]:
-    parts: list[Part] = []
-    for item in items:
-        parts += [*([by] if parts else []), *item]
-    return parts
-
-
 # --- sensitivity -------------------------------------------------------------------------------
-
-
-def _p_each(content: Content, values: pd.Series) -> list[Part]:
-    """p-values of the moderators, by name."""
-    known = dict(zip(content.fit.terms.names, content.names, strict=True))
-    return _joined([[f"{known[n]}, ", pvalue(float(p))] for n, p in values.items()], "; ")
-
-
-def _permuted(content: Content) -> Iterator[Sentence]:
-    test = content.permutation
-    if test is None:
-        return
-    constant, names = content.fit.terms.constant, content.fit.terms.names
-    kept = [n for j, n in enumerate(names) if j != constant]
-    if not kept:
-        yield ("Permutation test: ", pvalue(float(test.pvalues.iloc[0])), ".")
-        return
-    yield ("Permutation test: ", *_p_each(content, test.pvalues[kept]), ".")
-    if isinstance(test, PermutationTest) and len(kept) > 1:
-        yield (
-            "Allowing for their number, by the largest of the statistics: ",
-            *_p_each(content, test.pvalues_fwer[kept]),
-            "; all together, ",
-            pvalue(test.omnibus_pvalue),
-            ".",
-        )
 
 
 def _adjusted(content: Content) -> Iterator[Sentence]:
     if content.adjusted is not None:
-        yield ("Adjusted: ", *_p_each(content, content.adjusted.frame["pvalue_adjusted"]), ".")
+        yield ("Adjusted: ", *p_each(content, content.adjusted.frame["pvalue_adjusted"]), ".")
 
 
 def _range(values: Array, decimals: int, digits: int = 1) -> list[Part]:
@@ -400,7 +366,7 @@ def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
         for j, name in enumerate(found.scale_names if bounded.any() else ()):
             ends = _range(alpha[bounded, j], decimals_for(float(se[j])))
             ranges.append([*with_symbols(f"{name} from "), *ends])
-    yield (f"Without one {one} at a time, ", *_joined(ranges, "; "), ".")
+    yield (f"Without one {one} at a time, ", *joined(ranges, "; "), ".")
     if unbounded:
         yield (
             f"Without {counted(unbounded, one, several)} the likelihood grew towards a "

@@ -16,6 +16,7 @@ from metareg_sm.effectsizes.sources import citations
 from metareg_sm.postestimation.clusters import ClusterPermutation
 from metareg_sm.postestimation.fitted import Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity
+from metareg_sm.postestimation.scale_permutation import ScalePermutationTest
 from metareg_sm.report import references as cited
 from metareg_sm.report.content import Content, Permutation
 from metareg_sm.report.notes import moderators
@@ -64,6 +65,14 @@ def with_symbols(text: str) -> Sentence:
     for piece in rest:
         parts += [TAU2, piece]
     return tuple(part for part in parts if part != "")
+
+
+def joined(items: Sequence[Sequence[Part]], by: str) -> list[Part]:
+    """Items of a list in one sentence."""
+    parts: list[Part] = []
+    for item in items:
+        parts += [*([by] if parts else []), *item]
+    return parts
 
 
 def random_part(content: Content) -> str:
@@ -289,19 +298,29 @@ def _scale(content: Content) -> Iterator[Sentence]:
         yield (f"{what} taken back to the scale of the {scale.shown}.",)
 
 
+def _drawn(n: int, exact: bool, method: str = "") -> str:
+    kind = f"all {n} distinct" if exact else f"{n} random"
+    what = {
+        "": "",
+        "rows": " permutations of the moderators among the studies",
+        "residuals": " permutations of residuals",
+        "signs": " changes of signs of the outcomes",
+    }[method]
+    return kind + what
+
+
 def _resamples(test: Permutation) -> str:
-    kind = f"all {test.n_resamples} distinct" if test.exact else f"{test.n_resamples} random"
+    if isinstance(test, ScalePermutationTest) and test.scale_n_resamples:
+        mean = _drawn(test.n_resamples, test.exact, test.method)
+        scale = _drawn(test.scale_n_resamples, test.scale_exact, test.scale_method)
+        return f"of the mean {mean}; of the heterogeneity {scale}"
     if isinstance(test, ClusterPermutation):
         return (
-            f"{kind} changes of signs of the residuals of the model without the coefficient, those "
-            f"of each of the {test.n_clusters} clusters together"
+            f"{_drawn(test.n_resamples, test.exact)} changes of signs of the residuals of the "
+            f"model without the coefficient, those of each of the {test.n_clusters} clusters "
+            "together"
         )
-    what = {
-        "rows": "permutations of the moderators among the studies",
-        "residuals": "permutations of residuals",
-        "signs": "changes of signs of the outcomes",
-    }[test.method]
-    return f"{kind} {what}"
+    return _drawn(test.n_resamples, test.exact, test.method)
 
 
 def _sensitivity(content: Content) -> Iterator[Sentence]:
@@ -319,9 +338,12 @@ def _sensitivity(content: Content) -> Iterator[Sentence]:
     test = content.permutation
     if test is not None:
         clusters = isinstance(test, ClusterPermutation)
+        estimated: Part = "the variances" if clusters else TAU2
+        if isinstance(test, ScalePermutationTest):
+            estimated = "mean and heterogeneity"
         yield (
             f"p-values were also obtained by a permutation test ({_resamples(test)}), with ",
-            "the variances" if clusters else TAU2,
+            estimated,
             " estimated anew in each ",
             Citation((cited.FREEDMAN_LANE if clusters else cited.PERMUTATION,)),
             ".",

@@ -1,5 +1,6 @@
 """Profile likelihood, GOSH, permutation, bootstrap and selection figures."""
 
+import dataclasses
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from metareg_sm import MetaReg, gosh, plots
+from metareg_sm import LocationScaleMetaReg, MetaReg, gosh, plots
 from metareg_sm.exceptions import OptionError
 from metareg_sm.stats.selection import fit_selection
 
@@ -112,6 +113,32 @@ def test_permutation_distributions(width):
         plots.permutation(record, "xx")
     with pytest.raises(OptionError, match="permutation_test"):
         plots.permutation(3)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_permutation_distributions_of_mean_and_heterogeneity(width):
+    data = studies(12).assign(g=np.arange(12) % 2)
+    res = LocationScaleMetaReg.from_formula("y ~ 1", data, vi="v", scale_formula="~ g").fit()
+    record = res.permutation_test(999, rng=1)
+    # signs are drawn, and all groups listed
+    assert (record.n_resamples, record.scale_n_resamples) == (999, 924)
+    fig = plots.permutation(record, width=width)
+    assert_tidy(fig)
+    shown = fig.metareg_data
+    assert list(shown.columns) == ["Intercept", "ln tau2: Intercept", "ln tau2: g"]
+    assert_allclose(shown["Intercept"], record.null_distribution[:, 0])
+    assert_allclose(shown.iloc[:924, 1:], record.scale_null_distribution)
+    assert shown.iloc[924:, 1:].isna().all(axis=None)
+    ax = every_axes(fig)[-1]
+    assert ax.get_xlabel() == "t statistic of ln tau2: g"
+    assert_allclose(ax.lines[0].get_xdata()[0], record.scale_statistic["g"])
+    assert_allclose(sum(p.get_height() for p in ax.patches), 924)
+    label = " ".join(ax.get_legend().get_texts()[0].get_text().split())
+    assert f"p = {record.scale_pvalues['g']:.3g}" in label
+    assert_allclose(fig.metareg_data.attrs["observed"]["ln tau2: g"], record.scale_statistic["g"])
+    unknown = dataclasses.replace(record, scale_statistic=record.scale_statistic * np.nan)
+    ax = every_axes(plots.permutation(unknown, "ln tau2: g"))[-1]
+    assert ax.get_legend().get_texts()[0].get_text() == "no statistic observed"
 
 
 @pytest.mark.parametrize("width", WIDTHS)

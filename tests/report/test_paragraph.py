@@ -714,13 +714,6 @@ def test_deletions_without_a_maximum_are_told():
     assert "could not be fitted" not in text
 
 
-def test_permutations_of_a_location_scale_fit_are_refused_with_the_reason():
-    writing = datasets.bangertdrowns2004.load_pandas().data
-    model = LocationScaleMetaReg.from_formula("yi ~ 1", writing, vi="vi", scale_formula="~ grade")
-    with pytest.raises(OptionError, match="moderators of the scale are not exchangeable"):
-        model.fit().report(permutation=99)
-
-
 def test_influence_of_clusters_is_told():
     schools = datasets.konstantopoulos2011.load_pandas().data
     res = MixedMetaReg.from_formula("yi ~ 1", schools, vi="vi", random="1 | district/school").fit()
@@ -751,3 +744,41 @@ def test_permutation_by_cluster_is_told(n):
     assert res.report(permutation=test) == text
     assert "Freedman &amp; Lane" in res.to_html(permutation=test)
     assert "freedman1983" in text.bibtex
+
+
+@pytest.mark.parametrize(("mean", "scale"), [("yi ~ 1", "~ grade"), ("yi ~ ni", "~ ni + grade")])
+def test_permutation_of_a_location_scale_model(mean, scale):
+    writing = datasets.bangertdrowns2004.load_pandas().data
+    model = LocationScaleMetaReg.from_formula(mean, writing, vi="vi", scale_formula=scale)
+    res = model.fit()
+    test = res.permutation_test(49, rng=4)
+    text = res.report(permutation=test)
+    assert res.report(permutation=49, rng=4) == text
+    what = "changes of signs of the outcomes"
+    if mean != "yi ~ 1":
+        what = "permutations of the moderators among the studies"
+    assert (
+        f"by a permutation test (of the mean 49 random {what}; of the heterogeneity 49 random "
+        "permutations of the moderators among the studies), with mean and heterogeneity estimated "
+        "anew in each (Higgins & Thompson, 2004)."
+    ) in " ".join(text.split())
+    if mean == "yi ~ 1":
+        check(r"Permutation test: p = N\.", text, test.pvalues.iloc[0])
+        own = test.scale_pvalues["grade"]
+        check(r"Permutation test of the heterogeneity: ln τ²: grade, p = N\.", text, own)
+        assert "Allowing for their number" not in text
+    else:
+        check(r"Permutation test: ni, p = N\.", text, test.pvalues["ni"])
+        own = test.scale_pvalues[["ni", "grade"]]
+        pattern = r"the heterogeneity: ln τ²: ni, p = N; ln τ²: grade, p = N\."
+        check(pattern, text, *own)
+        check(
+            r"the statistics: ln τ²: ni, p = N; ln τ²: grade, p = N; all together, p = N\.",
+            text,
+            *test.scale_pvalues_fwer[["ni", "grade"]],
+            test.scale_omnibus_pvalue,
+        )
+    told = dataclasses.replace(test, n_unbounded=1, scale_n_unbounded=2, scale_n_failed=1)
+    text = res.report(permutation=told)
+    assert "The likelihood of 3 resamples grew towards a heterogeneity of 0." in text
+    assert "1 resample could not be fitted and counted as extreme." in text
