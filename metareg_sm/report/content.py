@@ -40,7 +40,7 @@ class Reported(Fitted, Protocol):
         """Mean effects at given moderators, and the true effects of new studies."""
 
 
-class Deletions(Protocol):
+class StudyDeletions(Protocol):
     """What a report tells of deletion diagnostics."""
 
     @property
@@ -69,12 +69,11 @@ class ClusterRefits(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClusterDeletions:
-    """Deletions of clusters, as a report tells of them; see `Deletions`."""
+    """Deletions of clusters, as a report tells of them; see `StudyDeletions`."""
 
     labels: Sequence[Any] | pd.Index
     influential: Mask
     params_not_obsi: Array
-    tau2_deleted: Array
 
     @classmethod
     def of(cls, found: ClusterRefits) -> ClusterDeletions:
@@ -85,8 +84,10 @@ class ClusterDeletions:
             found.params.index,
             np.asarray(found.cooks_distance.to_numpy(dtype=float) > median, dtype=bool),
             params,
-            np.full(len(params), np.nan),
         )
+
+
+Deletions = StudyDeletions | ClusterDeletions
 
 
 class LevelHeterogeneity(Protocol):

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from metareg_sm._typing import Array
 from metareg_sm.exceptions import IntervalWarning, VarianceError
 from metareg_sm.postestimation.fitted import Tau2Fitted, has_tau2
 from metareg_sm.postestimation.heterogeneity import Heterogeneity, conf_int_tau2
 from metareg_sm.postestimation.inference import OmnibusTest
-from metareg_sm.postestimation.scale_influence import ScaleInfluence
-from metareg_sm.report.content import Content, Deletions
+from metareg_sm.report.content import Content
 from metareg_sm.report.methods import counted, joined, listed, random_part, with_symbols
-from metareg_sm.report.permuted import p_each, permuted
 from metareg_sm.report.scale import term_name
+from metareg_sm.report.sensitivity import sensitivity
 from metareg_sm.report.typeset import (
     I2,
     R2,
@@ -28,6 +26,7 @@ from metareg_sm.report.typeset import (
     Sentence,
     Symbol,
     decimals_for,
+    interval,
     percent,
     pvalue,
     rounded,
@@ -51,14 +50,7 @@ def findings(content: Content) -> Iterator[Sentence]:
     yield from _heterogeneity(content)
     if not content.pooled:
         yield from _predicted(content)
-    yield from permuted(content)
-    yield from _adjusted(content)
-    if content.influence is not None:
-        yield from _influence(content, content.influence)
-
-
-def _interval(low: float, high: float, decimals: int, digits: int = 1) -> list[Part]:
-    return [rounded(low, decimals, digits), " to ", rounded(high, decimals, digits)]
+    yield from sensitivity(content)
 
 
 def _test(content: Content, j: int) -> list[Part]:
@@ -78,7 +70,7 @@ def _coefficient(content: Content, j: int) -> list[Part]:
     return [
         Equation(symbol, "=", rounded(row["coef"], decimals, digits)),
         f" ({content.coverage} CI ",
-        *_interval(row["ci_lower"], row["ci_upper"], decimals, digits),
+        *interval(row["ci_lower"], row["ci_upper"], decimals, digits),
         ", ",
         *_test(content, j),
         ")",
@@ -143,9 +135,9 @@ def _effect(content: Content, row: Mapping[str, float]) -> tuple[list[Part], lis
     effect: list[Part] = [
         rounded(row["mean"], decimals, digits),
         f" ({content.coverage} CI ",
-        *_interval(low, high, decimals, digits),
+        *interval(low, high, decimals, digits),
     ]
-    return effect, _interval(row["obs_ci_lower"], row["obs_ci_upper"], decimals, digits)
+    return effect, interval(row["obs_ci_lower"], row["obs_ci_upper"], decimals, digits)
 
 
 def _pooled(content: Content) -> Sentence:
@@ -210,7 +202,7 @@ def _tau2_interval(fit: Tau2Fitted, alpha: float, coverage: str, decimals: int) 
     if kind == "empty":
         return [f", the {coverage} CI being empty: the studies vary less than sampling error does"]
     gaps = [" with gaps"] if kind == "disjoint" else []
-    return [f", {coverage} CI ", *_interval(low, high, decimals, 2), *gaps]
+    return [f", {coverage} CI ", *interval(low, high, decimals, 2), *gaps]
 
 
 def _tau2(content: Content, fit: Tau2Fitted) -> list[Part]:
@@ -315,65 +307,3 @@ def _levels(content: Content) -> Iterator[Sentence]:
     if not content.pooled:
         r2 = Equation(R2, "=", percent(found.r2), "%")
         yield ("The moderators explained ", r2, " of the heterogeneity.")
-
-
-# --- sensitivity -------------------------------------------------------------------------------
-
-
-def _adjusted(content: Content) -> Iterator[Sentence]:
-    if content.adjusted is not None:
-        yield ("Adjusted: ", *p_each(content, content.adjusted.frame["pvalue_adjusted"]), ".")
-
-
-def _range(values: Array, decimals: int, digits: int = 1) -> list[Part]:
-    return _interval(float(values.min()), float(values.max()), decimals, digits)
-
-
-def _influence(content: Content, found: Deletions) -> Iterator[Sentence]:
-    one, several = content.deleted
-    good = np.isfinite(found.params_not_obsi.sum(axis=1))
-    marked = np.flatnonzero(found.influential & good)
-    if len(marked):
-        who = listed([str(found.labels[int(i)]) for i in marked])
-        those = counted(len(marked), f"{one} was", f"{several} were")
-        yield (f"{those} influential ({who}).",)
-    else:
-        yield (f"No {one} was influential.",)
-    if not good.any():
-        return
-    params = found.params_not_obsi[good]
-    scale, constant = content.scale, content.fit.terms.constant
-    shown = np.exp(params) if scale.exponentiate else params
-    digits = 2 if scale.exponentiate else 1
-    ranges: list[list[Part]] = []
-    for j, name in enumerate(content.names):
-        if content.pooled:
-            what, values = f"the {scale.shown}", scale.values(params[:, j])
-        elif j == constant:
-            continue
-        else:
-            what, values = name, shown[:, j]
-        se = content.table["se"].iloc[j]
-        ranges.append([f"{what} from ", *_range(values, decimals_for(se), digits)])
-    if has_tau2(content.fit) and content.fit.estimator is not None:
-        decimals = decimals_for(content.fit.tau2_se)
-        ranges.append([TAU2, " from ", *_range(found.tau2_deleted[good], decimals, 2)])
-    unbounded = 0
-    if isinstance(found, ScaleInfluence):
-        alpha, se = found.scale_params_not_obsi[good], content.fit.components.se
-        bounded = np.isfinite(alpha.sum(axis=1))
-        unbounded = int((~bounded).sum())
-        for j, name in enumerate(found.scale_names if bounded.any() else ()):
-            ends = _range(alpha[bounded, j], decimals_for(float(se[j])))
-            ranges.append([*with_symbols(f"{name} from "), *ends])
-    yield (f"Without one {one} at a time, ", *joined(ranges, "; "), ".")
-    if unbounded:
-        yield (
-            f"Without {counted(unbounded, one, several)} the likelihood grew towards a "
-            "heterogeneity of 0, where ln ",
-            TAU2,
-            " has no estimate.",
-        )
-    if not good.all():
-        n = int((~good).sum())
-        yield (f"Without {counted(n, one, several)} the model could not be fitted.",)

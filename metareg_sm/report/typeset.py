@@ -258,6 +258,11 @@ def rounded(value: float, decimals: int, digits: int = 1) -> Number:
     return Number(f"{value:z.{decimals}f}")
 
 
+def interval(low: float, high: float, decimals: int, digits: int = 1) -> list[Part]:
+    """From one number to another, each as `rounded` has it."""
+    return [rounded(low, decimals, digits), " to ", rounded(high, decimals, digits)]
+
+
 def significant(value: float, digits: int = 3) -> Number:
     """A number to some significant digits.
 
