@@ -137,7 +137,7 @@ def test_max_t_uses_the_common_rows(writing):
 def test_max_t_in_blocks_is_the_same(bcg, monkeypatch):
     options = {"vi": "vi", "method": "max-t", "n_resamples": 50, "rng": 5}
     whole = screen(bcg, "yi", MODERATORS, **options).frame
-    monkeypatch.setattr("metareg_sm.stats.batch.BLOCK_CELLS", 3000)
+    monkeypatch.setattr("metareg_sm.stats.blocks.BLOCK_CELLS", 3000)
     pd.testing.assert_frame_equal(screen(bcg, "yi", MODERATORS, **options).frame, whole)
 
 

@@ -14,7 +14,7 @@ from metareg_sm.many.moderators import read_moderators
 from metareg_sm.many.overview import REASONS
 from metareg_sm.many.results import ManyResults, ManyTest
 from metareg_sm.options import whole_number
-from metareg_sm.stats.batch import block_size
+from metareg_sm.stats.blocks import block_size
 
 __all__ = ["REASONS", "ManyResults", "ManyTest", "fit_many"]
 

@@ -15,7 +15,8 @@ from metareg_sm.core.basis import design_basis
 from metareg_sm.exceptions import OptionError
 from metareg_sm.models.checks import chosen_tau2
 from metareg_sm.options import choose
-from metareg_sm.stats.batch import BatchModel, Block, Reason, block_loglike
+from metareg_sm.stats.batch import BatchModel, block_loglike
+from metareg_sm.stats.blocks import Block, Reason
 from metareg_sm.stats.covariance import COVARIANCES, CovarianceType
 
 

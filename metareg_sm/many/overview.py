@@ -11,7 +11,7 @@ import pandas as pd
 from metareg_sm._typing import Array
 from metareg_sm.many.mapped import forget
 from metareg_sm.printing import Overview
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 
 if TYPE_CHECKING:
     from metareg_sm.many.results import ManyResults, ManyTest

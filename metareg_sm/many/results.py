@@ -22,7 +22,7 @@ from metareg_sm.many.overview import overview, overview_of_test
 from metareg_sm.many.sources import Source
 from metareg_sm.many.writers import check_path, write_tables
 from metareg_sm.options import check_alpha, choose
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 
 

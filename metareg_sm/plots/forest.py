@@ -13,6 +13,7 @@ from metareg_sm.design.groups import group_codes
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, choose
 from metareg_sm.plots import marks
+from metareg_sm.plots.axis import Axis, axis_for, data_columns
 from metareg_sm.plots.canvas import attach
 from metareg_sm.plots.forest_rows import SPACE, Content, blocks_of, summary_of
 from metareg_sm.plots.layout import lay_out
@@ -182,7 +183,7 @@ def forest(
         rows.append(replace(SPACE, height=0.4))
         blocks.append("")
     rows, blocks = [*rows, *summary], [*blocks, *[""] * len(summary)]
-    axis = marks.axis_for(rows, scale, xlim, reference)
+    axis = axis_for(rows, scale, xlim, reference)
     label = scale.label if xlabel is None else xlabel
     table = Table(
         rows,
@@ -232,7 +233,7 @@ def _columns(
     return left, [*own["right"], *(built[b] for b in style.after)]
 
 
-def _data(rows: list[Row], y: np.ndarray, blocks: list[str], axis: marks.Axis) -> pd.DataFrame:
+def _data(rows: list[Row], y: np.ndarray, blocks: list[str], axis: Axis) -> pd.DataFrame:
     keep = [i for i, row in enumerate(rows) if np.isfinite(row.estimate)]
     kept = [rows[i] for i in keep]
     shares = np.array([r.share for r in kept])
@@ -240,7 +241,7 @@ def _data(rows: list[Row], y: np.ndarray, blocks: list[str], axis: marks.Axis) -
         {
             "kind": [r.kind for r in kept],
             "block": [blocks[i] for i in keep],
-            **marks.data_columns(kept, axis),
+            **data_columns(kept, axis),
             "weight": shares / np.nansum(shares),
             "y": y[keep],
         },

@@ -10,6 +10,7 @@ import pandas as pd
 
 from metareg_sm.options import check_alpha, choose
 from metareg_sm.plots import marks
+from metareg_sm.plots.axis import axis_for
 from metareg_sm.plots.canvas import COLOURS, attach
 from metareg_sm.plots.layout import lay_out
 from metareg_sm.plots.moderators import levels_of, moderator, rows_at, value_text
@@ -125,7 +126,7 @@ def orchard(
                 index=fit.table.rows.labels[which] if fit.table.rows.labels is not None else None,
             )
         )
-    axis = marks.axis_for(rows, scale, xlim)
+    axis = axis_for(rows, scale, xlim)
     if xlim is None:
         ends = [x for r in rows for x in (r.obs_lower, r.obs_upper)]
         axis = replace(axis, low=min(axis.low, *ends), high=max(axis.high, *ends))

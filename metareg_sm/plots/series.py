@@ -11,6 +11,7 @@ import pandas as pd
 from metareg_sm.exceptions import OptionError
 from metareg_sm.options import check_alpha, choose, suggestion
 from metareg_sm.plots import marks
+from metareg_sm.plots.axis import axis_for, data_columns
 from metareg_sm.plots.canvas import attach
 from metareg_sm.plots.layout import lay_out
 from metareg_sm.plots.scale import (
@@ -111,7 +112,7 @@ def _intervals(
         }
         cells |= {f"data:{c}": f"{frame[c].iloc[i]:#.3g}" for c in extra}
         rows.append(Row("study", cells, value, lower[i], upper[i]))
-    axis = marks.axis_for(rows, scale, xlim, reference)
+    axis = axis_for(rows, scale, xlim, reference)
     right = [Column(f"data:{c}", heading, "right") for c, heading in extra.items()]
     interval_heading = style.interval_heading("Estimate", f"{100 * (1 - alpha):g}")
     right.append(Column("estimate", interval_heading, "right"))
@@ -125,7 +126,7 @@ def _intervals(
     layout = lay_out(table, ax, width)
     marks.draw(layout, axis, style)
     kept = [i for i, row in enumerate(rows) if np.isfinite(row.estimate)]
-    columns = marks.data_columns([rows[i] for i in kept], axis)
+    columns = data_columns([rows[i] for i in kept], axis)
     data = pd.DataFrame(columns, index=frame.index[kept]).assign(y=layout.y[kept])
     return attach(layout.figure, layout.host, data)
 

@@ -22,7 +22,7 @@ from metareg_sm.postestimation.resampling import refit_of
 from metareg_sm.printing import Overview, Printed, said
 from metareg_sm.stats import influence as stats
 from metareg_sm.stats import refits as kernel
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 from metareg_sm.stats.reference import interval, two_sided_pvalue
 from metareg_sm.stats.refits import Refits, Selections
 from metareg_sm.stats.scale_refits import ScaleRefits

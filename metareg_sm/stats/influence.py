@@ -9,7 +9,7 @@ from scipy import special
 
 from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.gram import Gram, inverse
-from metareg_sm.stats.batch import block_size
+from metareg_sm.stats.blocks import block_size
 from metareg_sm.stats.gls import WeightedRegression
 from metareg_sm.stats.refits import Refits, diagonal
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.gram import unpacked
-from metareg_sm.stats.batch import Reason, block_size, check_room, counted_block, regress
+from metareg_sm.stats.batch import regress
+from metareg_sm.stats.blocks import Reason, block_size, check_room, counted_block
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.left_out import LeftOut, safe
 from metareg_sm.stats.left_out_many import MANY, LeftOutMany

@@ -11,7 +11,7 @@ from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.location_scale import LocationScale, maximize_scale, variances
 from metareg_sm.core.wls import wls
-from metareg_sm.stats.batch import Reason, check_room, count_reasons
+from metareg_sm.stats.blocks import Reason, check_room, count_reasons
 from metareg_sm.stats.heterogeneity import i2_h2
 from metareg_sm.stats.refits import Refits, Selections
 

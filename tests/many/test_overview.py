@@ -7,7 +7,7 @@ import pytest
 from metareg_sm import fit_many
 from metareg_sm.exceptions import DesignError, OptionError
 from metareg_sm.many import REASONS
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 
 from ._many import outcomes
 

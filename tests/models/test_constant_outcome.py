@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from metareg_sm import MetaReg, fit_many
 from metareg_sm.exceptions import DesignError
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 from metareg_sm.stats.covariance import COVARIANCES
 
 FACTORS = [t.name for t in COVARIANCES.values() if t.factor is not None]

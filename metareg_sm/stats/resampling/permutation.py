@@ -10,7 +10,8 @@ from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
 from metareg_sm.core.likelihood import residuals_at
 from metareg_sm.core.studies import Studies
-from metareg_sm.stats.batch import BlockFit, check_room, join
+from metareg_sm.stats.batch import BlockFit, join
+from metareg_sm.stats.blocks import check_room
 from metareg_sm.stats.resampling.refit import ResampledModel, blocks
 
 # statistics of equal resamples may differ by rounding

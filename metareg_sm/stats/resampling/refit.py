@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array
 from metareg_sm.core.gram import apply, congruence, inverse, pairs_of, unpacked
-from metareg_sm.stats.batch import BatchModel, BlockFit, block_size, check_room, counted_block, join
+from metareg_sm.stats.batch import BatchModel, BlockFit, join
+from metareg_sm.stats.blocks import block_size, check_room, counted_block
 
 
 @dataclass(frozen=True, slots=True, eq=False)

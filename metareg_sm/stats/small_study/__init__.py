@@ -7,18 +7,20 @@ from metareg_sm.stats.small_study.excess import (
     poisson_binomial,
 )
 from metareg_sm.stats.small_study.fail_safe import orwin, rosenberg, rosenthal
+from metareg_sm.stats.small_study.pet_peese import (
+    PetPeese,
+    PrecisionEffect,
+    conditional,
+    pet_peese,
+    precision_effect,
+)
 from metareg_sm.stats.small_study.rank import RankCorrelationTest, rank_correlation_test
 from metareg_sm.stats.small_study.regression import (
     EggerTest,
-    PetPeese,
-    PrecisionEffect,
     check_predictor,
-    conditional,
     egger_of,
     egger_test,
     is_mean,
-    pet_peese,
-    precision_effect,
     precision_predictor,
 )
 from metareg_sm.stats.small_study.trim_fill import TrimAndFill, trim_and_fill
