@@ -25,7 +25,7 @@ from metareg_sm.postestimation.resampling import null_basis
 from metareg_sm.postestimation.scale import ScaleFitted
 from metareg_sm.postestimation.scale_influence import scale_model
 from metareg_sm.printing import Overview
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 from metareg_sm.stats.resampling import permutation_pvalue
 from metareg_sm.stats.resampling.scale import ScaleResampling, ScaleStatistics
 

@@ -12,7 +12,7 @@ from metareg_sm.core.basis import Basis, design_basis
 from metareg_sm.core.location_scale import LocationScale, ScaleFit, maximize_scale
 from metareg_sm.core.studies import residuals
 from metareg_sm.core.wls import wls
-from metareg_sm.stats.batch import Reason
+from metareg_sm.stats.blocks import Reason
 from metareg_sm.stats.scale_refits import ScaleModel
 
 # Numbers that an evaluation of the fits of one block may hold: fewer stay in the cache, and more
