@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy.optimize import linear_sum_assignment
 
@@ -261,3 +263,29 @@ def test_options():
         fitted(y, X, v, Z, cov_type="HC3").permutation_test(9)
     one, two = (res.permutation_test(9, rng=2) for _ in range(2))
     assert_allclose(one.scale_null_distribution, two.scale_null_distribution, rtol=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1e-3, 1.0, 1e3]), st.floats(-5.0, 5.0))
+@settings(max_examples=25, deadline=None, derandomize=True)
+@pytest.mark.filterwarnings("ignore::metareg_sm.exceptions.ModelWarning")
+def test_units_level_and_order_of_the_studies_do_not_matter(seed, unit, level):
+    rng = np.random.default_rng(seed)
+    k = 8
+    x, g = rng.permutation(np.arange(k) % 2), rng.permutation(np.arange(k) % 2)
+    v = np.exp(rng.uniform(-6.0, 0.0, k))
+    y = rng.normal(0.0, np.sqrt(v + np.exp(rng.normal() + rng.normal() * g)))
+    X, Z = np.column_stack([np.ones(k), x]), np.column_stack([np.ones(k), g])
+    order = rng.permutation(k)
+    one = fitted(y, X, v, Z).permutation_test(70)
+    two = fitted(unit * (level + y[order]), X[order], unit**2 * v[order], Z[order])
+    two = two.permutation_test(70)
+    assert one.exact == two.exact == one.scale_exact == two.scale_exact is True
+    assert one.n_failed == two.n_failed == one.scale_n_failed == two.scale_n_failed == 0
+    assert one.n_unbounded == two.n_unbounded
+    assert one.scale_n_unbounded == two.scale_n_unbounded
+    for name in ("null_distribution", "scale_null_distribution"):
+        a, b = (np.sort(getattr(test, name)[:, 1]) for test in (one, two))
+        assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    for name in ("pvalues", "scale_pvalues"):
+        p = getattr(one, name).iloc[1]
+        assert np.isnan(p) or 1.0 / 70.0 - 1e-12 <= p <= 1.0
