@@ -227,7 +227,7 @@ def test_a_million_rows(tmp_path, capsys):
     frame.to_csv(path, index=False)
     found = json.loads(run(capsys, str(path), "y ~ x", "--vi", "v", "--json").out)
     assert found["nobs"] == k
-    # the truth, within its standard error
+    # the truth, within four standard errors
     assert found["coefficients"]["x"]["coef"] == pytest.approx(0.2, abs=0.005)
     assert found["tau2"] == pytest.approx(0.1, abs=0.01)
 

@@ -77,7 +77,7 @@ def test_tables_are_cut_in_the_middle(bcg):
 def test_numbers_are_those_of_the_fit(bcg_res):
     lines = {line.split()[0]: line.split() for line in repr(bcg_res).splitlines()}
     # to the digits that are printed
-    assert float(lines["tau2"][1]) == pytest.approx(bcg_res.tau2, rel=1e-3)
+    assert float(lines["tau2"][1]) == pytest.approx(bcg_res.tau2, rel=5e-4)
     assert float(lines["R2"][1]) == pytest.approx(bcg_res.heterogeneity.r2, abs=1e-4)
     for name in ("Intercept", "ablat", "year"):
         found = [float(x) for x in lines[name][1:]]
@@ -256,7 +256,8 @@ def test_records_print_their_fields(records):
     test_in_notebooks(records)
     egger = records["egger"]
     lines = dict(line.split(None, 1) for line in repr(egger).splitlines()[1:])
-    assert float(lines["statistic"]) == pytest.approx(egger.statistic, rel=1e-3)
+    # to the digits that are printed
+    assert float(lines["statistic"]) == pytest.approx(egger.statistic, rel=5e-4)
     assert lines["predictor"] == "sei"
     assert "fit" not in lines
     assert (

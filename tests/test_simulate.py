@@ -30,7 +30,8 @@ def test_collapsibility_gives_a_slope_that_nobody_has():
     error = slope.std(ddof=1) / np.sqrt(N)
     # every participant has the odds ratio e, whatever the risk
     assert slope.mean() < -20 * error
-    assert slope.mean() == pytest.approx(sets.truth["slope"], abs=0.05)
+    # the truth is of least squares on a curve; the fit weighs its parts otherwise
+    assert slope.mean() == pytest.approx(sets.truth["slope"], abs=0.01)
     assert np.mean(many.pvalues[:, 1] < 0.05) > 0.5
     assert np.all(yi.mean(0) < sets.truth["log_odds_ratio"])
     # participants of one risk: no slope
@@ -120,6 +121,7 @@ def test_the_table_has_its_replicates(table):
     for name in ("reject", "coverage"):
         p = table[name]
         error = np.sqrt(p * (1.0 - p) / 10_000)
+        # to the digits that the table was written with
         np.testing.assert_allclose(table[f"{name}_mcse"], error, rtol=1e-3, atol=1e-9)
 
 

@@ -172,6 +172,7 @@ def test_a_profile_of_variances_tells_of_a_higher_maximum():
     assert "maximum: no profile is higher" not in legend(fig)
     # drawn where it is, with the higher points in the axes
     top = fig.metareg_data["loglike"].max()
+    # the highest of the values that are drawn, which are a grid
     assert top == pytest.approx(best.llf - lesser.llf, abs=0.05)
     assert fig.axes[0].get_ylim()[1] > top
 

@@ -499,7 +499,7 @@ def test_search_that_gives_up_is_told(bcg, precise, monkeypatch):
         frame = res.leave_one_out()
     assert "NaN" not in str(told[0].message)
     assert list(frame.attrs["reasons"]) == list(range(13))
-    # bracketed, without the steps that end at the maximum
+    # brackets of tau2, a tenth wide at most, without the steps that end at the maximum
     assert_allclose(frame["tau2"], known["tau2"], rtol=0.1)
 
 

@@ -672,6 +672,7 @@ def test_reports_of_a_location_scale_model_state_where_they_predict(formula):
         found = res.get_prediction({formula[5:]: value, "grade": 4}).summary_frame()
     low, high = found[["obs_ci_lower", "obs_ci_upper"]].iloc[0]
     shown = re.search(r"new study was (-?[\d.]+) to (-?[\d.]+)\.", text)
+    # to the digits that are printed
     assert [float(g) for g in shown.groups()] == pytest.approx([low, high], abs=6e-4)
 
 
@@ -695,6 +696,7 @@ def test_influence_on_a_location_scale_fit_is_told():
     shown = np.array([float(g) for g in sentence.groups()]).reshape(3, 2)
     values = np.column_stack([found.params_not_obsi[:, 1], found.scale_params_not_obsi])
     ends = np.column_stack([values.min(0), values.max(0)])
+    # to the digits that are printed
     np.testing.assert_allclose(shown, ends, atol=6e-3)
     assert "could not be fitted" not in text
     assert "1 study was influential" in res.to_html(influence=True)
@@ -724,6 +726,7 @@ def test_influence_of_clusters_is_told():
     assert "1 cluster was influential (71)." in text
     shown = re.search(r"Without one cluster at a time, the effect from (\S+) to (\S+)\.", text)
     values = [found.params["Intercept"].min(), found.params["Intercept"].max()]
+    # to the digits that are printed
     assert [float(g) for g in shown.groups()] == pytest.approx(values, abs=6e-3)
 
 

@@ -125,6 +125,7 @@ def test_disjoint_set_is_announced(two_peaks):
     assert (np.diff(np.log(inside)) > 0.1).any()
     assert inside.min() < 0.2 < 121.0 < inside.max()
     found = table.loc["tau2", ["ci_lower", "ci_upper"]]
+    # the ends of the set are read off a grid, to the width of its steps
     assert_allclose(found, [inside.min(), inside.max()], rtol=2e-3)
 
 
