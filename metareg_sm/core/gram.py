@@ -25,6 +25,8 @@ _KEPT, _BLOCK = 1 << 24, 1 << 20
 # Multiplications in one matrix product. BLAS libraries start threads above about this, which cost
 # more than they bring for matrices of this shape and stall where the processors are busy.
 _PANEL = 1 << 18
+# Numbers in a product of two vectors up to which they start none.
+_VECTOR = 10_000
 
 
 def studies_first(shape: tuple[int, ...]) -> Array:
@@ -34,6 +36,14 @@ def studies_first(shape: tuple[int, ...]) -> Array:
     """
     a = np.empty((shape[-1], *shape[:-1]))
     return a.T if a.ndim <= 2 else np.moveaxis(a, 0, -1)
+
+
+def squared_length(x: Array) -> float:
+    """Sum of squares of x, of any shape, by one thread."""
+    flat = x.reshape(-1)
+    if flat.size <= _VECTOR:
+        return float(flat @ flat)
+    return float(np.einsum("k,k->", flat, flat))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

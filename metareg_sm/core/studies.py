@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from metareg_sm._typing import Array, Rows
 from metareg_sm.core.basis import Basis
-from metareg_sm.core.gram import Gram, dot
+from metareg_sm.core.gram import Gram, dot, squared_length
 from metareg_sm.core.likelihood import Profile, evaluator
 from metareg_sm.core.likelihood.choose import pivoted
 from metareg_sm.core.pivot_regression import QuadraticForm
@@ -29,7 +29,7 @@ def residuals(y: Array, Z: Array) -> Array:
     if y.ndim == 1:
         coefs = y @ Z
         y = y - Z @ coefs
-        return y - Z @ (y @ Z) if coefs @ coefs > 100.0 * (y @ y) else y
+        return y - Z @ (y @ Z) if coefs @ coefs > 100.0 * squared_length(y) else y
     gram = Gram(Z)
     coefs = gram.linear(y)
     y = y - gram.combine(coefs)
@@ -209,7 +209,7 @@ class Studies:
         n = self.df if reml else self.k
         resid = self.resid
         if resid.ndim == 1 and self.counts is None:
-            rss = resid @ resid
+            rss = np.asarray(squared_length(resid))
         else:
             rss = np.einsum("...k,...k->...", self.counted(resid), resid)
         low, high = np.minimum.reduce(self.v, -1), np.maximum.reduce(self.v, -1)

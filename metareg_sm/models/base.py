@@ -19,6 +19,7 @@ from statsmodels.tools.sm_exceptions import MissingDataError
 
 from metareg_sm._typing import Array, Missing
 from metareg_sm.core.basis import TALL, design_basis
+from metareg_sm.core.gram import squared_length
 from metareg_sm.core.studies import out_of_range
 from metareg_sm.design import values
 from metareg_sm.design.formula import (
@@ -209,7 +210,7 @@ class KnownVarianceModel(LikelihoodModel):
 
     def _check_studies(self) -> None:
         k, p = self.exog.shape
-        finite = math.isfinite(np.vdot(self.endog, self.endog))
+        finite = math.isfinite(squared_length(self.endog))
         # statsmodels looks at the largest of each column, which is blind to log(0)
         if not (finite and math.isfinite(np.minimum.reduce(self.exog, axis=None, initial=0.0))):
             endog, exog = self.data.orig_endog, self.data.orig_exog

@@ -11,6 +11,7 @@ import numpy as np
 
 from metareg_sm._typing import Array, Codes
 from metareg_sm.core.basis import orthonormalize
+from metareg_sm.core.gram import squared_length
 from metareg_sm.core.likelihood import unequal
 from metareg_sm.core.likelihood.choose import compressible, too_wide
 from metareg_sm.core.studies import Studies
@@ -79,7 +80,7 @@ class WeightedRegression:
     @property
     def scale(self) -> float:
         """Knapp-Hartung factor: the weighted residual sum of squares over k - r."""
-        return float(self.resid @ self.resid / self.df_resid)
+        return squared_length(self.resid) / self.df_resid
 
 
 def whiten(studies: Studies, tau2: float, to_params: Array) -> tuple[WeightedRegression, Array]:

@@ -12,12 +12,13 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import Basis
+from metareg_sm.core.gram import squared_length
 from metareg_sm.core.mixed.blocks import Blocks
 from metareg_sm.core.mixed.blockwise import Blockwise
 from metareg_sm.core.mixed.covariances import Kind
 from metareg_sm.core.mixed.moments import Many
 from metareg_sm.core.mixed.nested import Nested
-from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route, squared_length
+from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
 from metareg_sm.core.mixed.routes import choose_route
 from metareg_sm.core.mixed.terms import KnownBlock, Term
 from metareg_sm.core.mixed.upward import Upward

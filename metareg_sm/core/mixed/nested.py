@@ -17,12 +17,12 @@ from functools import cached_property
 import numpy as np
 
 from metareg_sm._typing import Array, Codes
+from metareg_sm.core.gram import squared_length
 from metareg_sm.core.mixed.profile import (
     Effects,
     Information,
     LeastSquares,
     least_squares,
-    squared_length,
     triangle,
 )
 from metareg_sm.core.mixed.siblings import Siblings

@@ -11,17 +11,9 @@ import numpy as np
 
 from metareg_sm._typing import Array
 from metareg_sm.core.basis import TALL, orthonormalize, tall_inverse
+from metareg_sm.core.gram import squared_length
 
 LOG_2PI = float(np.log(2.0 * np.pi))
-
-
-def squared_length(x: Array) -> float:
-    """Sum of squares of x, of any shape.
-
-    From 10,000 numbers on, BLAS has threads make it, which take longer to wake than to add.
-    """
-    flat = x.reshape(-1)
-    return float(np.einsum("n,n->", flat, flat))
 
 
 class Information(NamedTuple):
