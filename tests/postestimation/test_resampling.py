@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from metareg_sm import MetaReg, gosh
 from metareg_sm.exceptions import DesignError, OptionError
-from metareg_sm.stats import batch, resampling
+from metareg_sm.stats import blocks, resampling
 
 from ._resampling import (
     fit,
@@ -60,10 +60,10 @@ def test_reproducible(what):
 def test_blocks_do_not_matter(what, monkeypatch):
     y, v, X = studies(13, k=14, spread=0.03)
     res = fit(y, v, X)
-    monkeypatch.setattr(batch, "BLOCK_CELLS", 10**9)
+    monkeypatch.setattr(blocks, "BLOCK_CELLS", 10**9)
     whole = np.asarray(everything(res)[what]())
     for cells in (1, 14 * 101):
-        monkeypatch.setattr(batch, "BLOCK_CELLS", cells)
+        monkeypatch.setattr(blocks, "BLOCK_CELLS", cells)
         assert len(list(resampling.blocks(X.shape[1], 300, 14))) == {1: 5, 14 * 101: 3}[cells]
         cut = np.asarray(everything(res)[what]())
         if what in ("pvalues", "lr", "simulate"):

@@ -13,7 +13,7 @@ from scipy import stats
 from metareg_sm import MetaReg
 from metareg_sm.core.basis import design_basis
 from metareg_sm.core.tau2 import ESTIMATORS
-from metareg_sm.stats import batch, resampling
+from metareg_sm.stats import blocks, resampling
 from metareg_sm.stats.covariance import COVARIANCES
 
 labels_of_rows = st.lists(st.integers(0, 3), min_size=1, max_size=6).map(
@@ -79,7 +79,7 @@ def test_blocks_are_a_partition(n, k, rank):
     assert parts[0].start == 0
     assert parts[-1].stop == n
     assert all(a.stop == b.start for a, b in itertools.pairwise(parts))
-    assert all((b.stop - b.start) * k <= max(batch.BLOCK_CELLS, 64 * k) for b in parts)
+    assert all((b.stop - b.start) * k <= max(blocks.BLOCK_CELLS, 64 * k) for b in parts)
 
 
 # --- p-values --------------------------------------------------------------------------------
