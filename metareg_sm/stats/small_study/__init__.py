@@ -7,7 +7,7 @@ from metareg_sm.stats.small_study.excess import (
     poisson_binomial,
 )
 from metareg_sm.stats.small_study.fail_safe import orwin, rosenberg, rosenthal
-from metareg_sm.stats.small_study.pet_peese import (
+from metareg_sm.stats.small_study.precision import (
     PetPeese,
     PrecisionEffect,
     conditional,
