@@ -102,6 +102,7 @@ def test_profile_of_every_component():
     bare = OnlyFitted(
         fitted(40),
         components=components("a", "b", "rho", "odd"),
+        llf=-3.0,
         profile_variance=profile_variance,
         conf_int_variance=conf_int_variance,
     )
