@@ -96,6 +96,10 @@ ABSENT_OF_FEW = {
 }
 
 
+# the heterogeneity of 5 studies has a likelihood of several maxima; here it is only drawn
+@pytest.mark.filterwarnings(
+    "ignore:The likelihood of the scale has several maxima:metareg_sm.exceptions.ConvergenceWarning"
+)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("k", [5, 200])
 @pytest.mark.parametrize("kind", FIGURES)
