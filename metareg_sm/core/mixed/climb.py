@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import lapack
@@ -16,6 +18,15 @@ from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
 _QUADRATIC = 1e-10
 _DONE = 1e-22
 _HALVINGS = 12
+# Rise that a step may promise at a maximum: its square root is the error of an estimate in units of
+# its standard error. And one below which it may fail to fall further, for rounding.
+_EXACT, _ROUNDED = 1e-20, 1e-14
+# Scores at most that finish a climb: each leaves the square root of the rise that the step before
+# the first promised of the error.
+_FINISH = 4
+
+Points = Callable[[Array], Point | None]
+"""What gives points of the likelihood on the way to a maximum."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +136,7 @@ def climb(
     fixed: Mask | None = None,
     maxiter: int = 100,
     target: Point | None = None,
+    points: Points | None = None,
 ) -> Climb | None:
     """Climb to a maximum by Newton and scoring steps inside the bounds.
 
@@ -142,6 +154,9 @@ def climb(
         Steps at most.
     target : Point, optional
         A known maximum; the climb stops once it plainly ends there.
+    points : callable, optional
+        What gives points on the way, in less time than the likelihood itself, which has the last
+        word: the climb goes on by it where it does not find the score to be 0.
 
     Returns
     -------
@@ -150,9 +165,10 @@ def climb(
     """
     pinned = np.zeros(len(start), dtype=bool) if fixed is None else fixed
     box = Box(*problem.bounds, pinned)
-    point = problem.point(start, reml)
+    at = partial(problem.point, reml=reml) if points is None else points
+    point = at(start)
     if point is None:
-        return None
+        return None if points is None else climb(problem, start, reml, fixed, maxiter, target)
     evaluations, converged, kicks, iteration = 1, False, 0, 0
     secant = np.zeros_like(point.observed)
     for iteration in range(maxiter):
@@ -167,7 +183,7 @@ def climb(
             if definite or kicks > 2:
                 converged = True
                 break
-            kicked = _leave_saddle(problem, point, box, reml)
+            kicked = _leave_saddle(at, point, box)
             if kicked is None:
                 converged = True
                 break
@@ -177,14 +193,10 @@ def climb(
             return Climb(target, True, iteration, evaluations)
         if decrement < _QUADRATIC and definite and point.exact:
             # the error of a Newton step is about the square of this
-            phi = np.clip(point.phi + step, box.lower, box.upper)
-            end = problem.slope(phi, reml)
+            end = finish(problem, point, step, box, reml)
             if end is not None:
-                H, E = point.observed, point.scoring
-                point = Point(phi, end.value, end.gradient, H, E, True, end.evaluation)
-            evaluations, converged = evaluations + 1, True
-            break
-        moved = _move(problem, point, (step, definite), decrement, reml, box)
+                return Climb(end[0], True, iteration, evaluations + end[1])
+        moved = _move(at, problem, point, (step, definite), decrement, box)
         if moved is None:
             # no further rise can be told from rounding
             converged = decrement < 1e-9 * max(1.0, abs(point.value))
@@ -199,7 +211,49 @@ def climb(
         if not point.exact:
             secant = updated_secant(secant, point, following)
         point = following
+    if points is not None:
+        return climb(problem, point.phi, reml, fixed, maxiter, target)
     return Climb(point, converged, iteration, evaluations)
+
+
+def finish(
+    problem: MixedLikelihood, near: Point, step: Array, box: Box, reml: bool
+) -> tuple[Point, int] | None:
+    """End of a climb by scores alone, and how many it took; None where they do not come to 0.
+
+    Parameters
+    ----------
+    problem : MixedLikelihood
+        The data.
+    near : Point
+        A point near a maximum, with the Hessian that all steps are by.
+    step : ndarray, (m,)
+        The first of them.
+    box : Box
+        Ends of the parameters.
+    reml : bool
+        Restricted likelihood, else maximum likelihood.
+    """
+    phi, before = near.phi, np.inf
+    for scores in range(1, _FINISH + 1):
+        phi = np.clip(phi + step, box.lower, box.upper)
+        slope = problem.slope(phi, reml)
+        if slope is None:
+            return None
+        point = replace(
+            near,
+            phi=phi,
+            value=slope.value,
+            gradient=slope.gradient,
+            evaluation=slope.evaluation,
+        )
+        step, rise, definite = newton_step(point, box, near.observed)
+        if not definite:
+            return None
+        if rise < _EXACT or before <= rise < _ROUNDED:
+            return point, scores
+        before = rise
+    return None
 
 
 def updated_secant(secant: Array, old: Point, new: Point) -> Array:
@@ -217,11 +271,11 @@ def updated_secant(secant: Array, old: Point, new: Point) -> Array:
 
 
 def _move(
+    at: Points,
     problem: MixedLikelihood,
     point: Point,
     step: tuple[Array, bool],
     decrement: float,
-    reml: bool,
     box: Box,
 ) -> tuple[Point, int] | None:
     """Point along a step, of Newton or not, that is higher; None if there is none."""
@@ -232,14 +286,14 @@ def _move(
         if not newton and tried == 1:
             to = problem.moved(point.phi[None], by[None])[0]
         phi = np.clip(to, box.lower, box.upper)
-        new = problem.point(phi, reml)
+        new = at(phi)
         if new is not None and (decrement < NEAR or new.value > point.value):
             return new, tried
         length *= 0.25 if new is None else 0.4
     return None
 
 
-def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) -> Point | None:
+def _leave_saddle(at: Points, point: Point, box: Box) -> Point | None:
     """A higher point along the direction of most negative curvature at a stationary point."""
     free = box.free(point)
     if not free.any():
@@ -255,7 +309,7 @@ def _leave_saddle(problem: MixedLikelihood, point: Point, box: Box, reml: bool) 
         for sign in (1.0, -1.0):
             phi = point.phi.copy()
             phi[free] += sign * length * vectors[:, 0] / size
-            new = problem.point(np.clip(phi, box.lower, box.upper), reml)
+            new = at(np.clip(phi, box.lower, box.upper))
             if new is not None and new.value > point.value:
                 return new
     return None

@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter
 
 from metareg_sm._typing import Array, Codes, Mask
 from metareg_sm.core.mixed.ascent import LAST, Ascent, ascend
-from metareg_sm.core.mixed.likelihood import MixedLikelihood
+from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point, point_of
 from metareg_sm.core.mixed.moments import Heights, Many, Profile, heights, profile
 from metareg_sm.core.mixed.starts import Axis
 
@@ -79,6 +79,11 @@ class Lanes:
             J @ found.observed @ turned - curvature,
             J @ found.expected @ turned,
         )
+
+    def point(self, phi: Array) -> Point | None:
+        """The same at one vector of parameters (m,); None where it is undefined."""
+        at = self.heights(phi[None])
+        return point_of(at, phi, 0) if np.isfinite(at.value[0]) else None
 
     def peaks(self, axes: Sequence[Axis]) -> Array:
         """Points (n, m) near peaks of the likelihood on a grid of variances, the highest first.

@@ -16,7 +16,7 @@ from metareg_sm.core.gram import squared_length
 from metareg_sm.core.mixed.blocks import Blocks
 from metareg_sm.core.mixed.blockwise import Blockwise
 from metareg_sm.core.mixed.covariances import Kind
-from metareg_sm.core.mixed.moments import Many
+from metareg_sm.core.mixed.moments import Heights, Many
 from metareg_sm.core.mixed.nested import Nested
 from metareg_sm.core.mixed.profile import LOG_2PI, Evaluation, Route
 from metareg_sm.core.mixed.routes import choose_route
@@ -48,8 +48,8 @@ class Point:
         Expected information, or the average information: positive semidefinite.
     exact : bool
         Whether `observed` is the Hessian.
-    evaluation : Evaluation
-        The regression there.
+    evaluation : Evaluation or None
+        The regression there; None where it was not needed.
     """
 
     phi: Array
@@ -58,7 +58,13 @@ class Point:
     observed: Array
     scoring: Array
     exact: bool
-    evaluation: Evaluation
+    evaluation: Evaluation | None
+
+
+def point_of(heights: Heights, phi: Array, lane: int) -> Point:
+    """Point of one of many log-likelihoods."""
+    value, gradient, observed, expected = (part[lane] for part in heights)
+    return Point(phi, float(value), gradient, observed, expected, True, None)
 
 
 class Slope(NamedTuple):

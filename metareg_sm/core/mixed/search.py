@@ -8,20 +8,16 @@ import numpy as np
 
 from metareg_sm._typing import Array, Mask
 from metareg_sm.core.mixed.ascent import Ascent
-from metareg_sm.core.mixed.climb import Box, Climb, climb, newton_step
+from metareg_sm.core.mixed.climb import Box, Climb, climb, finish
 from metareg_sm.core.mixed.lanes import Lanes
-from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point
+from metareg_sm.core.mixed.likelihood import MixedLikelihood, Point, point_of
 from metareg_sm.core.mixed.moments import Many
 from metareg_sm.core.mixed.starts import grid, starts
 
 # Maxima whose log-likelihoods differ by less are one.
 _SAME = 1e-6
-# Rise that a Newton step may promise at a maximum: its square root is the error of an estimate in
-# units of its standard error.
-_EXACT = 1e-20
-# Twice the rise that the last step of climbs in step promises, and steps by the score alone at most
-# that finish the best of them: each leaves the square root of the former of the error.
-_CLOSE, _FINISH = 1e-7, 4
+# Twice the rise that the last step of climbs in step promises.
+_CLOSE = 1e-7
 # Climbs at most that follow each other.
 _MANY = 5
 # Numbers, over all lanes, that cost no more than the calls; numbers that a grid may have; variances
@@ -142,10 +138,12 @@ def _together(
             begin = np.where(fixed, start, begin)
     if n_starts is not None:
         begin = begin[:n_starts]
-    if len(begin) == 1 and many.size <= _CHEAP:
-        # exact points are no dearer then
-        return _one_by_one(problem, reml, list(begin), fixed)
-    found = lanes.ascend(begin, fixed, last=_CLOSE, alone=len(begin) > 1)
+    if len(begin) == 1:
+        only = climb(problem, begin[0], reml, fixed, points=lanes.point)
+        if only is not None and fixed is None:
+            only = _beyond_zero(problem, reml, lanes, only)
+        return None if only is None else Maximum(only, (), 1)
+    found = lanes.ascend(begin, fixed, last=_CLOSE, alone=True)
     if not np.isfinite(found.value).any():
         return _one_by_one(problem, reml, list(begin[:2]), fixed)
     # an end before a lane that was given up on its way to it
@@ -214,23 +212,14 @@ def _finished(
 ) -> Climb | None:
     """The end of a lane, once the likelihood itself has its score there as 0."""
     phi, at = found.phi[lane], found.heights
-    observed, expected = at.observed[lane], at.expected[lane]
-    held = np.zeros(len(phi), dtype=bool) if fixed is None else fixed
-    box = Box(*problem.bounds, held)
-    for evaluations in range(1, _FINISH + 1) if found.converged[lane] else ():
-        slope = problem.slope(phi, reml)
-        if slope is None:
-            break
-        point = Point(phi, slope.value, slope.gradient, observed, expected, True, slope.evaluation)
-        step, rise, definite = newton_step(point, box, observed)
-        if not definite:
-            break
-        if rise < _EXACT:
-            total = found.evaluations + evaluations
-            return Climb(point, True, total, total)
-        # the Hessian is that of a point nearby, a step before
-        phi = np.clip(phi + step, box.lower, box.upper)
-    return climb(problem, found.phi[lane], reml, fixed)
+    if found.converged[lane]:
+        held = np.zeros(len(phi), dtype=bool) if fixed is None else fixed
+        near = point_of(at, phi, lane)
+        end = finish(problem, near, np.zeros(len(phi)), Box(*problem.bounds, held), reml)
+        if end is not None:
+            total = found.evaluations + end[1]
+            return Climb(end[0], True, total, total)
+    return climb(problem, phi, reml, fixed)
 
 
 def ranked(problem: MixedLikelihood, reml: bool, candidates: Array) -> list[Array]:
