@@ -10,8 +10,9 @@ from metareg_sm.plots.funnel import funnel
 from metareg_sm.plots.orchard import orchard
 from metareg_sm.plots.profile import profile
 from metareg_sm.plots.radial import radial
-from metareg_sm.plots.resamples import bootstrap, gosh, permutation, selection
+from metareg_sm.plots.resamples import bootstrap, gosh, permutation
 from metareg_sm.plots.series import cumulative, leave_one_out, random_effects
+from metareg_sm.plots.weights import selection
 
 __all__ = [
     "baujat",
