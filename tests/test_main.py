@@ -205,7 +205,8 @@ def test_a_closed_pipe_is_no_traceback():
         found = process(*argv, stdout=writer)
         os.close(writer)
         assert found.communicate()[1] == ""
-        assert found.returncode == (0 if argv else 1)
+        # argparse passes over a pipe that breaks as it writes; where output is buffered that is later
+        assert found.returncode in ((0, 1) if argv else (1,))
 
 
 def test_interrupted_while_it_waits_for_input(monkeypatch, capsys):
