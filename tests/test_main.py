@@ -205,7 +205,7 @@ def test_a_closed_pipe_is_no_traceback():
         found = process(*argv, stdout=writer)
         os.close(writer)
         assert found.communicate()[1] == ""
-        # argparse passes over a pipe that breaks as it writes; where output is buffered that is later
+        # argparse passes over a pipe that breaks as it writes; buffered output breaks it later
         assert found.returncode in ((0, 1) if argv else (1,))
 
 
